@@ -1,0 +1,115 @@
+//! The command line: one file a command.
+
+mod check;
+mod client;
+mod completions;
+mod jobs;
+mod minions;
+mod output;
+mod plugins;
+mod returners;
+mod schema;
+mod send;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use output::Failure;
+
+/// Stores what Salt's minions answered, through sandboxed plugins.
+///
+/// Exit codes: 0 done; 1 it failed; 2 the command line or the configuration is wrong;
+/// 3 the host cannot be reached; 4 the host refused some of it.
+#[derive(Debug, Parser)]
+#[command(name = "returner", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the host
+    Serve(serve::Serve),
+    /// Check the configuration as loading does, and say everything that is wrong
+    Check(check::Check),
+    /// Send returns from a file or from stdin, as NDJSON or a JSON array
+    Send(send::Send),
+    /// List the jobs, or show one with its returns
+    Jobs(jobs::Jobs),
+    /// List the minions that ever answered
+    Minions(minions::Minions),
+    /// Show how the returners of a running host are doing
+    #[command(alias = "returners")]
+    Status(returners::Status),
+    /// List the plugins, or show what one exports, imports and would need
+    Plugins(plugins::Plugins),
+    /// Print the SQL of a schema
+    Schema(schema::Schema),
+    /// Print completions for a shell
+    Completions(completions::Completions),
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// The configuration file; without it `/etc/returner/returner.yaml` if that is
+    /// there, or else the defaults
+    #[arg(long, value_name = "FILE", env = "RETURNER_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    fn file(&self) -> Option<PathBuf> {
+        let usual = || Some(PathBuf::from("/etc/returner/returner.yaml")).filter(|path| path.exists());
+        self.config.clone().or_else(usual)
+    }
+}
+
+/// Which running host, and how to print.
+#[derive(Debug, Args)]
+struct HostArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The host's URL; without it what the configuration says it listens on
+    #[arg(long, value_name = "URL", env = "RETURNER_URL")]
+    url: Option<String>,
+    /// Print JSON instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Two libraries use TLS and neither is to choose.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::failed(format!("cannot start: {error}")).report(),
+    };
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(command) => command.run().await,
+            Command::Check(command) => command.run().await,
+            Command::Send(command) => command.run().await,
+            Command::Jobs(command) => command.run().await,
+            Command::Minions(command) => command.run().await,
+            Command::Status(command) => command.run().await,
+            Command::Plugins(command) => command.run().await,
+            Command::Schema(command) => command.run(),
+            Command::Completions(command) => command.run(),
+        }
+    });
+    // A guest that is still being compiled, or a query that hangs, must not hold up the
+    // end.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,118 @@
+//! `returner plugins`: what the bundled plugins, or a file, export and import.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::{Failure, output};
+use crate::config::{Bundled, PluginSource};
+use crate::plugins::{Plugin, Runtime};
+
+#[derive(Debug, Args)]
+pub(super) struct Plugins {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Print JSON instead of tables
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what a plugin exports, imports and would need to be granted
+    Show {
+        /// A bundled plugin's name (`mysql`, `mongo`, `redis`, `sqlite3`) or a file
+        plugin: String,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    name: String,
+    version: Option<String>,
+    sha256: String,
+    file: Option<PathBuf>,
+    exports: Vec<&'static str>,
+    imports: Vec<String>,
+    options: Option<Vec<String>>,
+    needs: Vec<String>,
+}
+
+impl Plugins {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let scratch = tempfile::tempdir().map_err(|error| Failure::failed(error.to_string()))?;
+        let runtime = Runtime::new(&scratch.path().join("compiled"));
+        let runtime = runtime.map_err(|error| Failure::failed(error.to_string()))?;
+        match self.command {
+            Some(Command::Show { plugin }) => {
+                let shown = load(&runtime, source(&plugin)).await?;
+                if self.json { output::json(&shown) } else { print(&shown) }
+            }
+            None => {
+                let mut all = Vec::new();
+                for bundled in Bundled::ALL {
+                    all.push((bundled.name(), load(&runtime, PluginSource::Bundled(bundled)).await?));
+                }
+                if self.json {
+                    return output::json(&all.into_iter().map(|(_, shown)| shown).collect::<Vec<_>>());
+                }
+                let rows = all.into_iter().map(|(name, shown)| {
+                    let version = shown.version.unwrap_or_default();
+                    vec![name.to_owned(), version, shown.exports.join(" "), shown.needs.join(", ")]
+                });
+                output::table(&["plugin", "version", "exports", "needs"], rows.collect())
+            }
+        }
+    }
+}
+
+fn source(plugin: &str) -> PluginSource {
+    match Bundled::from_name(plugin) {
+        Some(bundled) => PluginSource::Bundled(bundled),
+        None => PluginSource::File { path: Path::new(plugin).to_owned(), sha256: None },
+    }
+}
+
+async fn load(runtime: &Runtime, source: PluginSource) -> Result<Shown, Failure> {
+    let plugin = runtime.load(&source).await.map_err(|error| Failure::failed(error.to_string()))?;
+    let needs = needs(&plugin);
+    Ok(Shown {
+        name: plugin.name,
+        version: plugin.version,
+        sha256: plugin.sha256,
+        file: plugin.file,
+        exports: plugin.exports.iter().map(|interface| interface.name()).collect(),
+        imports: plugin.imports,
+        options: plugin.options.map(|options| options.into_iter().collect()),
+        needs,
+    })
+}
+
+/// What the configuration would have to grant for every import to work.
+fn needs(plugin: &Plugin) -> Vec<String> {
+    let known = [
+        ("salt:returner/sql@", "a connection for sql"),
+        ("salt:returner/redis@", "a connection to redis"),
+        ("salt:returner/mongo@", "a connection to mongo"),
+        ("salt:returner/http@", "`allow_http`"),
+        ("wasi:sockets/tcp@", "`allow_connect`, if it opens sockets of its own"),
+    ];
+    let imports = |prefix: &str| plugin.imports.iter().any(|import| import.starts_with(prefix));
+    known.into_iter().filter(|(prefix, _)| imports(prefix)).map(|(_, need)| need.to_owned()).collect()
+}
+
+fn print(shown: &Shown) -> Result<(), Failure> {
+    let list = |names: &[String]| match names {
+        [] => "nothing".to_owned(),
+        names => names.join("\n         "),
+    };
+    let exports: Vec<String> = shown.exports.iter().map(|name| (*name).to_owned()).collect();
+    let options = shown.options.as_deref().map_or_else(|| "it does not say".to_owned(), list);
+    output::line(&format!("plugin   {} {}", shown.name, shown.version.as_deref().unwrap_or("(no version)")))?;
+    output::line(&format!("sha256   {}", shown.sha256))?;
+    output::line(&format!("exports  {}", list(&exports)))?;
+    output::line(&format!("imports  {}", list(&shown.imports)))?;
+    output::line(&format!("options  {options}"))?;
+    output::line(&format!("needs    {}", list(&shown.needs)))
+}

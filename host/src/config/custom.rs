@@ -1,0 +1,154 @@
+//! Returners with a plugin of their own: `audit.plugin` and the keys beside it; and the
+//! keys that every returner has, `limits` and `delivery`.
+//!
+//! Promises: a returner's name can stand in a path, in a log and before the `{` of a
+//! variant's name. Does not know which connections there are.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use url::Url;
+
+use super::error::{Finding, Findings, Place};
+use super::host_keys::expect_map;
+use super::salt_keys;
+use super::section::{Found, Section};
+use super::settings::{Bundled, DeliverySettings, Limits, PluginSource, ReturnerSettings};
+use super::values;
+
+const KEYS: &[&str] =
+    &["plugin", "sha256", "options", "connections", "limits", "delivery", "allow_http", "allow_connect"];
+
+const MAX_NAME: usize = 64;
+
+/// The names that have a `.plugin`.
+pub(super) fn names(root: &Section<'_>) -> Vec<String> {
+    let names = root.names().into_keys().filter(|name| {
+        let is_taken =
+            *name == "host" || Bundled::from_name(name).is_some() || salt_keys::NO_PROFILES.contains(name);
+        !is_taken && root.under(name).has("plugin")
+    });
+    names.map(str::to_owned).collect()
+}
+
+/// A returner, or none where it cannot be one. Its connections are still to be checked;
+/// see [`granted`].
+pub(super) fn read(root: &Section<'_>, name: &str, findings: &mut Findings) -> Option<ReturnerSettings> {
+    let section = root.under(name);
+    section.only(KEYS, findings);
+    let found = section.find("plugin", findings)?;
+    if name.len() > MAX_NAME || !name.chars().all(|char| char.is_ascii_alphanumeric() || "-_".contains(char))
+    {
+        let finding = Finding::new(&found.place, format!("`{name}` cannot be the name of a returner"));
+        findings.error(finding.hint(format!("use at most {MAX_NAME} letters, digits, `-` and `_`")));
+        return None;
+    }
+    let path = findings.take(found.path())?;
+    let sha256 = section.get("sha256", sha256, findings);
+    Some(ReturnerSettings {
+        name: name.to_owned(),
+        plugin: PluginSource::File { path, sha256 },
+        options: options(&section, findings),
+        connections: granted(&section, findings)
+            .into_iter()
+            .map(|(guest, (_, host))| (guest, host))
+            .collect(),
+        limits: limits(&section, findings),
+        delivery: delivery(&section, findings),
+        allow_http: allowed(&section, "allow_http", &["http", "https"], findings),
+        allow_connect: allowed(&section, "allow_connect", &["tcp", "udp"], findings),
+    })
+}
+
+/// The guest's names of connections to the host's, each with the place that says so.
+pub(super) fn granted(section: &Section<'_>, findings: &mut Findings) -> BTreeMap<String, (Place, String)> {
+    section.get("connections", expect_map, findings);
+    let connections = section.under("connections");
+    let text = |found: &Found<'_>| Ok((found.place.clone(), found.text()?));
+    let names: Vec<&str> = connections.names().into_keys().collect();
+    let granted = names
+        .into_iter()
+        .filter_map(|guest| Some((guest.to_owned(), connections.get(guest, text, findings)?)));
+    granted.collect()
+}
+
+fn sha256(found: &Found<'_>) -> Result<String, Finding> {
+    let text = found.text()?;
+    if text.len() == 64 && text.chars().all(|char| char.is_ascii_hexdigit()) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(found.wrong("is no SHA-256").hint("64 hexadecimal digits, as `sha256sum` prints them"))
+    }
+}
+
+fn options(section: &Section<'_>, findings: &mut Findings) -> BTreeMap<String, String> {
+    section.get("options", expect_map, findings);
+    let options = section.under("options");
+    let whole = options.whole_keys(findings);
+    whole.into_iter().filter_map(|(key, (_, node))| Some((key.to_owned(), values::option(node)?))).collect()
+}
+
+/// Origins (`https://hooks.example.com`) or peers (`tcp://mail.example:25`), kept for
+/// the grants that are to come.
+fn allowed(section: &Section<'_>, name: &str, schemes: &[&str], findings: &mut Findings) -> Vec<String> {
+    let Some(found) = section.find(name, findings) else { return Vec::new() };
+    let Some(texts) = findings.take(found.texts()) else { return Vec::new() };
+    for (place, text) in &texts {
+        let is_peer = |url: &Url| url.scheme().starts_with("http") || url.port().is_some();
+        let is_bare =
+            |url: &Url| matches!(url.path(), "" | "/") && url.query().is_none() && url.username().is_empty();
+        let url = Url::parse(text).ok().filter(|url| schemes.contains(&url.scheme()) && url.has_host());
+        if !url.is_some_and(|url| is_peer(&url) && is_bare(&url)) {
+            let example =
+                if schemes.contains(&"tcp") { "tcp://mail.example:25" } else { "https://hooks.example.com" };
+            let finding = Finding::new(place, format!("an item of `{}` is `{text}`", found.key));
+            findings.error(finding.hint(format!("write it as `{example}`")));
+        }
+    }
+    findings.warning(found.wrong("has no effect yet: this version grants no network"));
+    texts.into_iter().map(|(_, text)| text).collect()
+}
+
+/// The bounds of what a plugin may use; see [`Limits`] for the defaults.
+pub(super) fn limits(section: &Section<'_>, findings: &mut Findings) -> Limits {
+    section.get("limits", expect_map, findings);
+    let keys = section.under("limits");
+    keys.only(&["memory", "time", "cpu", "host_call"], findings);
+    let mut duration = |name, default| {
+        let bounds = Duration::from_millis(10)..=Duration::from_secs(3600);
+        keys.get(name, |found| found.duration(bounds), findings).unwrap_or(default)
+    };
+    let default = Limits::default();
+    Limits {
+        time: duration("time", default.time),
+        cpu: duration("cpu", default.cpu),
+        host_call: duration("host_call", default.host_call),
+        // A component without memory does nothing; 32 bits address no more than 4 GiB.
+        memory: keys.get("memory", |found| found.size(1 << 20..=4 << 30), findings).unwrap_or(default.memory),
+    }
+}
+
+pub(super) fn delivery(section: &Section<'_>, findings: &mut Findings) -> DeliverySettings {
+    section.get("delivery", expect_map, findings);
+    let keys = section.under("delivery");
+    keys.only(&["batch", "batch_bytes", "workers", "max_backoff"], findings);
+    let default = DeliverySettings::default();
+    let count = |number: Option<u64>, default| {
+        number.and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
+    };
+    DeliverySettings {
+        batch: count(keys.get("batch", |found| found.number(1..=100_000), findings), default.batch),
+        batch_bytes: count(
+            keys.get("batch_bytes", |found| found.size(1 << 10..=1 << 30), findings),
+            default.batch_bytes,
+        ),
+        workers: count(keys.get("workers", |found| found.number(1..=64), findings), default.workers),
+        max_backoff: keys
+            .get(
+                "max_backoff",
+                |found| found.duration(Duration::from_secs(1)..=Duration::from_secs(86_400)),
+                findings,
+            )
+            .unwrap_or(default.max_backoff),
+    }
+}

@@ -1,0 +1,83 @@
+//! The keys under `host`, and Salt's `id`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::{Finding, Findings};
+use super::section::{Found, Section};
+use super::settings::HostSettings;
+
+/// The port where nothing else is known to listen.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 4510);
+const DATA: &str = "./returner-data";
+const MAX_BODY: u64 = 64 << 20;
+const MAX_JOURNAL: u64 = 10 << 30;
+const BARRIER: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(10);
+
+const KEYS: &[&str] = &["listen", "socket", "data", "max_body", "max_journal", "barrier", "drain"];
+
+pub(super) fn read(root: &Section<'_>, findings: &mut Findings) -> HostSettings {
+    root.get("host", expect_map, findings);
+    let host = root.under("host");
+    host.only(KEYS, findings);
+    let hour = Duration::ZERO..=Duration::from_secs(3600);
+    let socket = host.get("socket", Found::path, findings);
+    HostSettings {
+        id: id(root, findings),
+        listen: listen(&host, socket.is_some(), findings),
+        socket,
+        data: host.get("data", Found::path, findings).unwrap_or_else(|| PathBuf::from(DATA)),
+        max_body: host.get("max_body", |found| found.size(1 << 10..=1 << 30), findings).unwrap_or(MAX_BODY),
+        max_journal: host
+            .get("max_journal", |found| found.size(1 << 20..=1 << 50), findings)
+            .unwrap_or(MAX_JOURNAL),
+        barrier: host.get("barrier", |found| found.duration(hour.clone()), findings).unwrap_or(BARRIER),
+        drain: host.get("drain", |found| found.duration(hour.clone()), findings).unwrap_or(DRAIN),
+    }
+}
+
+pub(super) fn expect_map(found: &Found<'_>) -> Result<(), Finding> {
+    match found.value {
+        super::section::Value::Map(_) => Ok(()),
+        _ => Err(found.wrong("is a single value or a list, expected keys below it")),
+    }
+}
+
+/// `off` leaves the Unix socket alone.
+fn listen(host: &Section<'_>, has_socket: bool, findings: &mut Findings) -> Option<SocketAddr> {
+    let Some(found) = host.find("listen", findings) else { return Some(LISTEN) };
+    let scalar = findings.take(found.scalar())?;
+    if scalar.as_bool() == Some(false) {
+        if !has_socket {
+            let finding =
+                found.wrong("is off and there is no `host.socket`: nothing could be sent to this host");
+            findings.error(finding.hint("set `host.socket`, or listen on `127.0.0.1:4510`"));
+        }
+        return None;
+    }
+    match scalar.text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => return Some(address),
+        Ok(address) => {
+            let finding = found.wrong(format!("is `{address}`: beyond loopback, anyone could send returns"));
+            findings.error(finding.hint(format!(
+                "listen on `127.0.0.1:{}` or on `host.socket`, and put a proxy that asks who it is in front",
+                address.port()
+            )));
+        }
+        Err(_) => {
+            let finding = found.wrong(format!("is `{}`, expected an address and a port", scalar.text));
+            findings.error(finding.hint("for example `127.0.0.1:4510`, or `off` with a `host.socket`"));
+        }
+    }
+    None
+}
+
+fn id(root: &Section<'_>, findings: &mut Findings) -> String {
+    let id = root.get("id", Found::text, findings).filter(|id| !id.is_empty());
+    // Linux has the name there; elsewhere, or in a sandbox without it, any will do.
+    let machine = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    id.or_else(|| machine().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()))
+        .unwrap_or_else(|| "localhost".to_owned())
+}

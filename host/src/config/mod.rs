@@ -1,0 +1,65 @@
+//! The configuration: Salt's own keys in Salt's own YAML, and ours beside them, to one
+//! set of typed [`Settings`].
+//!
+//! Promises: whatever is wrong is found in one go, each with file, line and what to do
+//! ([`ConfigErrors`]); nothing is half right. A minion's or master's configuration file
+//! is accepted as it is: what is not ours is ignored. A secret is in [`Settings`] as a
+//! `SecretString` and nowhere else. Reads files and the environment when it loads and
+//! not later. Does not know plugins: whether a plugin can do what it is used for is
+//! found when it is loaded.
+//!
+//! The way of a value: `yaml` (text to nodes) → `files` (includes) → `section` (names
+//! with dots) → `values` (types) → `layer` (Salt's keys of one returner) → `bundled`,
+//! `custom` → `returners`, which puts the settings together. `variant` is for single
+//! returns that ask for something else.
+
+mod bundled;
+mod custom;
+mod error;
+mod files;
+mod host_keys;
+mod layer;
+mod profiles;
+mod returners;
+mod salt_keys;
+mod secret;
+mod section;
+mod settings;
+mod values;
+mod variant;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+pub(crate) use error::{ConfigErrors, Finding};
+pub(crate) use settings::{
+    Address, Bundled, ConnectionSettings, DeliverySettings, Limits, MongoSettings, MysqlSettings,
+    PluginSource, RedisSettings, ReturnerSettings, Settings, SqliteSettings, TlsSettings,
+};
+pub(crate) use variant::VariantError;
+
+/// What loading gives.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) settings: Settings,
+    /// What is likely not meant as it is.
+    pub(crate) warnings: Vec<Finding>,
+}
+
+impl Settings {
+    /// Reads a configuration file and what it includes; without a path, the defaults.
+    pub(crate) fn load(path: Option<&Path>) -> Result<Loaded, ConfigErrors> {
+        let mut findings = error::Findings::default();
+        let read = path.map(|path| files::read(path, &mut findings)).unwrap_or_default();
+        let order: Vec<_> = read.files.iter().map(|file| file.path.clone()).collect();
+        if !read.is_whole {
+            // Names that stand in what could not be read would seem to be missing.
+            return Err(findings.end(&order).map_or_else(|errors| errors, ConfigErrors));
+        }
+        let settings = returners::build(&read.files, &mut findings);
+        findings.end(&order).map(|warnings| Loaded { settings, warnings })
+    }
+}

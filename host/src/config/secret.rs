@@ -1,0 +1,72 @@
+//! Secrets: plain text as in Salt, or `{env: NAME}`, or `{file: PATH}`.
+//!
+//! Promises: no error shows a secret, nor any part of one.
+
+use std::fs::File;
+use std::io::Read;
+
+use secrecy::SecretString;
+
+use super::error::{ConfigErrors, Finding, Findings};
+use super::section::{Found, Section, Value};
+use super::values::beside;
+
+/// A file that is larger holds something else.
+const MAX_BYTES: u64 = 64 << 10;
+
+const FORMS: &str = "write the text, `{env: NAME}` or `{file: PATH}`";
+
+/// Reads where it is and gets it from there.
+pub(super) fn read(found: &Found<'_>) -> Result<SecretString, Finding> {
+    match &found.value {
+        Value::Scalar(scalar) => Ok(SecretString::from(scalar.text.as_str())),
+        Value::List(_) => Err(found.wrong("is a list, expected a secret").hint(FORMS)),
+        Value::Map(section) => reference(found, section),
+    }
+}
+
+fn reference(found: &Found<'_>, section: &Section<'_>) -> Result<SecretString, Finding> {
+    let mut findings = Findings::default();
+    let [env, file] = ["env", "file"].map(|name| section.find(name, &mut findings));
+    // The same thing said twice.
+    if let Err(ConfigErrors(errors)) = findings.end(&[]) {
+        return Err(errors.into_iter().next().unwrap_or_else(|| found.wrong("cannot be read")));
+    }
+    match (env, file) {
+        (Some(name), None) if section.names().len() == 1 => environment(&name),
+        (None, Some(path)) if section.names().len() == 1 => self::file(&path),
+        _ => Err(found.wrong("is a map, expected a secret").hint(FORMS)),
+    }
+}
+
+fn environment(name: &Found<'_>) -> Result<SecretString, Finding> {
+    let variable = name.text()?;
+    if variable.is_empty() || variable.contains(['=', '\0']) {
+        return Err(name.wrong("is no name of an environment variable"));
+    }
+    match std::env::var(&variable) {
+        Ok(secret) => Ok(SecretString::from(secret)),
+        Err(std::env::VarError::NotPresent) => {
+            let finding =
+                name.wrong(format!("names the environment variable `{variable}`, which is not set"));
+            Err(finding.hint(format!("set `{variable}` where the host is started")))
+        }
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(name.wrong(format!("names the environment variable `{variable}`, which is not UTF-8")))
+        }
+    }
+}
+
+/// The text of the file without the line end that editors leave.
+fn file(path: &Found<'_>) -> Result<SecretString, Finding> {
+    let file = beside(&path.place.file, &path.text()?);
+    let wrong = |error: String| path.wrong(format!("names the file `{}`: {error}", file.display()));
+    let mut text = String::new();
+    let handle = File::open(&file).map_err(|error| wrong(error.to_string()))?;
+    handle.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| wrong(error.to_string()))?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(wrong("it is too large for a secret".to_owned()));
+    }
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(SecretString::from(text.strip_suffix('\r').unwrap_or(text)))
+}

@@ -1,0 +1,141 @@
+//! Files, includes, secrets and mistakes.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn all_mistakes_are_named_at_once() {
+    let text = "return: mysq\nmysql.hots: db\nmysql.port: 70000\nhost.lisen: x\nredis.password: {env: RETURNER_NO_SUCH_VARIABLE}\n";
+    assert_eq!(
+        errors(text),
+        "error: conf:1: `return` names the returner `mysq`, and there is none\n  hint: did you mean `mysql`?\n\
+         error: conf:2: unknown key `mysql.hots`\n  hint: did you mean `mysql.host`?\n\
+         error: conf:3: `mysql.port` is `70000`, expected a whole number from 1 to 65535\n\
+         error: conf:4: unknown key `host.lisen`\n  hint: did you mean `host.listen`?\n\
+         error: conf:5: `redis.password.env` names the environment variable `RETURNER_NO_SUCH_VARIABLE`, which is not set\n  \
+         hint: set `RETURNER_NO_SUCH_VARIABLE` where the host is started"
+    );
+}
+
+#[test]
+fn files_that_cannot_be_read_are_errors() {
+    assert_eq!(
+        errors("a: [1\n").lines().next().map(|line| line.starts_with("error: conf:2: this is not YAML")),
+        Some(true)
+    );
+    assert_eq!(
+        errors("- a\n"),
+        "error: conf:1: this is no map of keys to values\n  hint: write `key: value`"
+    );
+    let missing = Directory::new(&[]).load().expect_err("no file");
+    assert!(missing.starts_with("error: conf: cannot read the configuration: No such file"), "{missing}");
+    let directory = Directory::new(&[]);
+    std::fs::write(directory.path("conf"), b"a: 1\nb: \xff\n").expect("a file");
+    assert_eq!(
+        directory.load().expect_err("no text"),
+        "error: conf: cannot read the configuration: line 2 is not UTF-8"
+    );
+    assert_eq!(settings("# nothing\n").return_to, ["sqlite3"]);
+}
+
+#[test]
+fn duplicates_do_not_hide_other_mistakes() {
+    let found = errors("a: 1\na: 2\nmysql.host: x\nmysql: {host: y}\nmysql.hots: 1\n");
+    assert_eq!(found.matches("error: ").count(), 3, "{found}");
+    assert!(found.contains("conf:4: `mysql.host` is given twice\n  hint: the first is on line 3"), "{found}");
+}
+
+#[test]
+fn included_files_come_later_and_win() {
+    let directory = Directory::new(&[
+        ("conf", "return: mysql\nmysql: {host: main, user: main, db: main}\ninclude: more/*.yaml\n"),
+        ("conf.d/b.conf", "mysql.db: default\nmysql.user: default\n"),
+        ("conf.d/a.conf", "mysql.db: not this\n"),
+        ("conf.d/ignored.txt", "[[["),
+        ("more/x.yaml", "mysql.user: included\ninclude: [x.yaml, none.yaml]\nmysql.ssl_ca: ca.pem\n"),
+    ]);
+    let (settings, warnings) = directory.load().expect("a good configuration");
+    let mysql = mysql(&settings, "mysql");
+    assert_eq!(
+        (&mysql.address, mysql.user.as_str(), mysql.database.as_str()),
+        (&tcp("main", 3306), "included", "default")
+    );
+    assert_eq!(mysql.tls.as_ref().and_then(|tls| tls.ca.clone()), Some(directory.path("more/ca.pem")));
+    assert_eq!(settings.files.len(), 4);
+    assert_eq!(warnings, ["more/x.yaml:2: `include: none.yaml` matches no file"]);
+
+    let broken =
+        Directory::new(&[("conf", "return: audit\ninclude: x.yaml\n"), ("x.yaml", "audit.plugin: [\n")]);
+    let found = broken.load().expect_err("a broken file");
+    assert!(
+        found.starts_with("error: x.yaml:2: this is not YAML") && found.matches("error: ").count() == 1,
+        "{found}"
+    );
+}
+
+#[test]
+fn secrets_come_from_files_and_never_show() {
+    let directory = Directory::new(&[
+        (
+            "conf",
+            "return: [mysql, mongo, redis]\nmysql.pass: {file: secrets/mysql}\nmongo.uri: mongodb://u:hunter2@h/d\nredis.password: hunter2\n",
+        ),
+        ("secrets/mysql", "hunter2\n"),
+    ]);
+    let (settings, _) = directory.load().expect("a good configuration");
+    assert_eq!(shown(&mysql(&settings, "mysql").password), Some("hunter2"));
+    assert_eq!(
+        (shown(&mongo(&settings).uri), mongo(&settings).database.as_str()),
+        (Some("mongodb://u:hunter2@h/d"), "d")
+    );
+    let debug = format!("{settings:?}");
+    assert!(!debug.contains("hunter2"), "{debug}");
+
+    let found = errors(
+        "mysql.pass: {file: none}\nmongo.password: {fil: x}\nmongo.uri: hunter2\nredis.password: [hunter2]\n",
+    );
+    assert_eq!(found.matches("error: ").count(), 4, "{found}");
+    assert!(found.contains("conf:1: `mysql.pass.file` names the file `none`: No such file"), "{found}");
+    assert!(!found.contains("hunter2"), "{found}");
+    let path = std::env::var("PATH").expect("a path");
+    assert_eq!(
+        shown(&mysql(&self::settings("return: mysql\nmysql.pass.env: PATH"), "mysql").password),
+        Some(path.as_str())
+    );
+}
+
+#[test]
+fn listening_is_for_this_machine_only() {
+    let listen = |text: &str| settings(text).host.listen;
+    assert_eq!(listen("host.listen: '[::1]:80'"), Some("[::1]:80".parse().expect("an address")));
+    assert_eq!(listen("host: {listen: off, socket: /run/r.sock}"), None);
+    assert!(errors("host.listen: 0.0.0.0:4510").contains("`127.0.0.1:4510` or on `host.socket`"));
+    assert!(errors("host.listen: off").contains("there is no `host.socket`"));
+    assert!(errors("host.listen: here").contains("expected an address and a port"));
+    assert!(errors("host: 5").contains("`host` is a single value or a list, expected keys below it"));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_configuration_panics(
+        lines in proptest::collection::vec(
+            (
+                "(return|event_return|master_job_cache|host|mysql|alternative|a|mongo|redis|sqlite3|include|id|keep_jobs)",
+                "(\\.(mysql|host|port|pass|uri|plugin|options|limits|delivery|connections|data|listen|env|file|[a-z{.]{0,3})){0,3}",
+                "(|x|5|'5'|off|None|~|a,b|mysql|\\[mysql, x\\]|\\{host: x\\}|\\{env: PATH\\}|\\{env: ''\\}|\\{mysql: \\{host: y\\}\\}|-1|1e999|\u{0}|é)",
+            ),
+            0..8,
+        )
+    ) {
+        let text: String = lines.iter().map(|(name, keys, value)| format!("{name}{keys}: {value}\n")).collect();
+        if let Ok((settings, _)) = load(&text) {
+            for returner in settings.returners.keys() {
+                let kwargs = json!({"host": "x", "port": 0, "db": 1, "pass": null});
+                let _ = settings.variant(returner, Some("alternative"), kwargs.as_object());
+            }
+        }
+    }
+}

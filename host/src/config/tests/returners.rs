@@ -1,0 +1,94 @@
+//! Returners with plugins of their own, profiles, and what they are used for.
+
+use std::time::Duration;
+
+use super::*;
+
+#[test]
+fn a_returner_of_ones_own() {
+    let digits = "AB".repeat(32);
+    let directory = Directory::new(&[(
+        "conf",
+        &format!(
+            "return: [mysql, audit]\naudit:\n  plugin: plugins/audit.wasm\n  sha256: {digits}\n  options: {{severity: info, tags: [a, 1], a.b: yes}}\n  connections: {{db: mysql}}\n  limits: {{memory: 64MiB, time: 10s}}\n  delivery.batch: 5\naudit.allow_http: ['https://hooks.example.com']\naudit.allow_connect: ['tcp://mail.example:25']\nmysql.limits.cpu: 2\n"
+        ),
+    )]);
+    let (settings, warnings) = directory.load().expect("a good configuration");
+    let audit = &settings.returners["audit"];
+    let path = directory.path("plugins/audit.wasm");
+    assert_eq!(audit.plugin, PluginSource::File { path, sha256: Some("ab".repeat(32)) });
+    let options: Vec<(&str, &str)> =
+        audit.options.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(options, [("a.b", "yes"), ("severity", "info"), ("tags", r#"["a",1]"#)]);
+    assert_eq!(audit.connections["db"], "mysql");
+    assert_eq!(
+        (audit.limits.memory, audit.limits.time, audit.delivery.batch),
+        (64 << 20, Duration::from_secs(10), 5)
+    );
+    assert_eq!(settings.returners["mysql"].limits.cpu, Duration::from_secs(2));
+    assert_eq!(audit.allow_connect, ["tcp://mail.example:25"]);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+}
+
+#[test]
+fn mistakes_in_a_returner_of_ones_own() {
+    let found = errors(
+        "return: [audit, other]\naudit.plugin: a.wasm\naudit.limit: {}\naudit.sha256: 12\naudit.connections: {db: mysql, x: sqlite}\naudit.limits.memory: 1KiB\naudit.allow_http: [hooks]\nother.plug: x\nsqlite3.timeout: 1\nmysql.plugin: x\na{b.plugin: x\n",
+    );
+    for part in [
+        "conf:1: `return` names the returner `other`, and there is none\n  hint: `other.plugin: FILE` is missing",
+        "conf:3: unknown key `audit.limit`\n  hint: did you mean `audit.limits`?",
+        "conf:4: `audit.sha256` is no SHA-256",
+        "conf:5: `audit.connections.db` is `mysql`, and there is no such connection\n  hint: `mysql.host` and the keys",
+        "conf:5: `audit.connections.x` is `sqlite`, and there is no such connection\n  hint: did you mean `sqlite3`?",
+        "conf:6: `audit.limits.memory` is `1KiB`, expected a size",
+        "conf:7: an item of `audit.allow_http` is `hooks`",
+        "conf:10: unknown key `mysql.plugin`\n  hint: `mysql` is bundled",
+        "conf:11: `a{b` cannot be the name of a returner",
+    ] {
+        assert!(found.contains(part), "{part} is not in:\n{found}");
+    }
+    assert_eq!(found.matches("error: ").count(), 9, "{found}");
+}
+
+#[test]
+fn what_is_unused_or_confused_is_warned_of() {
+    assert_eq!(
+        warnings("mysql.host: db\nmysql.password: x\n"),
+        [
+            "conf:2: `mysql.password` is a key of Salt's cache, which the returner does not read\n  hint: the returner's is `mysql.pass`",
+            "`mysql` is configured, but without `return` returns go to `sqlite3`\n  hint: write `return: mysql`"
+        ]
+    );
+    assert_eq!(
+        warnings("return: mysql\nredis.host: r\n"),
+        [
+            "`redis` is configured, and used only for what names it\n  hint: add it to `return` for all returns to go to `redis`, too"
+        ]
+    );
+    assert_eq!(warnings("return: mysql\nmaster_job_cache: redis\nredis.host: r\n"), Vec::<String>::new());
+    assert!(errors("return: smtp").contains("`return` names no returner that this host has"));
+    assert!(errors("redis.cluster_mode: true").contains("asks for a Redis cluster"));
+    assert!(errors("mongo: {uri: 'mongodb://a', host: b}").contains("`mongo.uri` and `mongo.host` both say"));
+}
+
+#[test]
+fn profiles_fall_back_key_by_key() {
+    for text in
+        ["alternative.mysql.host: db2", "alternative: {mysql: {host: db2}}", "alternative.mysql: {host: db2}"]
+    {
+        let found =
+            settings(&format!("return: mysql\nmysql: {{host: db1, user: u, unix_socket: /s}}\n{text}\n"));
+        let profile = mysql(&found, "alternative.mysql");
+        assert_eq!((&profile.address, profile.user.as_str()), (&tcp("db2", 3306), "u"), "{text}");
+        assert_eq!(mysql(&found, "mysql").address, Address::Unix(PathBuf::from("/s")));
+        assert_eq!(found.returners["alternative.mysql"].connections["db"], "alternative.mysql");
+        let variant = found.variant("mysql", Some("alternative"), None).expect("a variant");
+        assert_eq!(variant.settings.name, "alternative.mysql");
+        assert!(variant.connections.contains_key("alternative.mysql"));
+        assert_eq!(found.variant("mysql", Some("nowhere"), None).expect("a variant").settings.name, "mysql");
+    }
+    assert!(errors("a.b.mysql.hots: x\n").contains("unknown key `a.b.mysql.hots`"));
+    assert_eq!(settings("other: {mysql: {foo: x}}").returner_names(), ["sqlite3"].into());
+    assert!(settings("a.b.redis.host: x").returners.contains_key("a.b.redis"));
+}

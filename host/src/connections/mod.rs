@@ -1,0 +1,107 @@
+//! The connections of the host: pools to servers, used on the guests' behalf.
+//!
+//! # Invariants
+//! - Every operation, connecting included, ends within the connection's bound of
+//!   time, also when the server hangs.
+//! - After a timeout, a cancelled call or an error of the protocol a connection is
+//!   thrown away; what comes back to a pool is as a new one.
+//! - No message holds a credential.
+//!
+//! Nothing connects before it is used: a server that is away is an error of the call
+//! that needs it, and the next call finds it as soon as it is back. Knows nothing of
+//! plugins, grants and what is stored.
+
+mod mongo;
+mod pool;
+mod redis;
+mod sql;
+mod tls;
+
+use std::fmt::Display;
+use std::time::Duration;
+
+pub(crate) use self::mongo::{MongoError, MongoFind, MongoPool, MongoUpdate, MongoWriteError};
+pub(crate) use self::redis::{RedisError, RedisPool, RedisReply, RedisScalar};
+pub(crate) use self::sql::{CommitError, SqlError, SqlErrorKind, SqlPool, SqlRows, SqlTransaction, SqlValue};
+use crate::config::ConnectionSettings;
+
+/// The longest that connecting may take, where a call may take longer.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A named pool of connections to one server.
+pub(crate) enum Connection {
+    Sql(SqlPool),
+    Redis(RedisPool),
+    Mongo(MongoPool),
+}
+
+/// Settings that cannot be used, whatever the server says.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection `{name}`: {reason}")]
+pub(crate) struct OpenError {
+    name: String,
+    /// What, and what to do.
+    reason: String,
+}
+
+/// A server that is not there, or does not let us in.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct CheckError(String);
+
+impl Connection {
+    /// Makes a connection of its settings; connects when it is first used. `bound` is
+    /// the longest that one operation may take.
+    ///
+    /// # Errors
+    /// If a certificate file is missing or wrong, or a URI is malformed.
+    pub(crate) fn open(
+        name: &str,
+        settings: &ConnectionSettings,
+        bound: Duration,
+    ) -> Result<Self, OpenError> {
+        match settings {
+            ConnectionSettings::Mysql(settings) => SqlPool::mysql(name, settings, bound).map(Self::Sql),
+            ConnectionSettings::Sqlite(settings) => Ok(Self::Sql(SqlPool::sqlite(settings, bound))),
+            ConnectionSettings::Redis(settings) => RedisPool::open(name, settings, bound).map(Self::Redis),
+            ConnectionSettings::Mongo(settings) => MongoPool::open(name, settings, bound).map(Self::Mongo),
+        }
+    }
+
+    /// `mysql`, `sqlite`, `redis` or `mongo`.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Sql(pool) => pool.kind(),
+            Self::Redis(_) => "redis",
+            Self::Mongo(_) => "mongo",
+        }
+    }
+
+    /// Connects, and gives the server's version.
+    pub(crate) async fn check(&self) -> Result<String, CheckError> {
+        match self {
+            Self::Sql(pool) => pool.check().await,
+            Self::Redis(pool) => pool.check().await,
+            Self::Mongo(pool) => pool.check().await,
+        }
+    }
+
+    /// Ends what is idle and gives out no more; calls under way end by themselves.
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sql(pool) => pool.close().await,
+            Self::Redis(pool) => pool.close().await,
+            Self::Mongo(pool) => pool.close().await,
+        }
+    }
+}
+
+impl OpenError {
+    fn new(name: &str, reason: impl Display) -> Self {
+        Self { name: name.to_owned(), reason: reason.to_string() }
+    }
+}
+
+fn connect_bound(bound: Duration) -> Duration {
+    bound.min(CONNECT)
+}

@@ -1,0 +1,220 @@
+//! A few connections to one server, kept between uses.
+//!
+//! A connection comes back only when its user says so ([`Lease::give_back`]).
+//! Everything else throws it away: a lease that is dropped, be it by an error, a
+//! timeout or a cancelled call, may stand in the middle of the protocol or of a
+//! transaction. Knows nothing about protocols; [`Server`] does.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// The most connections to one server.
+pub(super) const CONNECTIONS: usize = 4;
+
+/// How long a connection may have been idle to be used without a look at it.
+pub(super) const FRESH: Duration = Duration::from_secs(1);
+
+/// How long an idle connection may take to show that it lives.
+pub(super) const PING: Duration = Duration::from_secs(1);
+
+/// What a pool connects to. Its methods keep to their own bounds of time.
+pub(super) trait Server: Send + Sync + 'static {
+    type Connection: Send + 'static;
+    type Error;
+
+    fn connect(&self) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send;
+
+    /// Whether a connection that was idle for this long still works.
+    fn is_alive(
+        &self,
+        connection: &mut Self::Connection,
+        idle: Duration,
+    ) -> impl Future<Output = bool> + Send;
+
+    /// Takes leave of the server, as far as there is anything to say.
+    fn disconnect(&self, connection: Self::Connection) -> impl Future<Output = ()> + Send;
+}
+
+pub(super) struct Pool<S: Server> {
+    shared: Arc<Shared<S>>,
+}
+
+struct Shared<S: Server> {
+    server: S,
+    size: usize,
+    idle: Mutex<Vec<Idle<S::Connection>>>,
+    places: Arc<Semaphore>,
+}
+
+struct Idle<C> {
+    connection: C,
+    since: Instant,
+}
+
+/// A connection in use.
+pub(super) struct Lease<S: Server> {
+    pub(super) connection: S::Connection,
+    shared: Arc<Shared<S>>,
+    // Freed after the connection, so that there are never more than `size`.
+    _place: OwnedSemaphorePermit,
+}
+
+/// Why there is no connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum LeaseError<E> {
+    /// All of them, this many, stayed in use.
+    Busy(usize),
+    Closed,
+    Server(E),
+}
+
+impl<S: Server> Pool<S> {
+    pub(super) fn new(server: S, size: usize) -> Self {
+        let shared =
+            Shared { server, size, idle: Mutex::new(Vec::new()), places: Arc::new(Semaphore::new(size)) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    pub(super) fn server(&self) -> &S {
+        &self.shared.server
+    }
+
+    /// An idle connection that lives, or a new one. Waits at most `bound` for others
+    /// to give one back; the server has its own bounds.
+    pub(super) async fn lease(&self, bound: Duration) -> Result<Lease<S>, LeaseError<S::Error>> {
+        let place = match timeout(bound, Arc::clone(&self.shared.places).acquire_owned()).await {
+            Ok(Ok(place)) => place,
+            Ok(Err(_)) => return Err(LeaseError::Closed),
+            Err(_) => return Err(LeaseError::Busy(self.shared.size)),
+        };
+        let connection = match self.idle().await {
+            Some(connection) => connection,
+            None => self.shared.server.connect().await.map_err(LeaseError::Server)?,
+        };
+        Ok(Lease { connection, shared: Arc::clone(&self.shared), _place: place })
+    }
+
+    async fn idle(&self) -> Option<S::Connection> {
+        // Its own statement: the lock must not be held while the server is asked.
+        let newest = self.shared.idle.lock().pop();
+        let Idle { mut connection, since } = newest?;
+        if self.shared.server.is_alive(&mut connection, since.elapsed()).await {
+            return Some(connection);
+        }
+        // What killed this one killed the older ones.
+        self.shared.idle.lock().clear();
+        None
+    }
+
+    /// Gives out no more, and ends what is idle. What is in use ends with its use.
+    pub(super) async fn close(&self) {
+        self.shared.places.close();
+        let idle = std::mem::take(&mut *self.shared.idle.lock());
+        for Idle { connection, .. } in idle {
+            self.shared.server.disconnect(connection).await;
+        }
+    }
+}
+
+impl<S: Server> Lease<S> {
+    /// Keeps the connection for the next one. It must be as a new one is: no
+    /// transaction, no answer on its way.
+    pub(super) fn give_back(self) {
+        let mut idle = self.shared.idle.lock();
+        if !self.shared.places.is_closed() {
+            idle.push(Idle { connection: self.connection, since: Instant::now() });
+        }
+    }
+
+    /// Throws the connection away because the server broke it: the idle ones are of
+    /// no use either, and the next user must not have to find out one by one.
+    pub(super) fn broken(self) {
+        self.shared.idle.lock().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counting {
+        connected: AtomicUsize,
+        dead: AtomicBool,
+    }
+
+    impl Server for Counting {
+        type Connection = usize;
+        type Error = ();
+
+        async fn connect(&self) -> Result<usize, ()> {
+            if self.dead.load(Ordering::Relaxed) {
+                return Err(());
+            }
+            Ok(self.connected.fetch_add(1, Ordering::Relaxed))
+        }
+
+        async fn is_alive(&self, _: &mut usize, _: Duration) -> bool {
+            !self.dead.load(Ordering::Relaxed)
+        }
+
+        async fn disconnect(&self, _: usize) {}
+    }
+
+    const SOON: Duration = Duration::from_millis(20);
+
+    async fn leased(pool: &Pool<Counting>) -> Lease<Counting> {
+        pool.lease(SOON).await.unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    #[tokio::test]
+    async fn only_what_is_given_back_is_used_again() {
+        let pool = Pool::new(Counting::default(), 2);
+        leased(&pool).await.give_back();
+        let again = leased(&pool).await;
+        assert_eq!(again.connection, 0);
+        drop(again);
+        assert_eq!(leased(&pool).await.connection, 1);
+    }
+
+    #[tokio::test]
+    async fn there_are_never_more_than_the_pool_holds() {
+        let pool = Pool::new(Counting::default(), 2);
+        let both = (leased(&pool).await, leased(&pool).await);
+        assert_eq!(pool.lease(SOON).await.err(), Some(LeaseError::Busy(2)));
+        drop(both);
+        leased(&pool).await;
+    }
+
+    #[tokio::test]
+    async fn a_dead_connection_takes_the_idle_ones_with_it() {
+        let pool = Pool::new(Counting::default(), 3);
+        let (one, two, three) = (leased(&pool).await, leased(&pool).await, leased(&pool).await);
+        one.give_back();
+        two.give_back();
+        three.broken();
+        assert_eq!(leased(&pool).await.connection, 3);
+
+        leased(&pool).await.give_back();
+        pool.server().dead.store(true, Ordering::Relaxed);
+        assert_eq!(pool.lease(SOON).await.err(), Some(LeaseError::Server(())));
+        pool.server().dead.store(false, Ordering::Relaxed);
+        assert_eq!(leased(&pool).await.connection, 5);
+    }
+
+    #[tokio::test]
+    async fn a_closed_pool_gives_and_keeps_nothing() {
+        let pool = Pool::new(Counting::default(), 2);
+        let last = leased(&pool).await;
+        pool.close().await;
+        last.give_back();
+        assert!(pool.shared.idle.lock().is_empty());
+        assert_eq!(pool.lease(SOON).await.err(), Some(LeaseError::Closed));
+    }
+}

@@ -1,0 +1,366 @@
+//! Redis: pipelines of commands, each on a connection of its own while it lasts.
+//!
+//! A pipeline ends within the connection's bound of time, also when the server
+//! hangs. That one command failed is a reply to it, not an error of the pipeline.
+//! Knows nothing of what Salt keeps in Redis.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, Value};
+use secrecy::ExposeSecret;
+use tokio::time::timeout;
+
+use super::pool::{CONNECTIONS, FRESH, Lease, LeaseError, PING, Pool, Server};
+use super::{CheckError, OpenError, connect_bound, tls};
+use crate::config::{Address, RedisSettings};
+
+/// How many keys the server looks at in one step of a scan.
+const SCAN_COUNT: usize = 1000;
+
+/// The most bytes of keys that a scan finds: the host holds them all.
+const MAX_SCAN: usize = 256 << 20;
+
+/// Commands that leave their mark on the connection, which the next user of it must
+/// not see.
+const STATEFUL: [&str; 18] = [
+    "ASKING",
+    "AUTH",
+    "CLIENT",
+    "HELLO",
+    "MONITOR",
+    "MULTI",
+    "PSUBSCRIBE",
+    "PSYNC",
+    "QUIT",
+    "READONLY",
+    "READWRITE",
+    "RESET",
+    "SELECT",
+    "SSUBSCRIBE",
+    "SUBSCRIBE",
+    "SYNC",
+    "UNWATCH",
+    "WATCH",
+];
+
+pub(crate) struct RedisPool {
+    pool: Pool<Redis>,
+    bound: Duration,
+}
+
+/// The answer to one command.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum RedisReply {
+    Scalar(RedisScalar),
+    Many(Vec<RedisScalar>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum RedisScalar {
+    Nil,
+    Integer(i64),
+    /// A simple string such as `OK`.
+    Status(String),
+    Bulk(Vec<u8>),
+    /// This command failed, in the server's words: `WRONGTYPE Operation against ...`.
+    Error(String),
+}
+
+/// There is no reply at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct RedisError {
+    /// Never credentials.
+    pub(crate) message: String,
+    pub(crate) retryable: bool,
+}
+
+pub(crate) struct Redis {
+    client: Client,
+    /// For messages: `redis.example:6379`.
+    address: String,
+    bound: Duration,
+}
+
+impl RedisPool {
+    pub(super) fn open(name: &str, settings: &RedisSettings, bound: Duration) -> Result<Self, OpenError> {
+        Ok(Self { pool: Pool::new(Redis::new(name, settings, bound)?, CONNECTIONS), bound })
+    }
+
+    /// Sends all commands at once and gives a reply to each.
+    pub(crate) async fn pipeline(&self, commands: Vec<Vec<Vec<u8>>>) -> Result<Vec<RedisReply>, RedisError> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        if let Some(index) = commands.iter().position(Vec::is_empty) {
+            let message = format!("the command {index} of the pipeline is empty");
+            return Err(RedisError { message, retryable: false });
+        }
+        let stateful = commands.iter().any(|command| is_stateful(command));
+        let mut lease = self.lease().await?;
+        let replies = self.send(&mut lease, &commands).await;
+        self.end(lease, &replies, stateful);
+        Ok(replies?.into_iter().map(reply).collect())
+    }
+
+    /// The keys that match a pattern, each once.
+    pub(crate) async fn scan(&self, pattern: &str) -> Result<Vec<Vec<u8>>, RedisError> {
+        let mut lease = self.lease().await?;
+        let keys = match timeout(self.bound, self.scan_all(&mut lease, pattern)).await {
+            Ok(keys) => keys,
+            Err(_) => Err(self.slow()),
+        };
+        self.end(lease, &keys, false);
+        keys
+    }
+
+    pub(super) async fn check(&self) -> Result<String, CheckError> {
+        let info = self.pipeline(vec![vec![b"INFO".to_vec(), b"server".to_vec()]]).await;
+        match info.map_err(|error| CheckError(error.to_string()))?.pop() {
+            Some(RedisReply::Scalar(RedisScalar::Bulk(info))) => Ok(version(&String::from_utf8_lossy(&info))),
+            Some(RedisReply::Scalar(RedisScalar::Error(message))) => Err(CheckError(message)),
+            _ => Ok("unknown".to_owned()),
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn scan_all(&self, lease: &mut Lease<Redis>, pattern: &str) -> Result<Vec<Vec<u8>>, RedisError> {
+        let mut found = HashSet::new();
+        let mut size = 0;
+        let mut cursor = b"0".to_vec();
+        loop {
+            let count = SCAN_COUNT.to_string();
+            let words: [&[u8]; 6] =
+                [b"SCAN", &cursor, b"MATCH", pattern.as_bytes(), b"COUNT", count.as_bytes()];
+            let command = words.map(<[u8]>::to_vec).to_vec();
+            let replies = self.send(lease, &[command]).await?;
+            let (next, keys) = step(replies)?;
+            for key in keys {
+                size += key.len() + size_of::<Vec<u8>>();
+                found.insert(key);
+            }
+            if size > MAX_SCAN {
+                let message = format!("more than {} MiB of keys match `{pattern}`", MAX_SCAN >> 20);
+                return Err(RedisError { message, retryable: false });
+            }
+            if next == b"0" {
+                return Ok(found.into_iter().collect());
+            }
+            cursor = next;
+        }
+    }
+
+    async fn lease(&self) -> Result<Lease<Redis>, RedisError> {
+        self.pool.lease(self.bound).await.map_err(|error| {
+            let address = &self.pool.server().address;
+            let message = match error {
+                LeaseError::Server(message) => message,
+                LeaseError::Closed => format!("the connections to {address} were closed"),
+                LeaseError::Busy(size) => {
+                    format!("all {size} connections to {address} were in use for {:?}", self.bound)
+                }
+            };
+            RedisError { message, retryable: true }
+        })
+    }
+
+    async fn send(
+        &self,
+        lease: &mut Lease<Redis>,
+        commands: &[Vec<Vec<u8>>],
+    ) -> Result<Vec<Value>, RedisError> {
+        let mut pipeline = redis::Pipeline::with_capacity(commands.len());
+        for command in commands {
+            let mut packed = redis::Cmd::with_capacity(command.len(), command.iter().map(Vec::len).sum());
+            for argument in command {
+                packed.arg(argument.as_slice());
+            }
+            pipeline.add_command(packed);
+        }
+        match timeout(self.bound, lease.connection.send_packed_commands(&pipeline, 0, commands.len())).await {
+            Ok(Ok(values)) if values.len() == commands.len() => Ok(values),
+            Ok(Ok(values)) => {
+                let message = format!("{} replies to {} commands", values.len(), commands.len());
+                Err(RedisError { message, retryable: false })
+            }
+            Ok(Err(error)) => {
+                let message = format!("{}: {error}", self.pool.server().address);
+                Err(RedisError { message, retryable: true })
+            }
+            Err(_) => Err(self.slow()),
+        }
+    }
+
+    /// Keeps the connection only if nothing is on its way and nothing sticks to it.
+    fn end<T>(&self, lease: Lease<Redis>, result: &Result<T, RedisError>, stateful: bool) {
+        match result {
+            Ok(_) if !stateful => lease.give_back(),
+            Ok(_) => drop(lease),
+            Err(_) => lease.broken(),
+        }
+    }
+
+    fn slow(&self) -> RedisError {
+        let message = format!("{} did not answer within {:?}", self.pool.server().address, self.bound);
+        RedisError { message, retryable: true }
+    }
+}
+
+impl Redis {
+    fn new(name: &str, settings: &RedisSettings, bound: Duration) -> Result<Self, OpenError> {
+        let (address, text) = match &settings.address {
+            Address::Tcp { host, port } if settings.tls.is_some() => {
+                let (host, port) = (host.clone(), *port);
+                let text = format!("{host}:{port}");
+                (ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }, text)
+            }
+            Address::Tcp { host, port } => {
+                (ConnectionAddr::Tcp(host.clone(), *port), format!("{host}:{port}"))
+            }
+            Address::Unix(path) => (ConnectionAddr::Unix(path.clone()), path.display().to_string()),
+        };
+        let mut login = RedisConnectionInfo::default().set_db(settings.database);
+        if let Some(user) = &settings.user {
+            login = login.set_username(user);
+        }
+        if let Some(password) = &settings.password {
+            login = login.set_password(password.expose_secret());
+        }
+        let failed = |error: redis::RedisError| OpenError::new(name, error);
+        let info = address.into_connection_info().map_err(failed)?.set_redis_settings(login);
+        let client = match (&settings.tls, &settings.address) {
+            (Some(wanted), Address::Tcp { .. }) => {
+                let pem = tls::read(wanted).map_err(|error| OpenError::new(name, error))?;
+                let client_tls = pem.client.map(|client| redis::ClientTlsConfig {
+                    client_cert: client.certificate,
+                    client_key: client.key,
+                });
+                Client::build_with_tls(info, redis::TlsCertificates { client_tls, root_cert: pem.ca })
+            }
+            _ => Client::open(info),
+        };
+        Ok(Self { client: client.map_err(failed)?, address: text, bound })
+    }
+}
+
+impl Server for Redis {
+    type Connection = MultiplexedConnection;
+    /// What to tell the operator; a later call can always succeed.
+    type Error = String;
+
+    async fn connect(&self) -> Result<MultiplexedConnection, String> {
+        let bound = connect_bound(self.bound);
+        // The bounds are ours; the library's own would be half a second.
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        match timeout(bound, self.client.get_multiplexed_async_connection_with_config(&config)).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(format!("cannot connect to {}: {error}", self.address)),
+            Err(_) => Err(format!("cannot connect to {}: no answer within {bound:?}", self.address)),
+        }
+    }
+
+    async fn is_alive(&self, connection: &mut MultiplexedConnection, idle: Duration) -> bool {
+        let ping = redis::cmd("PING");
+        idle < FRESH || matches!(timeout(PING, connection.send_packed_command(&ping)).await, Ok(Ok(_)))
+    }
+
+    async fn disconnect(&self, connection: MultiplexedConnection) {
+        drop(connection);
+    }
+}
+
+fn is_stateful(command: &[Vec<u8>]) -> bool {
+    let name = command.first().map(Vec::as_slice).unwrap_or_default();
+    STATEFUL.iter().any(|stateful| name.eq_ignore_ascii_case(stateful.as_bytes()))
+}
+
+/// The next cursor and the keys of a step of a scan.
+fn step(mut replies: Vec<Value>) -> Result<(Vec<u8>, Vec<Vec<u8>>), RedisError> {
+    let odd = || RedisError { message: "a reply to SCAN that is none".to_owned(), retryable: false };
+    let values = match replies.pop() {
+        Some(Value::Array(values)) => values,
+        Some(Value::ServerError(error)) => {
+            return Err(RedisError { message: error_text(&error), retryable: true });
+        }
+        _ => return Err(odd()),
+    };
+    let Ok([Value::BulkString(cursor), Value::Array(keys)]) = <[Value; 2]>::try_from(values) else {
+        return Err(odd());
+    };
+    let key = |value| if let Value::BulkString(key) = value { Some(key) } else { None };
+    Ok((cursor, keys.into_iter().filter_map(key).collect()))
+}
+
+fn reply(value: Value) -> RedisReply {
+    match value {
+        Value::Array(values) => RedisReply::Many(values.into_iter().map(scalar).collect()),
+        value => RedisReply::Scalar(scalar(value)),
+    }
+}
+
+fn scalar(value: Value) -> RedisScalar {
+    match value {
+        Value::Nil => RedisScalar::Nil,
+        Value::Int(value) => RedisScalar::Integer(value),
+        Value::BulkString(bytes) => RedisScalar::Bulk(bytes),
+        Value::SimpleString(text) => RedisScalar::Status(text),
+        Value::Okay => RedisScalar::Status("OK".to_owned()),
+        Value::ServerError(error) => RedisScalar::Error(error_text(&error)),
+        // The contract's replies are one array deep, and the protocol is the older one,
+        // which has nothing else.
+        _ => RedisScalar::Error("ERR the reply is nested deeper than the contract has it".to_owned()),
+    }
+}
+
+fn error_text(error: &redis::ServerError) -> String {
+    match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
+    }
+}
+
+fn version(info: &str) -> String {
+    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    field("valkey_version").or(field("redis_version")).unwrap_or("unknown").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_are_one_array_deep() {
+        let nested = Value::Array(vec![Value::Int(1), Value::Array(vec![Value::Nil])]);
+        let RedisReply::Many(scalars) = reply(nested) else { panic!("an array") };
+        assert_eq!(scalars[0], RedisScalar::Integer(1));
+        assert!(matches!(&scalars[1], RedisScalar::Error(message) if message.contains("deeper")));
+        assert_eq!(reply(Value::Okay), RedisReply::Scalar(RedisScalar::Status("OK".to_owned())));
+    }
+
+    #[test]
+    fn a_connection_that_was_changed_is_known() {
+        assert!(is_stateful(&[b"select".to_vec(), b"3".to_vec()]));
+        assert!(!is_stateful(&[b"SET".to_vec(), b"select".to_vec(), b"1".to_vec()]));
+        assert!(!is_stateful(&[]));
+    }
+
+    #[test]
+    fn a_step_of_a_scan_is_read() {
+        let key = |key: &str| Value::BulkString(key.as_bytes().to_vec());
+        let (cursor, keys) =
+            step(vec![Value::Array(vec![key("7"), Value::Array(vec![key("a")])])]).expect("a step");
+        assert_eq!((cursor, keys), (b"7".to_vec(), vec![b"a".to_vec()]));
+        assert!(step(vec![Value::Nil]).is_err());
+    }
+
+    #[test]
+    fn the_version_is_found() {
+        assert_eq!(version("# Server\r\nredis_version:7.0.15\r\nos:Linux\r\n"), "7.0.15");
+        assert_eq!(version("redis_version:7.2.4\r\nvalkey_version:8.1.0\r\n"), "8.1.0");
+    }
+}

@@ -1,0 +1,232 @@
+//! SQL: one transaction for each call of a plugin.
+//!
+//! # Invariants
+//! - A statement, and a commit, ends within the connection's bound of time, also
+//!   when the server hangs.
+//! - Once the server may have undone what a transaction wrote (a deadlock, a broken
+//!   connection, a timeout), every further statement fails with the same error, and
+//!   so does the commit: nothing is ever committed in part.
+//! - A transaction that is dropped takes its connection with it.
+//!
+//! Knows the values and errors of `wit/capabilities.wit`, and nothing of plugins.
+
+mod mysql;
+mod mysql_error;
+mod mysql_value;
+mod sqlite;
+mod sqlite_error;
+mod sqlite_session;
+mod statement;
+
+use std::time::Duration;
+
+use self::mysql::{MysqlPool, MysqlTransaction};
+use self::sqlite::{SqlitePool, SqliteTransaction};
+use super::pool::LeaseError;
+use super::{CheckError, OpenError};
+use crate::config::{MysqlSettings, SqliteSettings};
+
+/// The most bytes of one answer: what is not bounded here is held by the host.
+const MAX_ANSWER: usize = 256 << 20;
+
+/// Connections to one SQL database.
+pub(crate) enum SqlPool {
+    Mysql(MysqlPool),
+    Sqlite(SqlitePool),
+}
+
+/// The statements of one call. Dropped without an end, it is rolled back.
+pub(crate) enum SqlTransaction {
+    Mysql(MysqlTransaction),
+    Sqlite(SqliteTransaction),
+}
+
+/// A parameter, or a column of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum SqlValue {
+    Null,
+    Boolean(bool),
+    Integer(i64),
+    Float(f64),
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+/// The answer to a query.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct SqlRows {
+    pub(crate) columns: Vec<String>,
+    pub(crate) rows: Vec<Vec<SqlValue>>,
+}
+
+/// What went wrong, in the words of `wit/capabilities.wit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SqlErrorKind {
+    Unavailable,
+    Timeout,
+    Denied,
+    Constraint,
+    Data,
+    Statement,
+    Other,
+}
+
+/// A statement that failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}{}", code.as_deref().map(|code| format!(" ({code})")).unwrap_or_default())]
+pub(crate) struct SqlError {
+    pub(crate) kind: SqlErrorKind,
+    /// The server's own code: MySQL's `1062`, SQLite's extended `2067`.
+    pub(crate) code: Option<String>,
+    /// Never credentials.
+    pub(crate) message: String,
+    /// The same call can succeed later, be it that an operator has mended something.
+    pub(crate) retryable: bool,
+}
+
+/// A commit that did not end well.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    /// Nothing was committed.
+    #[error(transparent)]
+    RolledBack(SqlError),
+    /// The answer never came: it may be committed.
+    #[error(transparent)]
+    Unknown(SqlError),
+}
+
+impl SqlPool {
+    pub(super) fn mysql(name: &str, settings: &MysqlSettings, bound: Duration) -> Result<Self, OpenError> {
+        MysqlPool::open(name, settings, bound).map(Self::Mysql)
+    }
+
+    pub(super) fn sqlite(settings: &SqliteSettings, bound: Duration) -> Self {
+        Self::Sqlite(SqlitePool::open(settings, bound))
+    }
+
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Mysql(_) => "mysql",
+            Self::Sqlite(_) => "sqlite",
+        }
+    }
+
+    /// Begins a transaction, on a connection of its own.
+    pub(crate) async fn begin(&self) -> Result<SqlTransaction, SqlError> {
+        match self {
+            Self::Mysql(pool) => pool.begin().await.map(SqlTransaction::Mysql),
+            Self::Sqlite(pool) => pool.begin().await.map(SqlTransaction::Sqlite),
+        }
+    }
+
+    pub(super) async fn check(&self) -> Result<String, CheckError> {
+        let version = match self {
+            Self::Mysql(pool) => pool.version().await,
+            Self::Sqlite(pool) => pool.version().await,
+        };
+        version.map_err(|error| CheckError(error.to_string()))
+    }
+
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Mysql(pool) => pool.close().await,
+            Self::Sqlite(pool) => pool.close().await,
+        }
+    }
+}
+
+impl SqlTransaction {
+    /// Runs a statement; gives the number of rows it changed. (MySQL's driver asks for
+    /// the rows that it matched, which differs for an UPDATE that changes nothing.)
+    pub(crate) async fn execute(
+        &mut self,
+        statement: String,
+        params: Vec<SqlValue>,
+    ) -> Result<u64, SqlError> {
+        statement::refuse_transaction_control(&statement)?;
+        match self {
+            Self::Mysql(transaction) => transaction.execute(statement, params).await,
+            Self::Sqlite(transaction) => transaction.execute(statement, params).await,
+        }
+    }
+
+    pub(crate) async fn query(
+        &mut self,
+        statement: String,
+        params: Vec<SqlValue>,
+    ) -> Result<SqlRows, SqlError> {
+        statement::refuse_transaction_control(&statement)?;
+        match self {
+            Self::Mysql(transaction) => transaction.query(statement, params).await,
+            Self::Sqlite(transaction) => transaction.query(statement, params).await,
+        }
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), CommitError> {
+        match self {
+            Self::Mysql(transaction) => transaction.commit().await,
+            Self::Sqlite(transaction) => transaction.commit().await,
+        }
+    }
+
+    pub(crate) async fn rollback(self) {
+        match self {
+            Self::Mysql(transaction) => transaction.rollback().await,
+            Self::Sqlite(transaction) => transaction.rollback().await,
+        }
+    }
+}
+
+impl SqlValue {
+    /// Its bytes, roughly.
+    fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Null | Self::Boolean(_) | Self::Integer(_) | Self::Float(_) => 8,
+        }
+    }
+}
+
+/// Adds up an answer while it is read.
+#[derive(Default)]
+struct AnswerSize(usize);
+
+impl AnswerSize {
+    /// # Errors
+    /// Once the rows are more than the host is willing to hold.
+    fn add(&mut self, row: &[SqlValue]) -> Result<(), SqlError> {
+        self.0 += row.iter().map(|value| size_of::<SqlValue>() + value.size()).sum::<usize>();
+        if self.0 > MAX_ANSWER {
+            let message =
+                format!("the answer is larger than {} MiB; ask for less with LIMIT", MAX_ANSWER >> 20);
+            return Err(SqlError::new(SqlErrorKind::Data, message, false));
+        }
+        Ok(())
+    }
+}
+
+impl SqlError {
+    fn new(kind: SqlErrorKind, message: impl Into<String>, retryable: bool) -> Self {
+        Self { kind, code: None, message: message.into(), retryable }
+    }
+
+    fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(SqlErrorKind::Unavailable, message, true)
+    }
+
+    fn timeout(message: impl Into<String>) -> Self {
+        Self::new(SqlErrorKind::Timeout, message, true)
+    }
+
+    /// There is no connection to be had.
+    fn no_connection(error: LeaseError<SqlError>, server: &str, bound: Duration) -> Self {
+        match error {
+            LeaseError::Server(error) => error,
+            LeaseError::Closed => Self::unavailable(format!("the connections to {server} were closed")),
+            LeaseError::Busy(size) => {
+                Self::timeout(format!("all {size} connections to {server} were in use for {bound:?}"))
+            }
+        }
+    }
+}

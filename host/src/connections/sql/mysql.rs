@@ -1,0 +1,362 @@
+//! MySQL and MariaDB, by sqlx.
+//!
+//! A session is utf8mb4, in UTC, and strict: a value that does not fit is an error,
+//! never cut. Lock waits end on the server before the host's bound of time does, so
+//! that no statement is left waiting for a lock on behalf of nobody.
+
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use secrecy::ExposeSecret;
+use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlSslMode};
+use sqlx::{Arguments, AssertSqlSafe, Column, ConnectOptions, Connection, Executor, Row};
+use tokio::time::timeout;
+
+use super::mysql_error::{ends_transaction, error_of};
+use super::{AnswerSize, CommitError, SqlError, SqlErrorKind, SqlRows, SqlValue, mysql_value, statement};
+use crate::config::{Address, MysqlSettings};
+use crate::connections::pool::{CONNECTIONS, FRESH, Lease, PING, Pool, Server};
+use crate::connections::{OpenError, connect_bound, tls};
+
+/// Prepared statements kept by one connection.
+const STATEMENTS: usize = 100;
+
+/// What a packet carries beside the text and the parameters, at most.
+const PACKET_OVERHEAD: usize = 64;
+
+/// What a parameter takes beside its bytes, at most: its type and its length.
+const PARAMETER_OVERHEAD: usize = 12;
+
+pub(crate) struct MysqlPool {
+    pool: Pool<Mysql>,
+    bound: Duration,
+}
+
+pub(crate) struct MysqlTransaction {
+    /// None once the connection was thrown away.
+    lease: Option<Lease<Mysql>>,
+    /// Why nothing of it can be committed any more.
+    lost: Option<SqlError>,
+    /// It may have left its mark on the connection.
+    marked: bool,
+    bound: Duration,
+    server: String,
+}
+
+pub(crate) struct Mysql {
+    options: MySqlConnectOptions,
+    /// For messages: `db.example:3306`.
+    address: String,
+    /// Sets up a session.
+    setup: String,
+    bound: Duration,
+}
+
+pub(crate) struct Session {
+    connection: MySqlConnection,
+    version: String,
+    /// The server's `max_allowed_packet`.
+    max_packet: usize,
+}
+
+impl MysqlPool {
+    pub(super) fn open(name: &str, settings: &MysqlSettings, bound: Duration) -> Result<Self, OpenError> {
+        let pool = Pool::new(Mysql::new(name, settings, bound)?, CONNECTIONS);
+        Ok(Self { pool, bound })
+    }
+
+    pub(super) async fn begin(&self) -> Result<MysqlTransaction, SqlError> {
+        let lease = self.lease().await?;
+        let server = self.pool.server().address.clone();
+        let mut transaction =
+            MysqlTransaction { lease: Some(lease), lost: None, marked: false, bound: self.bound, server };
+        transaction.control("BEGIN").await?;
+        Ok(transaction)
+    }
+
+    pub(super) async fn version(&self) -> Result<String, SqlError> {
+        let lease = self.lease().await?;
+        let version = lease.connection.version.clone();
+        lease.give_back();
+        Ok(version)
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn lease(&self) -> Result<Lease<Mysql>, SqlError> {
+        let lease = self.pool.lease(self.bound).await;
+        lease.map_err(|error| SqlError::no_connection(error, &self.pool.server().address, self.bound))
+    }
+}
+
+impl MysqlTransaction {
+    pub(super) async fn execute(
+        &mut self,
+        statement: String,
+        params: Vec<SqlValue>,
+    ) -> Result<u64, SqlError> {
+        self.marked |= statement::changes_session(&statement);
+        let bound = self.bound;
+        let session = self.session()?;
+        let arguments = arguments(&statement, params, session.max_packet)?;
+        let query = sqlx::query_with(AssertSqlSafe(statement), arguments);
+        let done = timeout(bound, query.execute(&mut session.connection)).await;
+        self.outcome(done.map(|done| done.map_err(|error| error_of(&error)))).map(|done| done.rows_affected())
+    }
+
+    pub(super) async fn query(
+        &mut self,
+        statement: String,
+        params: Vec<SqlValue>,
+    ) -> Result<SqlRows, SqlError> {
+        self.marked |= statement::changes_session(&statement);
+        let bound = self.bound;
+        let session = self.session()?;
+        let arguments = arguments(&statement, params, session.max_packet)?;
+        let rows = timeout(bound, rows(&mut session.connection, statement, arguments)).await;
+        match rows {
+            // The rest of the answer is still on its way.
+            Ok(Err(RowsError::Answer(error))) => Err(self.lose(error)),
+            Ok(Err(RowsError::Server(error))) => self.outcome(Ok(Err(error_of(&error)))),
+            Ok(Ok(rows)) => Ok(rows),
+            Err(elapsed) => self.outcome(Err(elapsed)),
+        }
+    }
+
+    pub(super) async fn commit(mut self) -> Result<(), CommitError> {
+        if let Some(error) = self.lost.take() {
+            self.rollback().await;
+            return Err(CommitError::RolledBack(error));
+        }
+        match self.control("COMMIT").await {
+            Ok(()) => {
+                self.give_back();
+                Ok(())
+            }
+            Err(error) if matches!(error.kind, SqlErrorKind::Unavailable) => Err(CommitError::Unknown(error)),
+            // The connection is gone with the answer: only the host's time ran out.
+            Err(error) if self.lease.is_none() => Err(CommitError::Unknown(error)),
+            Err(error) => Err(CommitError::RolledBack(error)),
+        }
+    }
+
+    /// Ends it; where the server does not answer, by ending the connection.
+    pub(super) async fn rollback(mut self) {
+        if self.lease.is_some() && self.control("ROLLBACK").await.is_ok() {
+            self.give_back();
+        }
+    }
+
+    async fn control(&mut self, statement: &'static str) -> Result<(), SqlError> {
+        let Some(lease) = &mut self.lease else { return Err(self.gone()) };
+        let done = timeout(self.bound, lease.connection.connection.execute(statement)).await;
+        self.outcome(done.map(|done| done.map_err(|error| error_of(&error)))).map(drop)
+    }
+
+    /// The session, unless what was written on it may be undone.
+    fn session(&mut self) -> Result<&mut Session, SqlError> {
+        if let Some(error) = &self.lost {
+            return Err(error.clone());
+        }
+        let gone = self.gone();
+        self.lease.as_mut().map(|lease| &mut lease.connection).ok_or(gone)
+    }
+
+    /// Draws the consequences of an error for the transaction and its connection.
+    fn outcome<T>(
+        &mut self,
+        done: Result<Result<T, SqlError>, tokio::time::error::Elapsed>,
+    ) -> Result<T, SqlError> {
+        let error = match done {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(error)) => error,
+            Err(_) => {
+                let message = format!("{} did not answer within {:?}", self.server, self.bound);
+                return Err(self.lose(SqlError::timeout(message)));
+            }
+        };
+        if error.kind == SqlErrorKind::Unavailable {
+            if let Some(lease) = self.lease.take() {
+                lease.broken();
+            }
+            return Err(self.lose(error));
+        }
+        // The driver's own: it may still wait for an answer.
+        if error.code.is_none() {
+            return Err(self.lose(error));
+        }
+        if ends_transaction(&error) {
+            self.lost = Some(error.clone());
+        }
+        Err(error)
+    }
+
+    /// Throws the connection away: it is in the middle of the protocol.
+    fn lose(&mut self, error: SqlError) -> SqlError {
+        self.lease = None;
+        self.lost = Some(error.clone());
+        error
+    }
+
+    fn gone(&self) -> SqlError {
+        self.lost
+            .clone()
+            .unwrap_or_else(|| SqlError::unavailable(format!("the connection to {} is gone", self.server)))
+    }
+
+    fn give_back(&mut self) {
+        match self.lease.take() {
+            Some(lease) if !self.marked => lease.give_back(),
+            _ => {}
+        }
+    }
+}
+
+impl Mysql {
+    fn new(name: &str, settings: &MysqlSettings, bound: Duration) -> Result<Self, OpenError> {
+        let mut options = MySqlConnectOptions::new()
+            .username(&settings.user)
+            .database(&settings.database)
+            .statement_cache_capacity(STATEMENTS)
+            .charset("utf8mb4")
+            .timezone(Some("+00:00".to_owned()))
+            .pipes_as_concat(false)
+            .no_engine_substitution(false)
+            .disable_statement_logging();
+        if let Some(password) = &settings.password {
+            options = options.password(password.expose_secret());
+        }
+        let address = match &settings.address {
+            Address::Tcp { host, port } => {
+                options = options.host(host).port(*port);
+                format!("{host}:{port}")
+            }
+            Address::Unix(path) => {
+                options = options.socket(path);
+                path.display().to_string()
+            }
+        };
+        options = with_tls(options, name, settings)?;
+        Ok(Self { options, address, setup: setup(bound), bound })
+    }
+
+    async fn session(&self) -> Result<Session, sqlx::Error> {
+        let mut connection = self.options.connect().await?;
+        connection.execute(AssertSqlSafe(self.setup.clone())).await?;
+        let row = connection.fetch_one("SELECT VERSION(), @@max_allowed_packet").await?;
+        let max_packet = usize::try_from(row.try_get_unchecked::<u64, _>(1)?).unwrap_or(usize::MAX);
+        Ok(Session { version: row.try_get_unchecked(0)?, connection, max_packet })
+    }
+}
+
+impl Server for Mysql {
+    type Connection = Session;
+    type Error = SqlError;
+
+    async fn connect(&self) -> Result<Session, SqlError> {
+        let bound = connect_bound(self.bound);
+        let mut error = match timeout(bound, self.session()).await {
+            Ok(Ok(session)) => return Ok(session),
+            Ok(Err(error)) => error_of(&error),
+            Err(_) => SqlError::timeout(format!("no answer within {bound:?}")),
+        };
+        error.message = format!("cannot connect to {}: {}", self.address, error.message);
+        Err(error)
+    }
+
+    async fn is_alive(&self, session: &mut Session, idle: Duration) -> bool {
+        idle < FRESH || matches!(timeout(PING, session.connection.ping()).await, Ok(Ok(())))
+    }
+
+    async fn disconnect(&self, session: Session) {
+        // Nothing depends on whether the server hears it.
+        let _ = timeout(PING, session.connection.close()).await;
+    }
+}
+
+/// Encryption as the settings want it; where they say nothing, as MySQL's own clients
+/// do it: if the server offers it, and without looking at its certificate.
+fn with_tls(
+    options: MySqlConnectOptions,
+    name: &str,
+    settings: &MysqlSettings,
+) -> Result<MySqlConnectOptions, OpenError> {
+    let Some(wanted) = &settings.tls else {
+        return Ok(match &settings.address {
+            Address::Tcp { .. } => options.ssl_mode(MySqlSslMode::Preferred),
+            Address::Unix(_) => options.ssl_mode(MySqlSslMode::Disabled),
+        });
+    };
+    let pem = tls::read(wanted).map_err(|error| OpenError::new(name, error))?;
+    // The certificates that MySQL makes for itself name no host: a private authority
+    // vouches for the server, a public one for its name too.
+    let mut options = match pem.ca {
+        Some(ca) => options.ssl_mode(MySqlSslMode::VerifyCa).ssl_ca_from_pem(ca),
+        None => options.ssl_mode(MySqlSslMode::VerifyIdentity),
+    };
+    if let Some(client) = pem.client {
+        options = options.ssl_client_cert_from_pem(client.certificate).ssl_client_key_from_pem(client.key);
+    }
+    Ok(options)
+}
+
+fn setup(bound: Duration) -> String {
+    let lock_wait = bound.as_secs().saturating_sub(1).max(1);
+    format!(
+        "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES'), autocommit = 1, \
+         innodb_lock_wait_timeout = {lock_wait}, lock_wait_timeout = {lock_wait}"
+    )
+}
+
+enum RowsError {
+    Server(sqlx::Error),
+    Answer(SqlError),
+}
+
+async fn rows(
+    connection: &mut MySqlConnection,
+    statement: String,
+    arguments: MySqlArguments,
+) -> Result<SqlRows, RowsError> {
+    let mut answer = SqlRows::default();
+    let mut size = AnswerSize::default();
+    let mut rows = sqlx::query_with(AssertSqlSafe(statement), arguments).fetch(connection);
+    while let Some(row) = rows.try_next().await.map_err(RowsError::Server)? {
+        if answer.columns.is_empty() {
+            answer.columns = row.columns().iter().map(|column| column.name().to_owned()).collect();
+        }
+        let row = mysql_value::row(&row).map_err(RowsError::Answer)?;
+        size.add(&row).map_err(RowsError::Answer)?;
+        answer.rows.push(row);
+    }
+    Ok(answer)
+}
+
+/// The parameters as the driver wants them. Too large a packet is refused here: the
+/// server would answer it by closing the connection, perhaps before it says why.
+fn arguments(statement: &str, params: Vec<SqlValue>, max_packet: usize) -> Result<MySqlArguments, SqlError> {
+    let values = params.iter().map(|param| param.size() + PARAMETER_OVERHEAD).sum::<usize>();
+    let size = statement.len().max(values) + PACKET_OVERHEAD;
+    if size > max_packet {
+        let message =
+            format!("{size} bytes are more than the server takes (max_allowed_packet, {max_packet})");
+        let error = SqlError::new(SqlErrorKind::Data, message, false);
+        return Err(SqlError { code: Some("1153".to_owned()), ..error });
+    }
+    let mut arguments = MySqlArguments::default();
+    arguments.reserve(params.len(), values);
+    for param in params {
+        let added = match param {
+            SqlValue::Null => arguments.add(None::<String>),
+            SqlValue::Boolean(value) => arguments.add(value),
+            SqlValue::Integer(value) => arguments.add(value),
+            SqlValue::Float(value) => arguments.add(value),
+            SqlValue::Text(value) => arguments.add(value.as_str()),
+            SqlValue::Bytes(value) => arguments.add(value.as_slice()),
+        };
+        added.map_err(|error| SqlError::new(SqlErrorKind::Data, error.to_string(), false))?;
+    }
+    Ok(arguments)
+}

@@ -1,0 +1,304 @@
+//! SQLite, by rusqlite: every statement on a thread for blocking work.
+//!
+//! SQLite takes one writer at a time. Writers of this process take turns at a gate,
+//! in the order in which they came; other processes' are waited for as long as
+//! `sqlite3.timeout` says. A transaction that begins with a query reads beside the
+//! writer, and writes only if nobody else wrote meanwhile.
+//!
+//! A connection and its place in the pool stay with the thread until the statement
+//! has ended, also when nobody waits for it any more: a disk that hangs holds at most
+//! as many threads as there are connections.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::sqlite_error::{error_of, is_commit_unknown};
+use super::{CommitError, SqlError, SqlErrorKind, SqlRows, SqlValue, sqlite_session, statement};
+use crate::config::SqliteSettings;
+use crate::connections::connect_bound;
+use crate::connections::pool::{CONNECTIONS, Lease, Pool, Server};
+
+pub(crate) struct SqlitePool {
+    pool: Pool<Database>,
+    gate: Arc<Mutex<()>>,
+    bound: Duration,
+}
+
+pub(crate) struct SqliteTransaction {
+    /// None once it was lost.
+    session: Option<Session>,
+    /// Why nothing of it can be committed any more.
+    lost: Option<SqlError>,
+    gate: Arc<Mutex<()>>,
+    bound: Duration,
+    file: String,
+}
+
+/// What a statement needs, and holds until it has ended.
+struct Session {
+    lease: Lease<Database>,
+    begun: bool,
+    turn: Option<OwnedMutexGuard<()>>,
+}
+
+pub(crate) struct Database {
+    path: PathBuf,
+    busy: Duration,
+    bound: Duration,
+}
+
+pub(crate) struct Open {
+    pub(super) connection: Connection,
+    /// Set to end the statement that runs.
+    pub(super) cancelled: Arc<AtomicBool>,
+    /// Set while the host's own statements run.
+    pub(super) host: Arc<AtomicBool>,
+    /// The file's device and number; none for a database in memory.
+    file: Option<(u64, u64)>,
+}
+
+impl SqlitePool {
+    pub(super) fn open(settings: &SqliteSettings, bound: Duration) -> Self {
+        let busy = settings.timeout.min(bound);
+        let database = Database { path: settings.database.clone(), busy, bound };
+        // Each connection to a database in memory has one of its own.
+        let size = if database.in_memory() { 1 } else { CONNECTIONS };
+        Self { pool: Pool::new(database, size), gate: Arc::default(), bound }
+    }
+
+    /// A place for a transaction; its first statement begins it.
+    pub(super) async fn begin(&self) -> Result<SqliteTransaction, SqlError> {
+        let session = Session { lease: self.lease().await?, begun: false, turn: None };
+        let gate = Arc::clone(&self.gate);
+        Ok(SqliteTransaction {
+            session: Some(session),
+            lost: None,
+            gate,
+            bound: self.bound,
+            file: self.file(),
+        })
+    }
+
+    pub(super) async fn version(&self) -> Result<String, SqlError> {
+        self.lease().await?.give_back();
+        Ok(rusqlite::version().to_owned())
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    fn file(&self) -> String {
+        format!("`{}`", self.pool.server().path.display())
+    }
+
+    async fn lease(&self) -> Result<Lease<Database>, SqlError> {
+        let lease = self.pool.lease(self.bound).await;
+        lease.map_err(|error| SqlError::no_connection(error, &self.file(), self.bound))
+    }
+}
+
+impl SqliteTransaction {
+    pub(super) async fn execute(
+        &mut self,
+        statement: String,
+        params: Vec<SqlValue>,
+    ) -> Result<u64, SqlError> {
+        self.start(false).await?;
+        self.run(move |open| sqlite_session::execute(open, &statement, params)).await
+    }
+
+    pub(super) async fn query(
+        &mut self,
+        statement: String,
+        params: Vec<SqlValue>,
+    ) -> Result<SqlRows, SqlError> {
+        self.start(statement::only_reads(&statement)).await?;
+        self.run(move |open| sqlite_session::query(open, &statement, params)).await
+    }
+
+    pub(super) async fn commit(mut self) -> Result<(), CommitError> {
+        if let Some(error) = self.lost.take() {
+            self.rollback().await;
+            return Err(CommitError::RolledBack(error));
+        }
+        if self.session.as_ref().is_some_and(|session| session.begun) {
+            let committed = self.run(|open| sqlite_session::control(open, "COMMIT")).await;
+            if let Err(error) = committed {
+                let unknown = self.session.is_none() || is_commit_unknown(&error);
+                self.rollback().await;
+                return Err(if unknown {
+                    CommitError::Unknown(error)
+                } else {
+                    CommitError::RolledBack(error)
+                });
+            }
+        }
+        self.give_back();
+        Ok(())
+    }
+
+    pub(super) async fn rollback(mut self) {
+        let Some(session) = &self.session else { return };
+        if !session.begun || self.run(sqlite_session::rollback).await.is_ok() {
+            self.give_back();
+        }
+    }
+
+    /// Begins it, and waits for its turn to write once it writes.
+    async fn start(&mut self, only_reads: bool) -> Result<(), SqlError> {
+        if let Some(error) = &self.lost {
+            return Err(error.clone());
+        }
+        let Some(session) = &mut self.session else { return Err(self.gone()) };
+        if !only_reads && session.turn.is_none() {
+            let turn = timeout(self.bound, Arc::clone(&self.gate).lock_owned()).await;
+            let busy = |_| SqlError::timeout(format!("others wrote to {} for {:?}", self.file, self.bound));
+            session.turn = Some(turn.map_err(busy)?);
+        }
+        if session.begun {
+            return Ok(());
+        }
+        session.begun = true;
+        let begin = if only_reads { "BEGIN" } else { "BEGIN IMMEDIATE" };
+        let begun = self.run(move |open| sqlite_session::control(open, begin)).await;
+        begun.inspect_err(|error| self.lost = Some(error.clone()))
+    }
+
+    /// Runs work on the connection, elsewhere. If nobody waits for it any more, it is
+    /// interrupted, and the connection ends with it.
+    async fn run<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&Open) -> Result<T, SqlError> + Send + 'static,
+    ) -> Result<T, SqlError> {
+        let Some(session) = self.session.take() else { return Err(self.gone()) };
+        let interrupt = Interrupt(Some(Arc::clone(&session.lease.connection.cancelled)));
+        let job = spawn_blocking(move || {
+            let result = work(&session.lease.connection);
+            (session, result)
+        });
+        let error = match timeout(self.bound, job).await {
+            Ok(Ok((session, result))) => {
+                interrupt.disarm();
+                // Some errors (a full disk) end SQLite's transaction.
+                let ended = session.lease.connection.connection.is_autocommit();
+                self.session = Some(session);
+                if let (Err(error), true) = (&result, ended) {
+                    self.lost = Some(error.clone());
+                }
+                return result;
+            }
+            Ok(Err(_)) => {
+                SqlError::new(SqlErrorKind::Other, format!("a statement on {} was aborted", self.file), true)
+            }
+            Err(_) => SqlError::timeout(format!("{} did not answer within {:?}", self.file, self.bound)),
+        };
+        self.lost = Some(error.clone());
+        Err(error)
+    }
+
+    fn gone(&self) -> SqlError {
+        self.lost
+            .clone()
+            .unwrap_or_else(|| SqlError::unavailable(format!("the connection to {} is gone", self.file)))
+    }
+
+    fn give_back(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.lease.give_back();
+        }
+    }
+}
+
+/// Interrupts a statement that nobody waits for any more.
+struct Interrupt(Option<Arc<AtomicBool>>);
+
+impl Interrupt {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Interrupt {
+    fn drop(&mut self) {
+        if let Some(cancelled) = &self.0 {
+            cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Database {
+    fn in_memory(&self) -> bool {
+        self.path == Path::new(":memory:")
+    }
+
+    fn identity(&self) -> Option<(u64, u64)> {
+        if self.in_memory() {
+            return None;
+        }
+        fs::metadata(&self.path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    }
+
+    fn open(&self) -> Result<Open, SqlError> {
+        if let (Some(parent), false) = (self.path.parent(), self.in_memory()) {
+            create_directory(parent).map_err(|error| {
+                SqlError::unavailable(format!("cannot create the directory `{}`: {error}", parent.display()))
+            })?;
+        }
+        let connection = Connection::open(&self.path).map_err(|error| error_of(&error))?;
+        let open =
+            Open { connection, cancelled: Arc::default(), host: Arc::default(), file: self.identity() };
+        sqlite_session::set_up(&open, self.busy)?;
+        Ok(open)
+    }
+}
+
+impl Server for Database {
+    type Connection = Open;
+    type Error = SqlError;
+
+    async fn connect(&self) -> Result<Open, SqlError> {
+        let database = Database { path: self.path.clone(), ..*self };
+        let bound = connect_bound(self.bound).max(self.busy);
+        let mut error = match timeout(bound, spawn_blocking(move || database.open())).await {
+            Ok(Ok(Ok(open))) => return Ok(open),
+            Ok(Ok(Err(error))) => error,
+            Ok(Err(_)) => SqlError::unavailable("opening it was aborted"),
+            Err(_) => SqlError::timeout(format!("no answer within {bound:?}")),
+        };
+        error.message = format!("cannot open `{}`: {}", self.path.display(), error.message);
+        Err(error)
+    }
+
+    /// A file that was deleted or replaced would go on taking what nobody will see.
+    async fn is_alive(&self, open: &mut Open, _: Duration) -> bool {
+        open.file == self.identity()
+    }
+
+    async fn disconnect(&self, open: Open) {
+        // The last connection writes the log back into the file.
+        let _ = spawn_blocking(move || drop(open)).await;
+    }
+}
+
+/// For this user only: what minions answered is not for everyone.
+fn create_directory(path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+#[cfg(test)]
+#[path = "sqlite_tests.rs"]
+mod tests;

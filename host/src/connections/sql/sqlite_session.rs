@@ -1,0 +1,164 @@
+//! What is done on one SQLite connection, blocking: the settings of a session, what
+//! a guest's statements may do, and statements.
+//!
+//! A guest reaches the tables of this one file. ATTACH would open others, and most
+//! pragmas change the connection or the file for everyone: SQLite's authorizer
+//! refuses both.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::limits::Limit;
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{CachedStatement, ToSql};
+
+use super::sqlite::Open;
+use super::sqlite_error::error_of;
+use super::{AnswerSize, SqlError, SqlErrorKind, SqlRows, SqlValue};
+
+/// Prepared statements kept by one connection.
+const STATEMENTS: usize = 100;
+
+/// Steps of SQLite's machine between two looks at whether to stop: some microseconds.
+const STEPS: i32 = 4096;
+
+/// The longest text or blob.
+const LONGEST: i32 = 256 << 20;
+
+/// Pragmas that only tell something.
+const PRAGMAS: [&str; 8] = [
+    "foreign_key_list",
+    "function_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "table_info",
+    "table_list",
+    "table_xinfo",
+];
+
+pub(super) fn set_up(open: &Open, busy: Duration) -> Result<(), SqlError> {
+    let connection = &open.connection;
+    let configure = || {
+        connection.busy_timeout(busy)?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST)?;
+        let cancelled = Arc::clone(&open.cancelled);
+        connection.progress_handler(STEPS, Some(move || cancelled.load(Ordering::Relaxed)))?;
+        let host = Arc::clone(&open.host);
+        connection.authorizer(Some(move |context: AuthContext<'_>| match host.load(Ordering::Relaxed) {
+            true => Authorization::Allow,
+            false => authorize(&context),
+        }))
+    };
+    configure().map_err(|error| error_of(&error))
+}
+
+fn authorize(context: &AuthContext<'_>) -> Authorization {
+    match context.action {
+        AuthAction::Attach { .. }
+        | AuthAction::Detach { .. }
+        | AuthAction::Transaction { .. }
+        | AuthAction::Savepoint { .. }
+        | AuthAction::Unknown { .. }
+        | AuthAction::Function { function_name: "load_extension" } => Authorization::Deny,
+        AuthAction::Pragma { pragma_name, .. } if !PRAGMAS.contains(&pragma_name) => Authorization::Deny,
+        _ => Authorization::Allow,
+    }
+}
+
+/// A statement of the host: BEGIN or COMMIT.
+pub(super) fn control(open: &Open, statement: &str) -> Result<(), SqlError> {
+    open.host.store(true, Ordering::Relaxed);
+    let done = open.connection.execute_batch(statement);
+    open.host.store(false, Ordering::Relaxed);
+    done.map_err(|error| error_of(&error))
+}
+
+/// SQLite may have ended the transaction by itself.
+pub(super) fn rollback(open: &Open) -> Result<(), SqlError> {
+    if open.connection.is_autocommit() { Ok(()) } else { control(open, "ROLLBACK") }
+}
+
+pub(super) fn execute(open: &Open, statement: &str, params: Vec<SqlValue>) -> Result<u64, SqlError> {
+    let mut prepared = prepare(open, statement, params)?;
+    let mut run = || {
+        if prepared.column_count() == 0 {
+            return prepared.raw_execute();
+        }
+        // A query, or RETURNING: it is done when its rows are read.
+        let mut rows = prepared.raw_query();
+        let mut count = 0;
+        while rows.next()?.is_some() {
+            count += 1;
+        }
+        Ok(count)
+    };
+    let changed = run().map_err(|error| error_of(&error))?;
+    Ok(u64::try_from(changed).unwrap_or(u64::MAX))
+}
+
+pub(super) fn query(open: &Open, statement: &str, params: Vec<SqlValue>) -> Result<SqlRows, SqlError> {
+    let mut prepared = prepare(open, statement, params)?;
+    let columns: Vec<String> = prepared.column_names().into_iter().map(str::to_owned).collect();
+    let mut answer = SqlRows { columns, rows: Vec::new() };
+    let mut size = AnswerSize::default();
+    let mut rows = prepared.raw_query();
+    while let Some(row) = rows.next().map_err(|error| error_of(&error))? {
+        let column = |index| row.get_ref(index).map(value);
+        let row: Result<Vec<SqlValue>, _> = (0..answer.columns.len()).map(column).collect();
+        let row = row.map_err(|error| error_of(&error))?;
+        size.add(&row)?;
+        answer.rows.push(row);
+    }
+    Ok(answer)
+}
+
+fn prepare<'a>(
+    open: &'a Open,
+    statement: &str,
+    params: Vec<SqlValue>,
+) -> Result<CachedStatement<'a>, SqlError> {
+    let mut prepared = open.connection.prepare_cached(statement).map_err(|error| error_of(&error))?;
+    let (given, wanted) = (params.len(), prepared.parameter_count());
+    if given != wanted {
+        let message = format!("the statement has {wanted} parameters, and {given} were given");
+        return Err(SqlError::new(SqlErrorKind::Statement, message, false));
+    }
+    for (index, param) in params.into_iter().enumerate() {
+        prepared.raw_bind_parameter(index + 1, param).map_err(|error| error_of(&error))?;
+    }
+    Ok(prepared)
+}
+
+impl ToSql for SqlValue {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Null => ToSqlOutput::Owned(Value::Null),
+            Self::Boolean(value) => ToSqlOutput::Owned(Value::Integer(i64::from(*value))),
+            Self::Integer(value) => ToSqlOutput::Owned(Value::Integer(*value)),
+            Self::Float(value) => ToSqlOutput::Owned(Value::Real(*value)),
+            Self::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Self::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+        })
+    }
+}
+
+fn value(value: ValueRef<'_>) -> SqlValue {
+    match value {
+        ValueRef::Null => SqlValue::Null,
+        ValueRef::Integer(value) => SqlValue::Integer(value),
+        ValueRef::Real(value) => SqlValue::Float(value),
+        ValueRef::Blob(bytes) => SqlValue::Bytes(bytes.to_owned()),
+        // SQLite does not see to it that a text is one.
+        ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => SqlValue::Text(text.to_owned()),
+            Err(_) => SqlValue::Bytes(bytes.to_owned()),
+        },
+    }
+}

@@ -1,0 +1,227 @@
+//! SQLite needs no server: what `sql` promises is tried on it.
+
+use std::time::Instant;
+
+use super::*;
+use crate::connections::sql::{SqlPool, SqlTransaction};
+
+const BOUND: Duration = Duration::from_secs(2);
+
+struct Fixture {
+    directory: tempfile::TempDir,
+    pool: SqlPool,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let pool = open(&directory.path().join("deeper/salt.db"), BOUND);
+        let fixture = Self { directory, pool };
+        let mut transaction = fixture.begin().await;
+        execute(&mut transaction, "CREATE TABLE t (a UNIQUE, b)").await.expect("a table");
+        transaction.commit().await.expect("a commit");
+        fixture
+    }
+
+    async fn begin(&self) -> SqlTransaction {
+        self.pool.begin().await.expect("a transaction")
+    }
+
+    async fn count(&self) -> SqlValue {
+        let mut transaction = self.begin().await;
+        let rows = query(&mut transaction, "SELECT count(*) FROM t").await.expect("a count");
+        transaction.commit().await.expect("a commit");
+        rows.rows[0][0].clone()
+    }
+}
+
+fn open(path: &Path, bound: Duration) -> SqlPool {
+    let timeout = Duration::from_millis(200);
+    SqlPool::sqlite(&SqliteSettings { database: path.to_owned(), timeout }, bound)
+}
+
+async fn execute(transaction: &mut SqlTransaction, statement: &str) -> Result<u64, SqlError> {
+    transaction.execute(statement.to_owned(), Vec::new()).await
+}
+
+async fn query(transaction: &mut SqlTransaction, statement: &str) -> Result<SqlRows, SqlError> {
+    transaction.query(statement.to_owned(), Vec::new()).await
+}
+
+async fn refused(transaction: &mut SqlTransaction, statement: &str) -> SqlError {
+    match execute(transaction, statement).await {
+        Err(error) => error,
+        Ok(_) => panic!("`{statement}` was not refused"),
+    }
+}
+
+#[tokio::test]
+async fn values_come_back_as_they_went() {
+    let fixture = Fixture::new().await;
+    let values = vec![
+        SqlValue::Null,
+        SqlValue::Integer(i64::MIN),
+        SqlValue::Float(0.1),
+        SqlValue::Text("😀".to_owned()),
+        SqlValue::Bytes(vec![0, 255]),
+    ];
+    let mut transaction = fixture.begin().await;
+    let rows =
+        transaction.query("SELECT ?, ?, ?, ?, ? AS bytes".to_owned(), values.clone()).await.expect("a row");
+    assert_eq!(rows.rows, [values]);
+    assert_eq!(rows.columns[4], "bytes");
+    let few = transaction.query("SELECT ?, ?".to_owned(), vec![SqlValue::Null]).await.expect_err("too few");
+    assert_eq!((few.kind, few.retryable), (SqlErrorKind::Statement, false));
+}
+
+#[tokio::test]
+async fn only_a_commit_keeps_what_was_written() {
+    let fixture = Fixture::new().await;
+    let mut dropped = fixture.begin().await;
+    execute(&mut dropped, "INSERT INTO t VALUES (1, 1)").await.expect("a row");
+    drop(dropped);
+    let mut undone = fixture.begin().await;
+    execute(&mut undone, "INSERT INTO t VALUES (2, 1)").await.expect("a row");
+    undone.rollback().await;
+    assert_eq!(fixture.count().await, SqlValue::Integer(0));
+    let mut kept = fixture.begin().await;
+    assert_eq!(execute(&mut kept, "INSERT INTO t VALUES (3, 1), (4, 1)").await, Ok(2));
+    kept.commit().await.expect("a commit");
+    assert_eq!(fixture.count().await, SqlValue::Integer(2));
+}
+
+#[tokio::test]
+async fn a_constraint_does_not_end_the_transaction() {
+    let fixture = Fixture::new().await;
+    let mut transaction = fixture.begin().await;
+    execute(&mut transaction, "INSERT INTO t VALUES (1, 1)").await.expect("a row");
+    let error = refused(&mut transaction, "INSERT INTO t VALUES (1, 2)").await;
+    assert_eq!(
+        (error.kind, error.code.as_deref(), error.retryable),
+        (SqlErrorKind::Constraint, Some("2067"), false)
+    );
+    transaction.commit().await.expect("a commit");
+    assert_eq!(fixture.count().await, SqlValue::Integer(1));
+}
+
+#[tokio::test]
+async fn a_guest_reaches_this_file_only() {
+    let fixture = Fixture::new().await;
+    let mut transaction = fixture.begin().await;
+    let other = fixture.directory.path().join("other.db");
+    let denied = [
+        format!("ATTACH DATABASE '{}' AS other", other.display()),
+        "PRAGMA journal_mode = delete".to_owned(),
+        "PRAGMA synchronous = off".to_owned(),
+        "SELECT load_extension('x')".to_owned(),
+    ];
+    for statement in denied {
+        let error = refused(&mut transaction, &statement).await;
+        assert!(!error.retryable, "{statement}: {error}");
+    }
+    execute(&mut transaction, "SELECT 1").await.expect("the transaction goes on");
+    let vacuum = format!("VACUUM INTO '{}'", other.display());
+    refused(&mut transaction, &vacuum).await;
+    assert!(!other.exists());
+    for statement in ["COMMIT", "SAVEPOINT s", "/**/ rollback"] {
+        assert_eq!(refused(&mut transaction, statement).await.kind, SqlErrorKind::Statement);
+    }
+    assert!(query(&mut transaction, "PRAGMA table_info(t)").await.is_ok());
+}
+
+const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+
+#[tokio::test]
+async fn an_endless_statement_is_stopped() {
+    let fixture = Fixture::new().await;
+    let pool = open(&fixture.directory.path().join("deeper/salt.db"), Duration::from_millis(300));
+    let mut transaction = pool.begin().await.expect("a transaction");
+    let begun = Instant::now();
+    let error = query(&mut transaction, ENDLESS).await.expect_err("endless");
+    assert_eq!((error.kind, error.retryable), (SqlErrorKind::Timeout, true));
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!(query(&mut transaction, "SELECT 1").await, Err(error));
+    assert!(matches!(transaction.commit().await, Err(CommitError::RolledBack(_))));
+    // Nothing goes on in the background: the writer's lock is free.
+    let mut next = fixture.begin().await;
+    execute(&mut next, "INSERT INTO t VALUES (1, 1)").await.expect("a row");
+}
+
+#[tokio::test]
+async fn a_call_that_is_cancelled_leaves_nothing_behind() {
+    let fixture = Fixture::new().await;
+    for _ in 0..=CONNECTIONS {
+        let mut transaction = fixture.begin().await;
+        execute(&mut transaction, "INSERT INTO t VALUES (1, 1)").await.expect("a row");
+        let cancelled = timeout(Duration::from_millis(50), query(&mut transaction, ENDLESS)).await;
+        assert!(cancelled.is_err());
+    }
+    assert_eq!(fixture.count().await, SqlValue::Integer(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_take_turns_and_readers_do_not_wait() {
+    let fixture = Arc::new(Fixture::new().await);
+    let mut writer = fixture.begin().await;
+    execute(&mut writer, "INSERT INTO t VALUES (-1, 1)").await.expect("a row");
+    assert_eq!(fixture.count().await, SqlValue::Integer(0));
+    let writing = (0..50).map(|number| {
+        let fixture = Arc::clone(&fixture);
+        tokio::spawn(async move {
+            let mut transaction = fixture.begin().await;
+            execute(&mut transaction, &format!("INSERT INTO t VALUES ({number}, 1)")).await.expect("a row");
+            transaction.commit().await.expect("a commit");
+        })
+    });
+    let writing: Vec<_> = writing.collect();
+    writer.commit().await.expect("a commit");
+    for one in writing {
+        one.await.expect("no panic");
+    }
+    assert_eq!(fixture.count().await, SqlValue::Integer(51));
+}
+
+#[tokio::test]
+async fn another_process_that_writes_is_waited_for_and_then_named() {
+    let fixture = Fixture::new().await;
+    let other = Connection::open(fixture.directory.path().join("deeper/salt.db")).expect("a connection");
+    other.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+    let mut transaction = fixture.begin().await;
+    let error = refused(&mut transaction, "INSERT INTO t VALUES (1, 1)").await;
+    assert_eq!((error.kind, error.retryable), (SqlErrorKind::Timeout, true));
+    assert!(matches!(transaction.commit().await, Err(CommitError::RolledBack(_))));
+    other.execute_batch("COMMIT").expect("no lock");
+    let mut transaction = fixture.begin().await;
+    execute(&mut transaction, "INSERT INTO t VALUES (1, 1)").await.expect("a row");
+    transaction.commit().await.expect("a commit");
+}
+
+#[tokio::test]
+async fn a_file_that_was_deleted_is_made_anew() {
+    let fixture = Fixture::new().await;
+    for end in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(fixture.directory.path().join(format!("deeper/salt.db{end}")));
+    }
+    let mut transaction = fixture.begin().await;
+    let error = refused(&mut transaction, "INSERT INTO t VALUES (1, 1)").await;
+    assert_eq!((error.message.as_str(), error.retryable), ("no such table: t", true));
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_opened_is_named() {
+    let fixture = Fixture::new().await;
+    let path = fixture.directory.path().join("noise.db");
+    fs::write(&path, "this is no database, and long enough to be looked at ".repeat(100)).expect("a file");
+    let Err(error) = open(&path, BOUND).begin().await else { panic!("no database") };
+    assert!(error.retryable && error.message.contains("noise.db"), "{error}");
+}
+
+#[tokio::test]
+async fn memory_is_one_database() {
+    let pool = open(Path::new(":memory:"), BOUND);
+    let mut transaction = pool.begin().await.expect("a transaction");
+    execute(&mut transaction, "CREATE TABLE t (a)").await.expect("a table");
+    transaction.commit().await.expect("a commit");
+    let mut transaction = pool.begin().await.expect("a transaction");
+    execute(&mut transaction, "INSERT INTO t VALUES (1)").await.expect("the table");
+}

@@ -1,0 +1,91 @@
+//! What the first word of a statement tells.
+//!
+//! A guard rail against mistakes, not a boundary: what a plugin may do on a server
+//! is decided by the rights of the connection's user.
+
+use super::{SqlError, SqlErrorKind};
+
+const TRANSACTION: [&str; 9] =
+    ["ABORT", "BEGIN", "COMMIT", "END", "RELEASE", "ROLLBACK", "SAVEPOINT", "START", "XA"];
+
+const SESSION: [&str; 10] =
+    ["CALL", "CREATE", "EXECUTE", "FLUSH", "HANDLER", "LOCK", "PREPARE", "SET", "UNLOCK", "USE"];
+
+const READING: [&str; 6] = ["DESCRIBE", "EXPLAIN", "PRAGMA", "SELECT", "SHOW", "VALUES"];
+
+/// The host begins and ends transactions.
+pub(super) fn refuse_transaction_control(statement: &str) -> Result<(), SqlError> {
+    let Some(word) = first_word(statement, &TRANSACTION) else { return Ok(()) };
+    let message =
+        format!("{word} is not for plugins: the host begins the transaction, and commits when a call is ok");
+    Err(SqlError::new(SqlErrorKind::Statement, message, false))
+}
+
+/// Whether it may leave its mark on the connection (a variable, a lock, a temporary
+/// table), which the next user of the connection must not see.
+pub(super) fn changes_session(statement: &str) -> bool {
+    first_word(statement, &SESSION).is_some()
+}
+
+/// Whether it certainly writes nothing.
+pub(super) fn only_reads(statement: &str) -> bool {
+    first_word(statement, &READING).is_some()
+}
+
+/// The word of a list that a statement begins with.
+fn first_word(statement: &str, words: &[&'static str]) -> Option<&'static str> {
+    let statement = after_comments(statement);
+    let end = statement.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(statement.len());
+    words.iter().find(|word| statement[..end].eq_ignore_ascii_case(word)).copied()
+}
+
+fn after_comments(mut statement: &str) -> &str {
+    loop {
+        statement = statement.trim_start_matches(|c: char| c.is_whitespace() || c == ';' || c == '(');
+        let end = if statement.starts_with("--") || statement.starts_with('#') {
+            statement.find('\n')
+        } else if statement.starts_with("/*!") || statement.starts_with("/*M!") {
+            // MySQL runs what is in such a comment, after an optional version.
+            let inside = statement.trim_start_matches(|c: char| !c.is_ascii_alphabetic() || c == 'M');
+            return inside;
+        } else if statement.starts_with("/*") {
+            statement.find("*/").map(|end| end + 1)
+        } else {
+            return statement;
+        };
+        statement = end.map_or("", |end| &statement[end + 1..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transactions_are_the_hosts() {
+        for statement in [
+            "BEGIN",
+            " commit ",
+            "-- x\n/* y */ Rollback",
+            "start transaction",
+            "/*!50000 COMMIT */",
+            "xa start 'a'",
+        ] {
+            assert!(refuse_transaction_control(statement).is_err(), "{statement}");
+        }
+        for statement in
+            ["INSERT INTO begin VALUES (1)", "SELECT 'commit'", "beginning", "", "/* unfinished", "-- only"]
+        {
+            assert!(refuse_transaction_control(statement).is_ok(), "{statement}");
+        }
+    }
+
+    #[test]
+    fn reading_is_told_from_writing() {
+        assert!(only_reads("(select 1) union (select 2)"));
+        assert!(!only_reads("WITH x AS (SELECT 1) DELETE FROM t"));
+        assert!(!only_reads("INSERT INTO t SELECT 1"));
+        assert!(changes_session("set names latin1"));
+        assert!(!changes_session("SELECT 1"));
+    }
+}

@@ -1,0 +1,151 @@
+//! The life of the host: read the settings, build, serve, drain.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{ConfigErrors, Settings};
+use crate::delivery::{BuildError, Lanes};
+use crate::intake::Intake;
+use crate::job_cache::JobCache;
+use crate::journal::{Bounds, Journal, OpenError};
+use crate::plugins::{LoadError, Runtime};
+use crate::web::{self, App, Listeners, ServeError};
+
+/// Why the host does not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DaemonError {
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    #[error("{}", lines(.0))]
+    Build(Vec<BuildError>),
+    #[error(transparent)]
+    Runtime(#[from] LoadError),
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error("cannot use `{}` for data: {error}\n  hint: `host.data` names another directory", path.display())]
+    Data { path: PathBuf, error: std::io::Error },
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
+}
+
+fn lines(errors: &[BuildError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: ")
+}
+
+/// Runs the host until it is told to stop.
+pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
+    let loaded = Settings::load(config)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut signals = Signals::listen().map_err(DaemonError::Signals)?;
+    let host = Host::build(Arc::new(loaded.settings)).await?;
+    let listeners = host.listen().await?;
+    print!("{}", host.greeting(&listeners.addresses()));
+    let stop = CancellationToken::new();
+    let drain = host.settings.host.drain;
+    let serving =
+        tokio::spawn(web::serve(listeners, web::router(Arc::clone(&host.app)), stop.clone(), drain));
+    signals.stop().await;
+    tracing::info!("stopping: no more is taken in; calls under way may end; the rest stays in the journal");
+    stop.cancel();
+    tokio::select! {
+        () = host.drain(serving) => tracing::info!("stopped"),
+        // Whoever asks twice does not want to wait. What was acknowledged is on disk.
+        () = signals.stop() => tracing::warn!("stopped at once"),
+    }
+    Ok(())
+}
+
+/// The parts of a running host.
+struct Host {
+    settings: Arc<Settings>,
+    journal: Arc<Journal>,
+    lanes: Arc<Lanes>,
+    app: Arc<App>,
+}
+
+impl Host {
+    async fn build(settings: Arc<Settings>) -> Result<Self, DaemonError> {
+        let data = &settings.host.data;
+        make_private(data).map_err(|error| DaemonError::Data { path: data.clone(), error })?;
+        let runtime = Runtime::new(&data.join("compiled"))?;
+        let journal =
+            Arc::new(Journal::open(&data.join("journal"), Bounds::of_size(settings.host.max_journal))?);
+        let lanes = Lanes::start(Arc::clone(&settings), &runtime, Arc::clone(&journal)).await;
+        let lanes = Arc::new(lanes.map_err(DaemonError::Build)?);
+        let app = Arc::new(App {
+            intake: Intake::new(Arc::clone(&lanes), Arc::clone(&journal)),
+            job_cache: JobCache::new(Arc::clone(&lanes), Arc::clone(&journal)),
+            lanes: Arc::clone(&lanes),
+            journal: Arc::clone(&journal),
+            max_body: settings.host.max_body,
+        });
+        Ok(Self { settings, journal, lanes, app })
+    }
+
+    async fn listen(&self) -> Result<Listeners, ServeError> {
+        let host = &self.settings.host;
+        Listeners::bind(host.listen, host.socket.as_deref()).await
+    }
+
+    /// Ends requests, then calls, then the journal: nothing that a later part still
+    /// needs.
+    async fn drain(&self, serving: tokio::task::JoinHandle<()>) {
+        let _ = serving.await;
+        let certain = self.lanes.stop(self.settings.host.drain).await;
+        self.journal.close(certain).await;
+    }
+
+    fn greeting(&self, addresses: &[String]) -> String {
+        let returners: Vec<String> = self
+            .lanes
+            .all()
+            .iter()
+            .map(|lane| format!("{} ({})", lane.returner.name, lane.returner.plugin.title()))
+            .collect();
+        let returners = returners.join(", ");
+        let data = std::path::absolute(&self.settings.host.data);
+        let data = data.as_deref().unwrap_or(&self.settings.host.data).display();
+        let mut text = format!(
+            "returner {}\n  listening on  {}\n  data in       {data}\n  returners     {returners}\n",
+            env!("CARGO_PKG_VERSION"),
+            addresses.join(", "),
+        );
+        let example = r#"{"jid": "20260214093012345678", "id": "web1", "fun": "test.ping", "return": true}"#;
+        if let Some(url) = addresses.iter().find(|address| address.starts_with("http")) {
+            text += &format!("send a first return:\n  curl -d '{example}' {url}/v1/returns\n");
+        }
+        text
+    }
+}
+
+/// The data is for this user only: it holds what Salt answered.
+fn make_private(directory: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+/// The signals that ask the host to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! A lane: one returner's way through the journal.
+//!
+//! It works window by window: read what comes next (and what is due of what was
+//! held), deliver it, settle it. A window is settled whole, so the cursor is all that
+//! a lane has to keep, and the table of held items what the cursor cannot say.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff;
+use super::batch::{Plan, Task};
+use super::returner::Returner;
+use super::status::{Board, State, Status};
+use super::worker::{Fate, Outcome, Worker};
+use crate::journal::{DeadLetter, Entry, Held, Journal, JournalError, LaneId, Seq, Settlement, Window};
+
+/// The wait after the journal could not be read.
+const AFTER_READ_ERROR: Duration = Duration::from_secs(1);
+
+/// The most held items that are tried again in one window.
+const HELD_AT_ONCE: usize = 500;
+
+/// The handle of a lane that runs.
+pub(crate) struct Lane {
+    pub(crate) returner: Arc<Returner>,
+    id: LaneId,
+    journal: Arc<Journal>,
+    board: Arc<Board>,
+    cursor: watch::Receiver<Seq>,
+    stop: CancellationToken,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How a lane is doing.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) status: Status,
+    /// Items that are not settled, those that wait on their own included.
+    pub(crate) depth: u64,
+}
+
+impl Lane {
+    /// Starts to deliver to a returner, from where its lane was left.
+    pub(crate) async fn start(returner: Returner, journal: &Arc<Journal>) -> Result<Arc<Self>, JournalError> {
+        let state = journal.lane(&returner.name).await?;
+        let returner = Arc::new(returner);
+        let board = Arc::new(Board::new(state.dead, state.held.iter().map(|held| held.seq)));
+        let stop = CancellationToken::new();
+        let (cursor, shown) = watch::channel(state.cursor);
+        let worker = || Worker::new(&returner, &board, &stop);
+        let run = Run {
+            returner: Arc::clone(&returner),
+            journal: Arc::clone(journal),
+            board: Arc::clone(&board),
+            stop: stop.clone(),
+            id: state.id,
+            uncertain_through: state.uncertain_through,
+            held: state.held.into_iter().map(|held| (held.seq, held)).collect(),
+            workers: (0..returner.delivery.workers.max(1)).map(|_| worker()).collect(),
+            cursor,
+        };
+        let task = tokio::spawn(run.run());
+        let journal = Arc::clone(journal);
+        let task = Mutex::new(Some(task));
+        Ok(Arc::new(Self { returner, id: state.id, journal, board, cursor: shown, stop, task }))
+    }
+
+    pub(crate) fn id(&self) -> LaneId {
+        self.id
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        Standing { status: self.board.look(), depth: self.journal.depth(self.id) }
+    }
+
+    /// Waits until everything up to a place is stored, dead or held.
+    pub(crate) async fn passed(&self, seq: Seq) {
+        let mut cursor = self.cursor.clone();
+        // An error says that the lane has stopped: it will not pass.
+        if cursor.wait_for(|cursor| *cursor >= seq).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    pub(crate) fn has_passed(&self, seq: Seq) -> bool {
+        *self.cursor.borrow() >= seq
+    }
+
+    /// Lets the calls under way end, for so long at most; what is not settled then
+    /// stays in the journal. Says whether they ended.
+    pub(crate) async fn stop(&self, within: Duration) -> bool {
+        self.stop.cancel();
+        let Some(mut task) = self.task.lock().take() else { return true };
+        let ended = tokio::time::timeout(within, &mut task).await.is_ok();
+        if !ended {
+            task.abort();
+        }
+        self.board.state(State::Stopped);
+        ended
+    }
+}
+
+/// A lane at work.
+struct Run {
+    returner: Arc<Returner>,
+    journal: Arc<Journal>,
+    board: Arc<Board>,
+    stop: CancellationToken,
+    id: LaneId,
+    uncertain_through: Seq,
+    held: BTreeMap<Seq, Held>,
+    workers: Vec<Worker>,
+    cursor: watch::Sender<Seq>,
+}
+
+impl Run {
+    async fn run(mut self) {
+        let Some(worker) = self.workers.first_mut() else { return };
+        if !worker.set_up().await {
+            return;
+        }
+        let mut head = self.journal.head();
+        while !self.stop.is_cancelled() {
+            head.mark_unchanged();
+            match self.round().await {
+                Ok(true) => {}
+                Ok(false) => self.sleep(&mut head).await,
+                Err(error) => {
+                    tracing::error!(returner = self.returner.name, %error, "cannot go on reading");
+                    self.board.failed(&error.to_string(), State::Retrying, Some(AFTER_READ_ERROR));
+                    tokio::time::sleep(AFTER_READ_ERROR).await;
+                }
+            }
+        }
+    }
+
+    /// One window; says whether there was anything to do.
+    async fn round(&mut self) -> Result<bool, JournalError> {
+        let settings = &self.returner.delivery;
+        let workers = settings.workers.max(1);
+        let after = *self.cursor.borrow();
+        let count = settings.batch.max(1) * workers;
+        let window = self.journal.next(self.id, after, count, settings.batch_bytes * workers).await?;
+        let mut tasks = self.due().await?;
+        tasks.extend(window.entries.iter().map(|entry| Task {
+            entry: Arc::clone(entry),
+            tries: 0,
+            redelivered: entry.seq <= self.uncertain_through,
+            was_held: false,
+        }));
+        if tasks.is_empty() {
+            if window.through > after {
+                let settlement = Settlement { through: window.through, ..Settlement::default() };
+                self.journal.settle(self.id, settlement)?;
+                self.cursor.send_replace(window.through);
+            }
+            return Ok(false);
+        }
+        self.board.oldest(tasks.first().map(|task| task.entry.accepted));
+        match self.deliver(tasks).await {
+            Some(outcomes) => self.settle(&window, outcomes)?,
+            // A fault of the host's own; nothing is known, so all of it comes again.
+            None => self.uncertain_through = self.uncertain_through.max(window.through),
+        }
+        self.board.oldest(None);
+        Ok(true)
+    }
+
+    /// The held items whose time has come, oldest first.
+    async fn due(&mut self) -> Result<Vec<Task>, JournalError> {
+        let now = now();
+        let due: Vec<Seq> = self
+            .held
+            .values()
+            .filter(|held| held.not_before <= now)
+            .map(|held| held.seq)
+            .take(HELD_AT_ONCE)
+            .collect();
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let entries = self.journal.entries(self.id, due).await?;
+        let task = |entry: Arc<Entry>| {
+            let held = self.held.get(&entry.seq)?;
+            Some(Task { tries: held.tries, redelivered: held.redelivered, was_held: true, entry })
+        };
+        Ok(entries.into_iter().filter_map(task).collect())
+    }
+
+    /// Hands everything to the workers; none if one of them broke.
+    async fn deliver(&mut self, tasks: Vec<Task>) -> Option<Vec<Outcome>> {
+        let plan = Plan::of(tasks, &self.returner.delivery);
+        let mut outcomes = Vec::new();
+        let worker = self.workers.first_mut()?;
+        for batch in plan.first {
+            outcomes.extend(worker.deliver(batch).await);
+        }
+        let mut running = JoinSet::new();
+        let workers = std::mem::take(&mut self.workers);
+        for (mut worker, batches) in workers.into_iter().zip(plan.then) {
+            if batches.is_empty() {
+                self.workers.push(worker);
+                continue;
+            }
+            running.spawn(async move {
+                let mut outcomes = Vec::new();
+                for batch in batches {
+                    outcomes.extend(worker.deliver(batch).await);
+                }
+                (worker, outcomes)
+            });
+        }
+        let mut whole = true;
+        while let Some(ended) = running.join_next().await {
+            match ended {
+                Ok((worker, done)) => {
+                    self.workers.push(worker);
+                    outcomes.extend(done);
+                }
+                Err(error) => {
+                    tracing::error!(returner = self.returner.name, %error, "a worker broke; its items come again");
+                    self.workers.push(Worker::new(&self.returner, &self.board, &self.stop));
+                    whole = false;
+                }
+            }
+        }
+        whole.then_some(outcomes)
+    }
+
+    fn settle(&mut self, window: &Window, outcomes: Vec<Outcome>) -> Result<(), JournalError> {
+        let now = now();
+        let mut stored = 0;
+        let mut settlement = Settlement { through: window.through, ..Settlement::default() };
+        for Outcome { task, fate } in outcomes {
+            let settled = matches!(fate, Fate::Stored | Fate::Dead { .. });
+            if settled {
+                settlement.settled += 1;
+                if task.was_held {
+                    self.held.remove(&task.seq());
+                    settlement.released.push(task.seq());
+                }
+            }
+            match fate {
+                Fate::Stored => stored += 1,
+                Fate::Dead { reason, stderr } => {
+                    settlement.dead.push(self.dead_letter(task, reason, stderr, now))
+                }
+                Fate::Held { reason, after } => {
+                    let wait = backoff::wait(task.tries, self.returner.delivery.max_backoff, after);
+                    settlement.held.push(held(&task, now + wait.as_millis() as u64, reason));
+                }
+                Fate::Pending => settlement.held.push(held(&task, 0, "the host stopped".to_owned())),
+            }
+        }
+        let places = |held: &[Held]| held.iter().map(|held| held.seq).collect::<Vec<_>>();
+        let dead: Vec<Seq> = settlement.dead.iter().map(|dead| dead.entry.seq).collect();
+        self.board.settled(stored, &places(&settlement.held), &settlement.released, &dead);
+        self.held.extend(settlement.held.iter().map(|held| (held.seq, held.clone())));
+        self.journal.settle(self.id, settlement)?;
+        self.cursor.send_replace(window.through);
+        Ok(())
+    }
+
+    fn dead_letter(&self, task: Task, reason: String, stderr: String, at: u64) -> DeadLetter {
+        let plugin = self.returner.plugin.title();
+        let item = task.entry.item.title();
+        tracing::warn!(
+            returner = self.returner.name,
+            plugin,
+            tries = task.tries,
+            "dead letter: {item}: {reason}"
+        );
+        DeadLetter { entry: task.entry, reason, plugin, stderr, tries: task.tries, at }
+    }
+
+    /// Until there is something new, something held is due, or the lane stops.
+    async fn sleep(&mut self, head: &mut watch::Receiver<Seq>) {
+        let next = self.held.values().map(|held| held.not_before).min();
+        let due = async {
+            match next {
+                Some(at) => tokio::time::sleep(Duration::from_millis(at.saturating_sub(now()).max(1))).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = head.changed() => {}
+            () = due => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+}
+
+fn held(task: &Task, not_before: u64, reason: String) -> Held {
+    Held { seq: task.seq(), tries: task.tries, not_before, reason, redelivered: task.redelivered }
+}
+
+/// Milliseconds since 1970-01-01 UTC.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

@@ -1,0 +1,28 @@
+//! Delivery: from the journal to the returners.
+//!
+//! # Invariants
+//! - An item leaves a lane only when its returner stored it, or as a dead letter with
+//!   a reason. Everything else (an outage, a trap, a stop of the host) keeps it.
+//! - A lane's trouble is its own: lanes share nothing but the journal.
+//! - Returns of one minion are handed to one returner in the order of acceptance,
+//!   unless one of them waits to be tried again; a load before the returns that were
+//!   accepted after it.
+//!
+//! A [`Lane`] reads a window of its items, cuts it into batches ([`batch`]), lets its
+//! workers deliver them ([`worker`]: one call at a time each, halving what fails as a
+//! whole) and settles the window. [`lanes`] has all lanes of a snapshot.
+//!
+//! This module knows nothing of where items come from.
+
+mod backoff;
+mod batch;
+mod lane;
+mod lanes;
+mod returner;
+mod status;
+mod worker;
+
+pub(crate) use lane::Lane;
+pub(crate) use lanes::{BuildError, Lanes, RouteError};
+pub(crate) use returner::Returner;
+pub(crate) use status::LastError;

@@ -1,0 +1,95 @@
+//! A returner that runs: a plugin, what it is granted, and how it is fed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use crate::config::DeliverySettings;
+use crate::items::Kind;
+use crate::plugins::{CallError, Grants, Instance, Interface, Plugin};
+
+/// How long a look at a server may take that only asks whether it is back.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// The most questions that one returner answers at once.
+const READERS: usize = 2;
+
+pub(crate) struct Returner {
+    /// As in the configuration; the name of its lane.
+    pub(crate) name: String,
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) delivery: DeliverySettings,
+    /// The guest's name of each connection to the host's.
+    pub(crate) connections: BTreeMap<String, String>,
+    readers: Readers,
+}
+
+/// Instances that answer questions, apart from those that store.
+struct Readers {
+    permits: Semaphore,
+    idle: Mutex<Vec<Instance>>,
+}
+
+impl Returner {
+    pub(crate) fn new(
+        name: String,
+        plugin: Arc<Plugin>,
+        grants: Grants,
+        delivery: DeliverySettings,
+        connections: BTreeMap<String, String>,
+    ) -> Self {
+        let readers = Readers { permits: Semaphore::new(READERS), idle: Mutex::default() };
+        Self { name, plugin, grants: Arc::new(grants), delivery, connections, readers }
+    }
+
+    /// Asks an instance that does nothing else.
+    pub(crate) async fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&mut Instance) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        // The semaphore is never closed.
+        let _permit = self.readers.permits.acquire().await.ok();
+        let idle = self.readers.idle.lock().pop();
+        let mut instance = match idle {
+            Some(instance) => instance,
+            None => self.instance().await?,
+        };
+        let answer = question(&mut instance).await;
+        if !instance.is_broken() {
+            self.readers.idle.lock().push(instance);
+        }
+        answer
+    }
+
+    /// The interface that stores items of a kind.
+    pub(crate) fn interface(kind: Kind) -> Interface {
+        match kind {
+            Kind::Return => Interface::Returns,
+            Kind::Load | Kind::Minions => Interface::Loads,
+            Kind::Event => Interface::Events,
+        }
+    }
+
+    pub(crate) fn stores(&self, kind: Kind) -> bool {
+        self.plugin.exports.contains(&Self::interface(kind))
+    }
+
+    pub(crate) async fn instance(&self) -> Result<Instance, CallError> {
+        Instance::new(&self.plugin, &self.grants).await
+    }
+
+    /// Whether every server that it is granted answers.
+    pub(super) async fn servers_answer(&self) -> bool {
+        for connection in self.grants.connections.values() {
+            match tokio::time::timeout(PROBE, connection.check()).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) => return false,
+            }
+        }
+        true
+    }
+}

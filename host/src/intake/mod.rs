@@ -1,0 +1,257 @@
+//! Intake: bytes to items in the journal.
+//!
+//! Invariants:
+//! - A request is taken whole or not at all.
+//! - [`Intake::take`] answers ok only when the items are on disk.
+//!
+//! It knows nothing of HTTP; whoever brings bytes calls it.
+
+mod job_ids;
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::delivery::{Lane, Lanes, RouteError};
+use crate::items::{self, Item, Kind, Route};
+use crate::journal::{AppendError, Journal, LaneId, NewItem, Seq};
+
+use job_ids::JobIds;
+
+/// The most bad items that an answer names.
+const MOST_NAMED: usize = 100;
+
+/// Bodies from this size on are read on a thread where they hold nobody up, in bytes.
+const LARGE: usize = 256 << 10;
+
+pub(crate) struct Intake {
+    lanes: Arc<Lanes>,
+    journal: Arc<Journal>,
+    job_ids: Arc<JobIds>,
+}
+
+/// What was taken.
+pub(crate) struct Receipt {
+    pub(crate) accepted: usize,
+    pub(crate) duplicates: usize,
+    /// Returns that came with the job id `req`, by their place, and the one given.
+    pub(crate) assigned: Vec<(usize, Arc<str>)>,
+    lanes: Vec<Arc<Lane>>,
+    seqs: RangeInclusive<Seq>,
+}
+
+/// Why nothing of a request was taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("{0}")]
+    Malformed(String),
+    #[error("there is no item in it")]
+    Empty,
+    #[error("{} of {of} items cannot be taken; nothing was", items.len())]
+    Items { items: Vec<BadItem>, of: usize },
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    #[error(transparent)]
+    Journal(#[from] AppendError),
+}
+
+#[derive(Debug)]
+pub(crate) struct BadItem {
+    /// The item's place in the request, from 0.
+    pub(crate) index: usize,
+    pub(crate) reason: String,
+}
+
+/// The items of a request, read.
+struct Read {
+    items: Vec<Item>,
+    assigned: Vec<(usize, Arc<str>)>,
+}
+
+impl Intake {
+    pub(crate) fn new(lanes: Arc<Lanes>, journal: Arc<Journal>) -> Self {
+        Self { lanes, journal, job_ids: Arc::default() }
+    }
+
+    /// Takes the items of a body: one JSON object, an array of them, or one a line.
+    /// `named` are the returners that the request names.
+    pub(crate) async fn take(
+        &self,
+        kind: Kind,
+        body: bytes::Bytes,
+        named: Option<&[String]>,
+    ) -> Result<Receipt, Refused> {
+        let job_ids = Arc::clone(&self.job_ids);
+        let read = match body.len() {
+            0..LARGE => read(kind, &body, &job_ids)?,
+            _ => tokio::task::spawn_blocking(move || read(kind, &body, &job_ids))
+                .await
+                .map_err(|error| Refused::Malformed(format!("reading it failed: {error}")))??,
+        };
+        self.append(read, named).await
+    }
+
+    /// Takes minions of a job that became known after its load; `body` is a JSON array
+    /// of their ids.
+    pub(crate) async fn take_minions(
+        &self,
+        jid: &str,
+        body: &[u8],
+        named: Option<&[String]>,
+    ) -> Result<Receipt, Refused> {
+        let minions = text(body)?;
+        let item = items::parse_minions(jid, minions.trim()).map_err(|invalid| Refused::Items {
+            items: vec![BadItem { index: 0, reason: invalid.0 }],
+            of: 1,
+        })?;
+        self.append(Read { items: vec![item], assigned: Vec::new() }, named).await
+    }
+
+    async fn append(&self, read: Read, named: Option<&[String]>) -> Result<Receipt, Refused> {
+        let accepted_at = now();
+        let mut router = Router { lanes: &self.lanes, named, known: HashMap::new(), used: Vec::new() };
+        let accepted = read.items.len();
+        let mut new = Vec::with_capacity(accepted);
+        for item in read.items {
+            let lanes = router.route(&item).await?;
+            let dedupe = match &item {
+                Item::Return(item) if !item.assigned => Some(item.key),
+                _ => None,
+            };
+            if let Item::Return(answer) = &item
+                && answer.assigned
+                && let Some(load) = router.load_of(answer).await
+            {
+                new.push(NewItem {
+                    item: Item::Load(load.0),
+                    accepted: accepted_at,
+                    lanes: load.1,
+                    dedupe: None,
+                });
+            }
+            let item = match item {
+                Item::Event(event) => Item::Event(event.from_master(&self.lanes.settings().host.id)),
+                other => other,
+            };
+            new.push(NewItem { item, accepted: accepted_at, lanes, dedupe });
+        }
+        let lanes = router.used;
+        let appended = self.journal.append(new).await?;
+        Ok(Receipt {
+            accepted: accepted - appended.duplicates,
+            duplicates: appended.duplicates,
+            assigned: read.assigned,
+            lanes,
+            seqs: appended.first..=appended.through,
+        })
+    }
+}
+
+/// Where the items of one request go; those with the same route share the answer.
+struct Router<'a> {
+    lanes: &'a Lanes,
+    named: Option<&'a [String]>,
+    known: HashMap<Route, Arc<[LaneId]>>,
+    used: Vec<Arc<Lane>>,
+}
+
+impl Router<'_> {
+    async fn route(&mut self, item: &Item) -> Result<Arc<[LaneId]>, RouteError> {
+        let plain = Route::default();
+        let route = match item {
+            Item::Return(item) => &item.route,
+            _ => &plain,
+        };
+        if let Some(known) = self.known.get(route) {
+            return Ok(Arc::clone(known));
+        }
+        let lanes = self.lanes.route(item, self.named).await?;
+        let ids: BTreeSet<LaneId> = lanes.iter().map(|lane| lane.id()).collect();
+        for lane in lanes {
+            if !self.used.iter().any(|known| known.id() == lane.id()) {
+                self.used.push(lane);
+            }
+        }
+        let ids: Arc<[LaneId]> = ids.into_iter().collect();
+        self.known.insert(route.clone(), Arc::clone(&ids));
+        Ok(ids)
+    }
+
+    /// Salt's own returners save a load for a return whose job id they made: it is the
+    /// return itself. Only where a returner stores loads.
+    async fn load_of(&self, answer: &items::Return) -> Option<(items::Load, Arc<[LaneId]>)> {
+        let load = answer.as_load();
+        let item = Item::Load(load.clone());
+        let lanes = match self.lanes.route(&item, self.named).await {
+            Ok(lanes) => lanes,
+            Err(_) => return None,
+        };
+        let ids: BTreeSet<LaneId> = lanes.iter().map(|lane| lane.id()).collect();
+        Some((load, ids.into_iter().collect()))
+    }
+}
+
+impl Receipt {
+    /// Waits until every lane has passed the items; gives the names of those where one
+    /// of them is a dead letter or waits to be tried again.
+    pub(crate) async fn stored(&self) -> Vec<String> {
+        let last = *self.seqs.end();
+        let mut behind = Vec::new();
+        for lane in &self.lanes {
+            lane.passed(last).await;
+            let status = lane.standing().status;
+            if status.is_held(self.seqs.clone()) || status.is_dead(&self.seqs) {
+                behind.push(lane.returner.name.clone());
+            }
+        }
+        behind
+    }
+
+    /// The names of the lanes that have not passed the items yet.
+    pub(crate) fn waiting(&self) -> Vec<String> {
+        let last = *self.seqs.end();
+        let waiting = self.lanes.iter().filter(|lane| !lane.has_passed(last));
+        waiting.map(|lane| lane.returner.name.clone()).collect()
+    }
+}
+
+fn text(body: &[u8]) -> Result<&str, Refused> {
+    std::str::from_utf8(body)
+        .map_err(|error| Refused::Malformed(format!("it is not UTF-8 at byte {}", error.valid_up_to())))
+}
+
+fn read(kind: Kind, body: &[u8], job_ids: &JobIds) -> Result<Read, Refused> {
+    let body = text(body)?;
+    let texts =
+        items::split(body).map_err(|malformed| Refused::Malformed(format!("it is not JSON: {malformed}")))?;
+    if texts.is_empty() {
+        return Err(Refused::Empty);
+    }
+    let mut items = Vec::with_capacity(texts.len());
+    let mut bad = Vec::new();
+    let mut assigned = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        match items::parse(kind, text, || job_ids.next()) {
+            Ok(item) => {
+                if let Item::Return(item) = &item
+                    && item.assigned
+                {
+                    assigned.push((index, Arc::clone(&item.jid)));
+                }
+                items.push(item);
+            }
+            Err(invalid) => bad.push(BadItem { index, reason: invalid.0 }),
+        }
+    }
+    if bad.is_empty() {
+        return Ok(Read { items, assigned });
+    }
+    bad.truncate(MOST_NAMED);
+    Err(Refused::Items { items: bad, of: texts.len() })
+}
+
+/// Milliseconds since 1970-01-01 UTC.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

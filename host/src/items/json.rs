@@ -1,0 +1,391 @@
+//! JSON text: walking it once to check it, to find its members and to bring a
+//! value into canonical form.
+//!
+//! What is refused here, and why: integers beyond 64 bits (no store but text keeps
+//! them), numbers beyond a double's range, the same key twice in an object (every
+//! reader would see another value), more than [`MAX_DEPTH`] levels, and whatever is
+//! not JSON (RFC 8259), `NaN` and invalid UTF-8 included.
+
+use std::ops::Range;
+
+use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, NumberAny, NumberInt, Peek};
+
+/// The deepest nesting of an item. Deep enough for Salt's states, shallow enough
+/// for every reader downstream.
+pub(crate) const MAX_DEPTH: usize = 128;
+
+/// Text that is not JSON; nothing after it can be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason} at line {line}, column {column}")]
+pub(crate) struct Malformed {
+    pub(crate) reason: String,
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+}
+
+/// One pass over JSON text.
+///
+/// A [`Malformed`] ends the pass. A value that is JSON but that the host does not
+/// take is remembered in [`problem`](Walk::take_problem), and the walk goes on, so
+/// that the items after it can be looked at too.
+pub(crate) struct Walk<'a> {
+    jiter: Jiter<'a>,
+    problem: Option<String>,
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { jiter: Jiter::new(text.as_bytes()), problem: None }
+    }
+
+    /// The first problem since the last call.
+    pub(crate) fn take_problem(&mut self) -> Option<String> {
+        self.problem.take()
+    }
+
+    pub(crate) fn peek(&mut self) -> Result<Peek, Malformed> {
+        let peek = self.jiter.peek();
+        peek.map_err(|error| self.malformed(&error))
+    }
+
+    /// The next member's key, or none at the object's end. `first` asks for the
+    /// first one, after a peek that said `Peek::Object`.
+    pub(crate) fn key(&mut self, first: bool) -> Result<Option<String>, Malformed> {
+        let key = if first { self.jiter.known_object() } else { self.jiter.next_key() };
+        match key {
+            Ok(key) => Ok(key.map(str::to_owned)),
+            Err(error) => Err(self.malformed(&error)),
+        }
+    }
+
+    pub(crate) fn string(&mut self) -> Result<String, Malformed> {
+        match self.jiter.known_str() {
+            Ok(text) => Ok(text.to_owned()),
+            Err(error) => Err(self.malformed(&error)),
+        }
+    }
+
+    /// Walks the next value, and writes its canonical form where one is wanted.
+    /// Gives where the value is in the text.
+    pub(crate) fn value(&mut self, canonical: Option<&mut Vec<u8>>) -> Result<Range<usize>, Malformed> {
+        let peek = self.peek()?;
+        let start = self.jiter.current_index();
+        let mut scratch = Vec::new();
+        self.walk(peek, canonical.unwrap_or(&mut scratch), 1)?;
+        Ok(start..self.jiter.current_index())
+    }
+
+    /// Passes over the next value with no more checks than that takes.
+    fn skip(&mut self) -> Result<Range<usize>, Malformed> {
+        let peek = self.peek()?;
+        let start = self.jiter.current_index();
+        let skipped = self.jiter.known_skip(peek);
+        skipped.map_err(|error| self.malformed(&error))?;
+        Ok(start..self.jiter.current_index())
+    }
+
+    /// Nothing but white space may follow.
+    pub(crate) fn finish(&mut self) -> Result<(), Malformed> {
+        let finished = self.jiter.finish();
+        finished.map_err(|error| self.malformed(&error))
+    }
+
+    /// The canonical form: a letter for the kind, then the content, so that no two
+    /// different values have the same form. Strings and arrays carry their length.
+    fn walk(&mut self, peek: Peek, out: &mut Vec<u8>, depth: usize) -> Result<(), Malformed> {
+        if depth > MAX_DEPTH {
+            return Err(self.here(too_deep()));
+        }
+        match peek {
+            Peek::Null => {
+                let null = self.jiter.known_null();
+                null.map_err(|error| self.malformed(&error))?;
+                out.push(b'n');
+            }
+            Peek::True | Peek::False => {
+                let value = self.jiter.known_bool(peek);
+                let value = value.map_err(|error| self.malformed(&error))?;
+                out.push(if value { b't' } else { b'f' });
+            }
+            Peek::String => match self.jiter.known_str() {
+                Ok(text) => write_text(out, text),
+                Err(error) => return Err(self.malformed(&error)),
+            },
+            Peek::Array => self.walk_array(out, depth)?,
+            Peek::Object => self.walk_object(out, depth)?,
+            number => self.walk_number(number, out)?,
+        }
+        Ok(())
+    }
+
+    fn walk_number(&mut self, peek: Peek, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        let start = self.jiter.current_index();
+        let number = self.jiter.known_number(peek);
+        match number.map_err(|error| self.malformed(&error))? {
+            NumberAny::Int(NumberInt::Int(value)) => {
+                out.push(b'i');
+                out.extend(i128::from(value).to_le_bytes());
+            }
+            NumberAny::Int(NumberInt::BigInt(value)) => match u64::try_from(&value) {
+                Ok(value) => {
+                    out.push(b'i');
+                    out.extend(i128::from(value).to_le_bytes());
+                }
+                Err(_) => self.integer_too_big(start),
+            },
+            NumberAny::Float(value) if value.is_finite() => {
+                out.push(b'd');
+                out.extend(value.to_bits().to_le_bytes());
+            }
+            NumberAny::Float(_) => self.note("a number is beyond the range of a 64-bit float".to_owned()),
+        }
+        Ok(())
+    }
+
+    fn integer_too_big(&mut self, start: usize) {
+        let digits = self.jiter.slice_to_current(start).len();
+        self.note(format!("an integer of {digits} digits does not fit 64 bits; send it as a string"));
+    }
+
+    fn walk_array(&mut self, out: &mut Vec<u8>, depth: usize) -> Result<(), Malformed> {
+        out.push(b'a');
+        let count_at = out.len();
+        out.extend(0u32.to_le_bytes());
+        let mut count = 0u32;
+        let mut next = self.jiter.known_array();
+        loop {
+            match next {
+                Ok(Some(peek)) => self.walk(peek, out, depth + 1)?,
+                Ok(None) => break,
+                Err(error) => return Err(self.malformed(&error)),
+            }
+            count += 1;
+            next = self.jiter.array_step();
+        }
+        out[count_at..count_at + 4].copy_from_slice(&count.to_le_bytes());
+        Ok(())
+    }
+
+    /// Members are written as they come; if they did not come in the order of their
+    /// keys, their bytes are put into it.
+    fn walk_object(&mut self, out: &mut Vec<u8>, depth: usize) -> Result<(), Malformed> {
+        out.push(b'o');
+        let count_at = out.len();
+        out.extend(0u32.to_le_bytes());
+        let mut members: Vec<Member> = Vec::new();
+        let mut first = true;
+        loop {
+            let start = out.len();
+            let key = if first { self.jiter.known_object() } else { self.jiter.next_key() };
+            match key {
+                Ok(Some(key)) => write_text(out, key),
+                Ok(None) => break,
+                Err(error) => return Err(self.malformed(&error)),
+            }
+            first = false;
+            let key_end = out.len();
+            let peek = self.peek()?;
+            self.walk(peek, out, depth + 1)?;
+            members.push(Member { start, key_end, end: out.len() });
+        }
+        out[count_at..count_at + 4].copy_from_slice(&(members.len() as u32).to_le_bytes());
+        if let Some(key) = sort_members(out, &mut members) {
+            self.note(format!("an object has the key {} twice", quote(&key)));
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, problem: String) {
+        self.problem.get_or_insert(problem);
+    }
+
+    fn malformed(&self, error: &JiterError) -> Malformed {
+        let position = error.get_position(&self.jiter);
+        let reason = match &error.error_type {
+            JiterErrorType::JsonError(JsonErrorType::RecursionLimitExceeded) => too_deep(),
+            other => other.to_string(),
+        };
+        Malformed { reason, line: position.line, column: position.column }
+    }
+
+    fn here(&self, reason: String) -> Malformed {
+        let position = self.jiter.current_position();
+        Malformed { reason, line: position.line, column: position.column }
+    }
+}
+
+fn too_deep() -> String {
+    format!("nested deeper than {MAX_DEPTH} levels")
+}
+
+/// Where one member of an object stands in the canonical form.
+struct Member {
+    start: usize,
+    key_end: usize,
+    end: usize,
+}
+
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    out.push(b's');
+    out.extend((text.len() as u32).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+/// Puts the members into the order of their keys; gives a key that stands twice.
+fn sort_members(out: &mut Vec<u8>, members: &mut [Member]) -> Option<String> {
+    let Some(start) = members.first().map(|member| member.start) else { return None };
+    let key = |member: &Member| member.start..member.key_end;
+    let sorted = members.windows(2).all(|pair| out[key(&pair[0])] < out[key(&pair[1])]);
+    if sorted {
+        return None;
+    }
+    members.sort_by(|a, b| out[key(a)].cmp(&out[key(b)]));
+    let twice = members.windows(2).find(|pair| out[key(&pair[0])] == out[key(&pair[1])]);
+    // Past the kind and the length is the key's text.
+    let twice =
+        twice.map(|pair| String::from_utf8_lossy(&out[pair[0].start + 5..pair[0].key_end]).into_owned());
+    let ordered: Vec<u8> =
+        members.iter().flat_map(|member| &out[member.start..member.end]).copied().collect();
+    out.truncate(start);
+    out.extend(ordered);
+    twice
+}
+
+/// JSON text of a string.
+pub(crate) fn quote(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Cuts a body into the texts of its items: one object, an array of them, or one a
+/// line (NDJSON), told apart by what stands first and where the first value ends.
+/// Nothing is checked but that the cuts can be made.
+pub(crate) fn split(body: &str) -> Result<Vec<&str>, Malformed> {
+    let mut walk = Walk::new(body);
+    if walk.peek()? == Peek::Array {
+        let items = split_array(&mut walk, body)?;
+        walk.finish()?;
+        return Ok(items);
+    }
+    let mut items = Vec::new();
+    let mut rest = 0;
+    while !body[rest..].trim_start().is_empty() {
+        let mut walk = Walk::new(&body[rest..]);
+        let value = walk.skip().map_err(|error| error.after(&body[..rest]))?;
+        items.push(&body[rest..][value.clone()]);
+        rest += value.end;
+    }
+    Ok(items)
+}
+
+fn split_array<'a>(walk: &mut Walk<'_>, body: &'a str) -> Result<Vec<&'a str>, Malformed> {
+    let mut items = Vec::new();
+    let mut next = walk.jiter.known_array();
+    loop {
+        match next {
+            Ok(Some(_)) => items.push(&body[walk.skip()?]),
+            Ok(None) => return Ok(items),
+            Err(error) => return Err(walk.malformed(&error)),
+        }
+        next = walk.jiter.array_step();
+    }
+}
+
+impl Malformed {
+    /// Moves the position past the text that stands before.
+    fn after(self, before: &str) -> Self {
+        let lines = before.matches('\n').count();
+        let column = match (self.line, before.rfind('\n')) {
+            (1, Some(newline)) => self.column + before.len() - newline - 1,
+            (1, None) => self.column + before.len(),
+            _ => self.column,
+        };
+        Self { line: self.line + lines, column, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(text: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut walk = Walk::new(text);
+        walk.value(Some(&mut out)).unwrap();
+        walk.finish().unwrap();
+        out
+    }
+
+    fn problem(text: &str) -> Option<String> {
+        let mut walk = Walk::new(text);
+        walk.value(None).unwrap();
+        walk.take_problem()
+    }
+
+    #[test]
+    fn spelling_does_not_change_the_canonical_form() {
+        assert_eq!(
+            canonical(r#"{"b": [1, "é"], "a": 1e2}"#),
+            canonical("{\"a\":100.0,\"b\":[1,\"\\u00e9\"]}")
+        );
+        assert_eq!(canonical("18446744073709551615"), canonical(" 18446744073709551615 "));
+    }
+
+    #[test]
+    fn different_values_differ() {
+        let all = [
+            "1",
+            "1.0",
+            "\"1\"",
+            "true",
+            "null",
+            "[]",
+            "{}",
+            "[[],[]]",
+            "[[[]]]",
+            r#"{"a":1}"#,
+            r#"{"a":"1"}"#,
+            r#"["a",1]"#,
+            r#"{"a":{"b":1}}"#,
+            r#"{"a":{},"b":1}"#,
+            "\"\"",
+            "-1",
+            "0",
+            "-0.0",
+        ];
+        for (i, a) in all.iter().enumerate() {
+            for b in &all[i + 1..] {
+                assert_ne!(canonical(a), canonical(b), "{a} and {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_json_but_not_taken_is_named() {
+        assert!(problem("[18446744073709551616]").unwrap().contains("20 digits"));
+        assert!(problem("[-9223372036854775809]").is_some());
+        assert!(problem("1e999").unwrap().contains("64-bit float"));
+        assert_eq!(problem(r#"{"z":1,"a":{"k":1,"k":2}}"#).unwrap(), "an object has the key \"k\" twice");
+        assert!(problem(r#"{"a":1,"\u0061":2}"#).is_some());
+        assert_eq!(problem("[18446744073709551615,-9223372036854775808,1.5e300]"), None);
+    }
+
+    #[test]
+    fn nesting_has_a_bound() {
+        let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(Walk::new(&deep(MAX_DEPTH)).value(None).is_ok());
+        let error = Walk::new(&deep(1_000_000)).value(None).unwrap_err();
+        assert!(error.reason.contains("128 levels"), "{error}");
+    }
+
+    #[test]
+    fn a_body_is_cut_into_items() {
+        assert_eq!(split(r#" {"a":1} "#).unwrap(), [r#"{"a":1}"#]);
+        assert_eq!(split("[{\"a\":1},\n {}]").unwrap(), [r#"{"a":1}"#, "{}"]);
+        assert_eq!(split("{\"a\":1}\n\n{\"b\":2}\r\n").unwrap(), [r#"{"a":1}"#, r#"{"b":2}"#]);
+        assert_eq!(split("[]").unwrap(), [""; 0]);
+        let error = split("{\"a\":1}\n{\"b\":NaN}\n").unwrap_err();
+        assert_eq!((error.line, error.column > 4), (2, true), "{error}");
+        assert!(split("").is_err());
+        assert!(split("[{}] {}").is_err());
+    }
+}

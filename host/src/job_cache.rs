@@ -1,0 +1,116 @@
+//! Questions about what was stored, behind a barrier.
+//!
+//! Invariant: an answer reflects everything that was accepted before the question,
+//! but what waits on its own to be tried again, and dead letters. Where a lane does
+//! not get there in time the answer is an error that says so, never an old answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::delivery::{Lane, Lanes, RouteError};
+use crate::journal::Journal;
+use crate::plugins::{CallError, Interface, Job, MinionReturn};
+
+pub(crate) struct JobCache {
+    lanes: Arc<Lanes>,
+    journal: Arc<Journal>,
+}
+
+/// Why a question is not answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    #[error(
+        "the returner `{returner}` answers no questions: its plugin does not export `{}`",
+        Interface::JobCache
+    )]
+    NoJobCache { returner: String },
+    #[error("`{returner}` has not stored yet what was accepted before the question, after {}{why}", humantime::format_duration(*.waited))]
+    Behind { returner: String, waited: Duration, why: String },
+    #[error("`{returner}` cannot answer: {error}")]
+    Call { returner: String, error: CallError },
+}
+
+impl JobCache {
+    pub(crate) fn new(lanes: Arc<Lanes>, journal: Arc<Journal>) -> Self {
+        Self { lanes, journal }
+    }
+
+    /// The load of a job as JSON text.
+    pub(crate) async fn load(&self, returner: Option<&str>, jid: &str) -> Result<Option<String>, AskError> {
+        let lane = self.ready(returner).await?;
+        let answer = lane.returner.ask(async |instance| instance.get_load(jid).await).await;
+        answer.map_err(|error| failed(&lane, error))
+    }
+
+    pub(crate) async fn returns(
+        &self,
+        returner: Option<&str>,
+        jid: &str,
+    ) -> Result<Vec<MinionReturn>, AskError> {
+        let lane = self.ready(returner).await?;
+        let answer = lane.returner.ask(async |instance| instance.get_jid(jid).await).await;
+        answer.map_err(|error| failed(&lane, error))
+    }
+
+    /// The newest return of a function from each minion.
+    pub(crate) async fn function(
+        &self,
+        returner: Option<&str>,
+        fun: &str,
+    ) -> Result<Vec<MinionReturn>, AskError> {
+        let lane = self.ready(returner).await?;
+        let answer = lane.returner.ask(async |instance| instance.get_fun(fun).await).await;
+        answer.map_err(|error| failed(&lane, error))
+    }
+
+    /// The newest jobs, newest last.
+    pub(crate) async fn jobs(
+        &self,
+        returner: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<Vec<Job>, AskError> {
+        let lane = self.ready(returner).await?;
+        let answer = lane.returner.ask(async |instance| instance.get_jids(limit).await).await;
+        answer.map_err(|error| failed(&lane, error))
+    }
+
+    pub(crate) async fn minions(&self, returner: Option<&str>) -> Result<Vec<String>, AskError> {
+        let lane = self.ready(returner).await?;
+        let answer = lane.returner.ask(async |instance| instance.get_minions().await).await;
+        answer.map_err(|error| failed(&lane, error))
+    }
+
+    /// Deletes what is older than a moment in milliseconds since 1970-01-01 UTC.
+    pub(crate) async fn clean(&self, returner: Option<&str>, before: u64) -> Result<u64, AskError> {
+        let lane = self.ready(returner).await?;
+        let answer = lane.returner.ask(async |instance| instance.clean(before).await).await;
+        answer.map_err(|error| failed(&lane, error))
+    }
+
+    /// The lane to ask, once it has delivered what was accepted until now.
+    async fn ready(&self, returner: Option<&str>) -> Result<Arc<Lane>, AskError> {
+        let settings = self.lanes.settings();
+        let lane = self.lanes.get(returner.unwrap_or(&settings.job_cache))?;
+        let returner = lane.returner.name.clone();
+        if !lane.returner.plugin.exports.contains(&Interface::JobCache) {
+            return Err(AskError::NoJobCache { returner });
+        }
+        let head = *self.journal.head().borrow();
+        let waited = settings.host.barrier;
+        match tokio::time::timeout(waited, lane.passed(head)).await {
+            Ok(()) => Ok(lane),
+            Err(_) => {
+                let error = lane.standing().status.last_error;
+                let why =
+                    error.map(|error| format!("; its last error: {}", error.message)).unwrap_or_default();
+                Err(AskError::Behind { returner, waited, why })
+            }
+        }
+    }
+}
+
+fn failed(lane: &Lane, error: CallError) -> AskError {
+    AskError::Call { returner: lane.returner.name.clone(), error }
+}

@@ -1,0 +1,92 @@
+//! Reading items back from the disk, for lanes that are behind.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, OpenFlags, Row, params};
+
+use super::{Entry, JournalError, LaneId, Seq, Window};
+use crate::items::{self, Kind};
+
+/// A connection of its own: in SQLite's WAL mode, reading does not wait for the
+/// writer nor hold it up.
+pub(super) struct Reader {
+    connection: Mutex<Connection>,
+}
+
+impl Reader {
+    pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.execute_batch("PRAGMA busy_timeout = 10000; PRAGMA cache_size = -8192;")?;
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    /// As [`super::Journal::next`].
+    pub(super) fn next(
+        &self,
+        lane: LaneId,
+        after: Seq,
+        head: Seq,
+        count: usize,
+        bytes: usize,
+    ) -> Result<Window, JournalError> {
+        let connection = self.connection.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT seq, kind, accepted, body FROM items
+             WHERE seq > ?1 AND seq <= ?2 AND target IN
+                 (SELECT targets.id FROM targets, json_each(targets.lanes) AS lane WHERE lane.value = ?3)
+             ORDER BY seq",
+        )?;
+        let mut rows = statement.query(params![after, head, lane.0])?;
+        let mut window = Window { entries: Vec::new(), through: head };
+        let mut taken = 0;
+        while let Some(row) = rows.next()? {
+            let entry = entry(row, lane)?;
+            taken += entry.item.text().len();
+            let full = window.entries.len() == count || (taken > bytes && !window.entries.is_empty());
+            if full {
+                window.through = window.entries.last().map_or(after, |last| last.seq);
+                break;
+            }
+            window.entries.push(Arc::new(entry));
+        }
+        Ok(window)
+    }
+
+    /// As [`super::Journal::entries`].
+    pub(super) fn entries(&self, lane: LaneId, seqs: &[Seq]) -> Result<Vec<Arc<Entry>>, JournalError> {
+        let connection = self.connection.lock();
+        let mut statement =
+            connection.prepare_cached("SELECT seq, kind, accepted, body FROM items WHERE seq = ?1")?;
+        let mut entries = Vec::with_capacity(seqs.len());
+        for seq in seqs {
+            let mut rows = statement.query([seq])?;
+            if let Some(row) = rows.next()? {
+                entries.push(Arc::new(entry(row, lane)?));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// As [`super::Journal::pending_lanes`].
+    pub(super) fn pending_lanes(&self) -> Result<Vec<String>, JournalError> {
+        let connection = self.connection.lock();
+        let mut statement = connection.prepare("SELECT name FROM lanes WHERE pending > 0 ORDER BY name")?;
+        let names = statement.query_map([], |row| row.get(0))?;
+        Ok(names.collect::<Result<_, _>>()?)
+    }
+}
+
+/// The item of a row of seq, kind, accepted and body.
+fn entry(row: &Row<'_>, lane: LaneId) -> Result<Entry, JournalError> {
+    let seq = row.get(0)?;
+    let broken = |reason: String| JournalError::Item { seq, reason };
+    let code: i64 = row.get(1)?;
+    let kind = Kind::from_code(code).ok_or_else(|| broken(format!("its kind is {code}")))?;
+    let body = row.get_ref(3)?;
+    let body = body.as_str().map_err(|error| broken(error.to_string()))?;
+    // A job id was assigned, if at all, before the item was written.
+    let item = items::parse(kind, body, String::new).map_err(|invalid| broken(invalid.to_string()))?;
+    Ok(Entry { seq, accepted: row.get(2)?, item, lanes: Arc::from([lane]) })
+}

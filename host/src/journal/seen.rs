@@ -1,0 +1,138 @@
+//! The keys that were accepted within the window, and the lanes that had them.
+//!
+//! Keys are remembered by commit, as they are on disk, so that forgetting is by the
+//! commit too: the window is exact to the time of one.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, params};
+
+use super::LaneId;
+use super::writer::Targets;
+use crate::items::Key;
+
+/// A key and the number of its set of lanes, as in the table `seen`.
+const RECORD: usize = 20;
+
+pub(super) struct Seen {
+    window: Duration,
+    bound: usize,
+    lanes_of: HashMap<Key, u32>,
+    commits: VecDeque<Commit>,
+}
+
+struct Commit {
+    id: i64,
+    at: u64,
+    keys: Vec<Key>,
+}
+
+/// The keys of a transaction that is not committed yet.
+#[derive(Default)]
+pub(super) struct Fresh(HashMap<Key, u32>);
+
+impl Seen {
+    /// Reads what the window still holds.
+    pub(super) fn load(
+        connection: &Connection,
+        window: Duration,
+        bound: usize,
+        now: u64,
+    ) -> rusqlite::Result<Self> {
+        let mut seen = Self { window, bound, lanes_of: HashMap::new(), commits: VecDeque::new() };
+        let mut statement = connection.prepare("SELECT id, at, keys FROM seen ORDER BY id")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let records: Vec<u8> = row.get(2)?;
+            let records = records.chunks_exact(RECORD).filter_map(|record| {
+                let (key, target) = record.split_at_checked(16)?;
+                Some((Key(key.try_into().ok()?), u32::from_le_bytes(target.try_into().ok()?)))
+            });
+            seen.remember(row.get(0)?, row.get(1)?, records.collect());
+        }
+        seen.forget(now);
+        Ok(seen)
+    }
+
+    /// The lanes of a set that have not had the key, or none if all had it.
+    pub(super) fn remaining(
+        &self,
+        fresh: &mut Fresh,
+        targets: &mut Targets<'_>,
+        key: Key,
+        lanes: &Arc<[LaneId]>,
+    ) -> rusqlite::Result<Option<Arc<[LaneId]>>> {
+        let had = fresh.0.get(&key).or_else(|| self.lanes_of.get(&key)).copied();
+        let Some(had) = had.and_then(|id| targets.lanes(i64::from(id))) else {
+            fresh.0.insert(key, targets.id(lanes)? as u32);
+            return Ok(Some(Arc::clone(lanes)));
+        };
+        let new: Arc<[LaneId]> = lanes.iter().filter(|lane| !had.contains(lane)).copied().collect();
+        if new.is_empty() {
+            return Ok(None);
+        }
+        let mut union: Vec<LaneId> = had.iter().chain(new.iter()).copied().collect();
+        union.sort_unstable();
+        fresh.0.insert(key, targets.id(&union)? as u32);
+        Ok(Some(new))
+    }
+
+    /// Writes the keys of a transaction, and removes those that are too old.
+    pub(super) fn write(
+        &self,
+        transaction: &Transaction<'_>,
+        fresh: &Fresh,
+        now: u64,
+    ) -> rusqlite::Result<i64> {
+        let mut records = Vec::with_capacity(fresh.0.len() * RECORD);
+        for (key, target) in &fresh.0 {
+            records.extend(key.0);
+            records.extend(target.to_le_bytes());
+        }
+        transaction
+            .prepare_cached("INSERT INTO seen (at, keys) VALUES (?1, ?2)")?
+            .execute(params![now, records])?;
+        let id = transaction.last_insert_rowid();
+        let outdated = self.commits.iter().take_while(|commit| self.outdated(commit, now)).last();
+        if let Some(commit) = outdated {
+            transaction.prepare_cached("DELETE FROM seen WHERE id <= ?1")?.execute([commit.id])?;
+        }
+        Ok(id)
+    }
+
+    /// After the commit that [`write`](Self::write) was part of.
+    pub(super) fn committed(&mut self, id: i64, fresh: Fresh, now: u64) {
+        self.remember(id, now, fresh.0.into_iter().collect());
+        self.forget(now);
+    }
+
+    fn remember(&mut self, id: i64, at: u64, records: Vec<(Key, u32)>) {
+        self.commits.push_back(Commit { id, at, keys: records.iter().map(|(key, _)| *key).collect() });
+        self.lanes_of.extend(records);
+    }
+
+    /// A key that was seen again stays until its newest commit is forgotten at the
+    /// latest; it may go with its first.
+    fn forget(&mut self, now: u64) {
+        while let Some(commit) = self.commits.front() {
+            if !self.outdated(commit, now) && self.lanes_of.len() <= self.bound {
+                break;
+            }
+            for key in &commit.keys {
+                self.lanes_of.remove(key);
+            }
+            self.commits.pop_front();
+        }
+        // A burst leaves a table that is mostly empty.
+        if self.lanes_of.len() * 4 < self.lanes_of.capacity() {
+            self.lanes_of.shrink_to(self.lanes_of.len() * 2);
+        }
+    }
+
+    /// A clock that was set back makes nothing outdated.
+    fn outdated(&self, commit: &Commit, now: u64) -> bool {
+        u128::from(now.saturating_sub(commit.at)) > self.window.as_millis()
+    }
+}

@@ -1,0 +1,97 @@
+//! The newest items, in memory.
+//!
+//! Invariant: what is here is on disk, and is the unbroken end of the journal: every
+//! item after [`Tail`]'s first one is here, or was meant for no lane.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::{Entry, LaneId, Seq, Window};
+
+pub(super) struct Tail {
+    /// In bytes of text.
+    bound: usize,
+    state: RwLock<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Every item after this place is in `entries`.
+    after: Seq,
+    entries: VecDeque<Arc<Entry>>,
+    bytes: usize,
+}
+
+impl Tail {
+    pub(super) fn new(bound: usize) -> Self {
+        Self { bound, state: RwLock::default() }
+    }
+
+    /// Forgets everything: the journal was just opened and ends there.
+    pub(super) fn begin(&self, head: Seq) {
+        *self.state.write() = State { after: head, ..State::default() };
+    }
+
+    /// Adds what was just flushed, and lets go of the oldest beyond the bound.
+    pub(super) fn push(&self, entries: impl Iterator<Item = Arc<Entry>>) {
+        let mut state = self.state.write();
+        for entry in entries {
+            state.bytes += entry.item.text().len();
+            state.entries.push_back(entry);
+        }
+        while state.bytes > self.bound {
+            let Some(oldest) = state.entries.pop_front() else { break };
+            state.bytes -= oldest.item.text().len();
+            state.after = oldest.seq;
+        }
+    }
+
+    /// Lets go of what every lane has settled.
+    pub(super) fn trim(&self, through: Seq) {
+        let mut state = self.state.write();
+        while state.entries.front().is_some_and(|entry| entry.seq <= through) {
+            let Some(oldest) = state.entries.pop_front() else { break };
+            state.bytes -= oldest.item.text().len();
+            state.after = oldest.seq;
+        }
+    }
+
+    /// As [`super::Journal::next`]; none where the place is older than the tail.
+    pub(super) fn next(
+        &self,
+        lane: LaneId,
+        after: Seq,
+        head: Seq,
+        count: usize,
+        bytes: usize,
+    ) -> Option<Window> {
+        let state = self.state.read();
+        let mut window = Window { entries: Vec::new(), through: head };
+        let mut taken = 0;
+        for entry in state.since(after)?.take_while(|entry| entry.seq <= head) {
+            if !entry.lanes.contains(&lane) {
+                continue;
+            }
+            taken += entry.item.text().len();
+            let full = window.entries.len() == count || (taken > bytes && !window.entries.is_empty());
+            if full {
+                window.through = window.entries.last().map_or(after, |last| last.seq);
+                break;
+            }
+            window.entries.push(Arc::clone(entry));
+        }
+        Some(window)
+    }
+}
+
+impl State {
+    fn since(&self, after: Seq) -> Option<impl Iterator<Item = &Arc<Entry>>> {
+        if after < self.after {
+            return None;
+        }
+        let from = self.entries.partition_point(|entry| entry.seq <= after);
+        Some(self.entries.range(from..))
+    }
+}

@@ -1,0 +1,277 @@
+//! The journal against a model: whatever order of appends, settlements, stops and
+//! crashes, each lane reads what the model says.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::items::{self, Kind};
+
+const LANES: [&str; 3] = ["a", "b", "c"];
+
+fn item(number: u32) -> Item {
+    let text = format!(r#"{{"jid":"{number}","id":"m{}","fun":"f","return":{number}}}"#, number % 3);
+    items::parse(Kind::Return, &text, String::new).unwrap()
+}
+
+fn jid(entry: &Entry) -> u32 {
+    let Item::Return(item) = &entry.item else { panic!() };
+    item.jid.parse().unwrap()
+}
+
+fn bounds() -> Bounds {
+    // A small tail, so that reading from the disk is tried too.
+    Bounds { size: 1 << 30, window: Duration::from_secs(600), keys: 1000, tail: 300 }
+}
+
+struct Opened {
+    journal: Journal,
+    lanes: Vec<LaneState>,
+}
+
+async fn open(path: &Path) -> Opened {
+    let journal = Journal::open(path, bounds()).unwrap();
+    let mut lanes = Vec::new();
+    for name in LANES {
+        lanes.push(journal.lane(name).await.unwrap());
+    }
+    Opened { journal, lanes }
+}
+
+impl Opened {
+    async fn append(&self, numbers: &[u32], lanes: &[usize], dedupe: bool) -> Appended {
+        let ids: Arc<[LaneId]> = lanes.iter().map(|lane| self.lanes[*lane].id).collect();
+        let new = |number: &u32| {
+            let item = item(*number);
+            let Item::Return(answer) = &item else { panic!() };
+            let dedupe = dedupe.then_some(answer.key);
+            NewItem { item, accepted: 1, lanes: Arc::clone(&ids), dedupe }
+        };
+        self.journal.append(numbers.iter().map(new).collect()).await.unwrap()
+    }
+
+    /// All that a lane has after a place, in windows of two.
+    async fn read(&self, lane: usize, mut after: Seq) -> Vec<(Seq, u32)> {
+        let mut all = Vec::new();
+        loop {
+            let window = self.journal.next(self.lanes[lane].id, after, 2, 1 << 20).await.unwrap();
+            all.extend(window.entries.iter().map(|entry| (entry.seq, jid(entry))));
+            if window.entries.is_empty() {
+                return all;
+            }
+            assert!(window.through > after);
+            after = window.through;
+        }
+    }
+
+    /// A crash: the thread ends without writing what is settled, and without the mark of
+    /// a clean stop.
+    fn crash(self) {
+        let thread = self.journal.thread.lock().take().unwrap();
+        drop(self.journal);
+        thread.join().unwrap();
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// This many items to these lanes.
+    Append(u8, Vec<usize>),
+    /// The lane settles so many of its items; the first of them is held.
+    Settle(usize, u8, bool),
+    Stop,
+    Crash,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let lanes = proptest::sample::subsequence(vec![0, 1, 2], 1..=3);
+    prop_oneof![
+        4 => (1..6u8, lanes).prop_map(|(count, lanes)| Step::Append(count, lanes)),
+        4 => (0..3usize, 1..6u8, any::<bool>()).prop_map(|(lane, count, hold)| Step::Settle(lane, count, hold)),
+        1 => Just(Step::Stop),
+        1 => Just(Step::Crash),
+    ]
+}
+
+/// What a lane must still deliver, by place.
+#[derive(Default)]
+struct Model {
+    next: u32,
+    cursors: [Seq; 3],
+    pending: [BTreeMap<Seq, u32>; 3],
+    held: [BTreeMap<Seq, u32>; 3],
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn lanes_read_what_the_model_says(steps in proptest::collection::vec(step(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(check(steps));
+    }
+}
+
+async fn check(steps: Vec<Step>) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut opened = open(directory.path()).await;
+    let mut model = Model::default();
+    for step in steps {
+        match step {
+            Step::Append(count, lanes) => {
+                let numbers: Vec<u32> = (model.next..model.next + u32::from(count)).collect();
+                model.next += u32::from(count);
+                let appended = opened.append(&numbers, &lanes, true).await;
+                assert_eq!(appended.duplicates, 0);
+                for lane in lanes {
+                    let seqs = appended.first..=appended.through;
+                    model.pending[lane].extend(seqs.zip(numbers.iter().copied()));
+                }
+            }
+            Step::Settle(lane, count, hold) => settle(&opened, &mut model, lane, count, hold),
+            Step::Stop => {
+                opened.journal.close(true).await;
+                drop(opened);
+                opened = open(directory.path()).await;
+                for (lane, state) in opened.lanes.iter().enumerate() {
+                    assert_eq!(state.uncertain_through, 0);
+                    assert_eq!(state.cursor, model.cursors[lane]);
+                }
+            }
+            Step::Crash => {
+                opened.crash();
+                opened = open(directory.path()).await;
+                after_crash(&opened, &mut model);
+            }
+        }
+        compare(&opened, &model).await;
+    }
+}
+
+fn settle(opened: &Opened, model: &mut Model, lane: usize, count: u8, hold: bool) {
+    let done: Vec<(Seq, u32)> =
+        model.pending[lane].iter().take(count.into()).map(|(seq, number)| (*seq, *number)).collect();
+    let Some((through, _)) = done.last().copied() else { return };
+    let mut settlement = Settlement { through, settled: done.len() as u64, ..Settlement::default() };
+    for (at, (seq, number)) in done.into_iter().enumerate() {
+        model.pending[lane].remove(&seq);
+        if hold && at == 0 {
+            settlement.settled -= 1;
+            let held = Held { seq, tries: 1, not_before: 5, reason: "r".to_owned(), redelivered: true };
+            settlement.held.push(held);
+            model.held[lane].insert(seq, number);
+        }
+    }
+    if !hold && let Some((seq, _)) = model.held[lane].pop_first() {
+        settlement.released.push(seq);
+        settlement.settled += 1;
+    }
+    model.cursors[lane] = through;
+    opened.journal.settle(opened.lanes[lane].id, settlement).unwrap();
+}
+
+/// A crash may undo the newest settlements, and nothing else: whatever comes again says
+/// so, and no item is missing.
+fn after_crash(opened: &Opened, model: &mut Model) {
+    for (lane, state) in opened.lanes.iter().enumerate() {
+        assert_eq!(
+            state.cursor, model.cursors[lane],
+            "the journal's thread writes what it was told before it ends"
+        );
+        assert!(model.pending[lane].keys().all(|seq| *seq <= state.uncertain_through));
+    }
+}
+
+async fn compare(opened: &Opened, model: &Model) {
+    for lane in 0..LANES.len() {
+        let pending: Vec<(Seq, u32)> = model.pending[lane].clone().into_iter().collect();
+        assert_eq!(opened.read(lane, model.cursors[lane]).await, pending, "lane {lane}");
+        // What is held can be read for as long as it is held.
+        let id = opened.lanes[lane].id;
+        let seqs: Vec<Seq> = model.held[lane].keys().copied().collect();
+        let held = opened.journal.entries(id, seqs).await.unwrap();
+        let held: BTreeMap<Seq, u32> = held.iter().map(|entry| (entry.seq, jid(entry))).collect();
+        assert_eq!(held, model.held[lane]);
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_taken_once_for_each_lane() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut opened = open(directory.path()).await;
+    assert_eq!(opened.append(&[1, 1, 2], &[0], true).await.duplicates, 1);
+    assert_eq!(opened.append(&[1], &[0, 1], true).await.duplicates, 0);
+    assert_eq!(opened.append(&[1], &[1, 0], true).await.duplicates, 1);
+    assert_eq!(opened.append(&[1], &[0], false).await.duplicates, 0);
+    opened.journal.close(true).await;
+    drop(opened);
+    opened = open(directory.path()).await;
+    assert_eq!(opened.append(&[1, 2, 3], &[0], true).await.duplicates, 2);
+    let numbers = |read: Vec<(Seq, u32)>| read.into_iter().map(|(_, number)| number).collect::<Vec<_>>();
+    assert_eq!(numbers(opened.read(0, 0).await), [1, 2, 1, 3]);
+    assert_eq!(numbers(opened.read(1, 0).await), [1]);
+    assert_eq!(opened.journal.depth(opened.lanes[0].id), 4);
+}
+
+#[tokio::test]
+async fn what_every_lane_settled_is_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open(directory.path()).await;
+    opened.append(&[1, 2], &[0, 1], true).await;
+    opened.append(&[3], &[1], true).await;
+    let settled = |through, settled| Settlement { through, settled, ..Settlement::default() };
+    let ids = [opened.lanes[0].id, opened.lanes[1].id];
+    opened.journal.settle(ids[0], settled(3, 2)).unwrap();
+    opened.append(&[4], &[0], true).await;
+    let count = || {
+        let database = rusqlite::Connection::open(directory.path().join("journal.db")).unwrap();
+        database.query_row("SELECT count(*) FROM items", [], |row| row.get::<_, u64>(0)).unwrap()
+    };
+    assert_eq!(count(), 4);
+    opened.journal.settle(ids[1], settled(3, 3)).unwrap();
+    opened.append(&[5], &[0], true).await;
+    assert_eq!(count(), 2);
+    assert_eq!(opened.journal.pending_lanes().await.unwrap(), ["a"]);
+}
+
+#[tokio::test]
+async fn a_second_host_is_kept_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open(directory.path()).await;
+    assert!(matches!(Journal::open(directory.path(), bounds()), Err(OpenError::InUse { .. })));
+    drop(opened);
+}
+
+#[tokio::test]
+async fn a_full_journal_refuses_and_goes_on_when_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::open(directory.path(), Bounds { size: 1 << 20, ..bounds() }).unwrap();
+    let lane = journal.lane("a").await.unwrap();
+    let text = format!(r#"{{"jid":"1","id":"m","fun":"f","return":"{}"}}"#, "x".repeat(100_000));
+    let new = || NewItem {
+        item: items::parse(Kind::Return, &text, String::new).unwrap(),
+        accepted: 1,
+        lanes: Arc::from([lane.id]),
+        dedupe: None,
+    };
+    let mut taken = 0;
+    let refused = loop {
+        match journal.append(vec![new()]).await {
+            Ok(appended) => taken = appended.through,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&refused, AppendError::Full { behind, .. } if behind == "a"), "{refused}");
+    assert!((5..=12).contains(&taken), "{taken}");
+    journal.settle(lane.id, Settlement { through: taken, settled: taken, ..Settlement::default() }).unwrap();
+    // The refused call is not needed to make room: settling is written by itself.
+    let wait = async {
+        while journal.append(vec![new()]).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap();
+}

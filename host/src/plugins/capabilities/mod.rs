@@ -1,0 +1,42 @@
+//! What a guest can import, one file each: `config`, `log`, `sql`, `redis`, `mongo`,
+//! `http`.
+//!
+//! Every capability asks the instance's grants first, and answers `denied` in its own
+//! error type where there is none: a guest that reaches for what it was not given
+//! goes on, and can say so.
+
+mod config;
+mod http;
+mod log;
+mod mongo;
+mod redis;
+mod sql;
+
+use std::sync::Arc;
+
+use super::contract::salt::returner::types;
+use super::state::GuestState;
+use crate::connections::Connection;
+
+impl types::Host for GuestState {}
+
+impl GuestState {
+    /// The connection that the configuration grants under the guest's name for it, or
+    /// what to tell the guest.
+    fn connection(&self, name: &str) -> Result<Arc<Connection>, String> {
+        self.grants.connections.get(name).cloned().ok_or_else(|| {
+            let granted: Vec<String> =
+                self.grants.connections.keys().map(|name| format!("`{name}`")).collect();
+            let granted = if granted.is_empty() { "none".to_owned() } else { granted.join(", ") };
+            format!(
+                "the connection `{name}` is not granted to `{}`; granted: {granted} (`{}.connections`)",
+                self.grants.returner, self.grants.returner
+            )
+        })
+    }
+
+    /// As [`connection`](Self::connection), for one that is of another kind.
+    fn wrong_kind(name: &str, connection: &Connection, wanted: &str) -> String {
+        format!("the connection `{name}` is of the kind {}, not {wanted}", connection.kind())
+    }
+}

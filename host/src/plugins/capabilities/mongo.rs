@@ -1,0 +1,99 @@
+//! `mongo`: operations on a granted connection's database.
+
+use std::sync::Arc;
+
+use crate::connections::{Connection, MongoError, MongoFind, MongoPool, MongoUpdate, MongoWriteError};
+use crate::plugins::contract::salt::returner::mongo::{Error, FindOptions, Host, Update, WriteError};
+use crate::plugins::state::GuestState;
+
+type Answer<T> = wasmtime::Result<Result<T, Error>>;
+
+impl Host for GuestState {
+    async fn insert(
+        &mut self,
+        connection: String,
+        collection: String,
+        documents: Vec<String>,
+    ) -> Answer<Vec<WriteError>> {
+        let result = self.mongo(&connection, async |pool| pool.insert(&collection, documents).await).await;
+        Ok(result.map(write_errors))
+    }
+
+    async fn update_many(
+        &mut self,
+        connection: String,
+        collection: String,
+        updates: Vec<Update>,
+    ) -> Answer<Vec<WriteError>> {
+        let updates = updates
+            .into_iter()
+            .map(|Update { filter, change, upsert }| MongoUpdate { filter, change, upsert })
+            .collect();
+        let result = self.mongo(&connection, async |pool| pool.update_many(&collection, updates).await).await;
+        Ok(result.map(write_errors))
+    }
+
+    async fn find(
+        &mut self,
+        connection: String,
+        collection: String,
+        filter: String,
+        options: FindOptions,
+    ) -> Answer<Vec<String>> {
+        let FindOptions { sort, projection, limit } = options;
+        let options = MongoFind { sort, projection, limit };
+        Ok(self.mongo(&connection, async |pool| pool.find(&collection, filter, options).await).await)
+    }
+
+    async fn aggregate(
+        &mut self,
+        connection: String,
+        collection: String,
+        pipeline: Vec<String>,
+    ) -> Answer<Vec<String>> {
+        Ok(self.mongo(&connection, async |pool| pool.aggregate(&collection, pipeline).await).await)
+    }
+
+    async fn delete(&mut self, connection: String, collection: String, filter: String) -> Answer<u64> {
+        Ok(self.mongo(&connection, async |pool| pool.delete(&collection, filter).await).await)
+    }
+
+    async fn create_index(
+        &mut self,
+        connection: String,
+        collection: String,
+        keys: String,
+        unique: bool,
+    ) -> Answer<()> {
+        Ok(self.mongo(&connection, async |pool| pool.create_index(&collection, keys, unique).await).await)
+    }
+}
+
+impl GuestState {
+    async fn mongo<T>(
+        &mut self,
+        name: &str,
+        operation: impl AsyncFnOnce(&MongoPool) -> Result<T, MongoError>,
+    ) -> Result<T, Error> {
+        let granted: Arc<Connection> = self.connection(name).map_err(denied)?;
+        let Connection::Mongo(pool) = &*granted else {
+            return Err(denied(Self::wrong_kind(name, &granted, "mongo")));
+        };
+        self.host_call(async |_| operation(pool).await).await.map_err(Error::from)
+    }
+}
+
+fn denied(message: String) -> Error {
+    Error { code: None, message, retryable: false }
+}
+
+fn write_errors(errors: Vec<MongoWriteError>) -> Vec<WriteError> {
+    let write_error = |MongoWriteError { index, code, message }| WriteError { index, code, message };
+    errors.into_iter().map(write_error).collect()
+}
+
+impl From<MongoError> for Error {
+    fn from(error: MongoError) -> Self {
+        Self { code: error.code, message: error.message, retryable: error.retryable }
+    }
+}

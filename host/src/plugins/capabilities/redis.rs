@@ -1,0 +1,72 @@
+//! `redis`: pipelines of commands on a granted connection.
+
+use crate::connections::{Connection, RedisError, RedisReply, RedisScalar};
+use crate::plugins::contract::salt::returner::redis::{Error, Host, Reply, Scalar};
+use crate::plugins::state::GuestState;
+
+impl Host for GuestState {
+    async fn pipeline(
+        &mut self,
+        connection: String,
+        commands: Vec<Vec<Vec<u8>>>,
+    ) -> wasmtime::Result<Result<Vec<Reply>, Error>> {
+        let result = self
+            .host_call(async |state| {
+                let granted = state.connection(&connection).map_err(denied)?;
+                let Connection::Redis(pool) = &*granted else {
+                    return Err(denied(Self::wrong_kind(&connection, &granted, "redis")));
+                };
+                pool.pipeline(commands).await.map_err(Error::from)
+            })
+            .await;
+        Ok(result.map(|replies| replies.into_iter().map(Reply::from).collect()))
+    }
+
+    async fn scan(
+        &mut self,
+        connection: String,
+        pattern: String,
+    ) -> wasmtime::Result<Result<Vec<Vec<u8>>, Error>> {
+        let result = self
+            .host_call(async |state| {
+                let granted = state.connection(&connection).map_err(denied)?;
+                let Connection::Redis(pool) = &*granted else {
+                    return Err(denied(Self::wrong_kind(&connection, &granted, "redis")));
+                };
+                pool.scan(&pattern).await.map_err(Error::from)
+            })
+            .await;
+        Ok(result)
+    }
+}
+
+fn denied(message: String) -> Error {
+    Error { message, retryable: false }
+}
+
+impl From<RedisError> for Error {
+    fn from(error: RedisError) -> Self {
+        Self { message: error.message, retryable: error.retryable }
+    }
+}
+
+impl From<RedisReply> for Reply {
+    fn from(reply: RedisReply) -> Self {
+        match reply {
+            RedisReply::Scalar(scalar) => Self::Scalar(scalar.into()),
+            RedisReply::Many(scalars) => Self::Many(scalars.into_iter().map(Scalar::from).collect()),
+        }
+    }
+}
+
+impl From<RedisScalar> for Scalar {
+    fn from(scalar: RedisScalar) -> Self {
+        match scalar {
+            RedisScalar::Nil => Self::Nil,
+            RedisScalar::Integer(value) => Self::Integer(value),
+            RedisScalar::Status(value) => Self::Status(value),
+            RedisScalar::Bulk(value) => Self::Bulk(value),
+            RedisScalar::Error(value) => Self::Error(value),
+        }
+    }
+}

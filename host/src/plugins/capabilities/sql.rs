@@ -1,0 +1,105 @@
+//! `sql`: statements on a granted connection, in the transaction of the call.
+//!
+//! The transaction begins with the call's first statement on a connection and is
+//! ended by the instance, never by the guest.
+
+use crate::connections::{Connection, SqlError, SqlErrorKind, SqlTransaction, SqlValue};
+use crate::plugins::contract::salt::returner::sql::{Error, Host, Kind, Rows, Value};
+use crate::plugins::state::GuestState;
+
+impl Host for GuestState {
+    async fn execute(
+        &mut self,
+        connection: String,
+        statement: String,
+        params: Vec<Value>,
+    ) -> wasmtime::Result<Result<u64, Error>> {
+        let params = params.into_iter().map(SqlValue::from).collect();
+        let result = self
+            .host_call(async |state| {
+                state.transaction(&connection).await?.execute(statement, params).await.map_err(Error::from)
+            })
+            .await;
+        Ok(result)
+    }
+
+    async fn query(
+        &mut self,
+        connection: String,
+        statement: String,
+        params: Vec<Value>,
+    ) -> wasmtime::Result<Result<Rows, Error>> {
+        let params = params.into_iter().map(SqlValue::from).collect();
+        let result = self
+            .host_call(async |state| {
+                state.transaction(&connection).await?.query(statement, params).await.map_err(Error::from)
+            })
+            .await;
+        Ok(result.map(|rows| Rows {
+            columns: rows.columns,
+            rows: rows.rows.into_iter().map(|row| row.into_iter().map(Value::from).collect()).collect(),
+        }))
+    }
+}
+
+impl GuestState {
+    /// The call's transaction on a connection; its first statement begins it.
+    async fn transaction(&mut self, name: &str) -> Result<&mut SqlTransaction, Error> {
+        if !self.transactions.contains_key(name) {
+            let connection = self.connection(name).map_err(denied)?;
+            let Connection::Sql(pool) = &*connection else {
+                return Err(denied(Self::wrong_kind(name, &connection, "sql")));
+            };
+            let transaction = pool.begin().await?;
+            self.transactions.insert(name.to_owned(), transaction);
+        }
+        self.transactions
+            .get_mut(name)
+            .ok_or_else(|| denied(format!("the connection `{name}` has no transaction")))
+    }
+}
+
+fn denied(message: String) -> Error {
+    Error { kind: Kind::Denied, code: None, message, retryable: false }
+}
+
+impl From<SqlError> for Error {
+    fn from(error: SqlError) -> Self {
+        let kind = match error.kind {
+            SqlErrorKind::Unavailable => Kind::Unavailable,
+            SqlErrorKind::Timeout => Kind::Timeout,
+            SqlErrorKind::Denied => Kind::Denied,
+            SqlErrorKind::Constraint => Kind::Constraint,
+            SqlErrorKind::Data => Kind::Data,
+            SqlErrorKind::Statement => Kind::Statement,
+            SqlErrorKind::Other => Kind::Other,
+        };
+        Self { kind, code: error.code, message: error.message, retryable: error.retryable }
+    }
+}
+
+impl From<Value> for SqlValue {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Boolean(value) => Self::Boolean(value),
+            Value::Integer(value) => Self::Integer(value),
+            Value::Float(value) => Self::Float(value),
+            Value::Text(value) => Self::Text(value),
+            Value::Bytes(value) => Self::Bytes(value),
+        }
+    }
+}
+
+impl From<SqlValue> for Value {
+    fn from(value: SqlValue) -> Self {
+        match value {
+            SqlValue::Null => Self::Null,
+            SqlValue::Boolean(value) => Self::Boolean(value),
+            SqlValue::Integer(value) => Self::Integer(value),
+            SqlValue::Float(value) => Self::Float(value),
+            SqlValue::Text(value) => Self::Text(value),
+            SqlValue::Bytes(value) => Self::Bytes(value),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! One instance of a plugin, and one call into it.
+//!
+//! # Invariants
+//! - A call ends within the returner's limits, whatever the guest does, and a call
+//!   that was stopped leaves the instance broken: it is never called again.
+//! - What a call wrote through `sql` is committed only after the guest answered ok;
+//!   every other end of the call rolls it back.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::{Store, Trap as WasmTrap};
+
+use super::limits::on_epoch;
+use super::load::{Exports, Interface, Plugin};
+use super::state::{Grants, GuestState};
+use crate::connections::CommitError;
+use crate::items::Failure;
+
+/// A running guest.
+pub(crate) struct Instance {
+    store: Store<GuestState>,
+    guest: wasmtime::component::Instance,
+    plugin: Arc<Plugin>,
+    broken: bool,
+}
+
+/// How a call ended that did not end well.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// The guest answered that it failed.
+    #[error("{}", _0.message())]
+    Failed(Failure),
+    /// The guest was stopped. What it was given may be the cause.
+    #[error(transparent)]
+    Stopped(Box<Trap>),
+    /// The guest answered ok, and the server did not commit: nothing is stored.
+    #[error("not committed: {0}")]
+    NotCommitted(String),
+    /// The guest answered ok, and nobody knows whether the server committed.
+    #[error("it is not known whether the commit went through: {0}")]
+    Unclear(String),
+    #[error("the plugin does not export `{0}`")]
+    Missing(Interface),
+}
+
+/// A guest that was stopped, and what is known of why.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct Trap {
+    pub(crate) stop: Stop,
+    pub(crate) reason: String,
+    /// The last of what it printed.
+    pub(crate) stderr: String,
+    /// The guest's functions, innermost first, where it has names.
+    pub(crate) backtrace: String,
+}
+
+/// What stopped a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    Trap,
+    Memory,
+    Cpu,
+    /// The wall clock, while the guest itself ran or slept.
+    Time,
+    /// The wall clock, while it waited for the host: the server is to blame.
+    HostTime,
+    /// Its answer is against the contract.
+    Contract,
+}
+
+impl Instance {
+    /// Instantiates a plugin. A component may run code of its own here.
+    pub(crate) async fn new(plugin: &Arc<Plugin>, grants: &Arc<Grants>) -> Result<Self, CallError> {
+        let mut store = Store::new(plugin.pre.engine(), GuestState::new(Arc::clone(grants)));
+        store.limiter(|state| state);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut store| on_epoch(store.data_mut()));
+        store.data_mut().usage.begin_call();
+        let begun = tokio::time::timeout(grants.limits.time, plugin.pre.instantiate_async(&mut store)).await;
+        match begun {
+            Ok(Ok(guest)) => Ok(Self { store, guest, plugin: Arc::clone(plugin), broken: false }),
+            Ok(Err(error)) => Err(stopped(store.data(), &error)),
+            Err(_) => Err(out_of_time(store.data(), grants.limits.time)),
+        }
+    }
+
+    /// Whether it must not be called again.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    pub(crate) fn plugin(&self) -> &Arc<Plugin> {
+        &self.plugin
+    }
+
+    /// One call: runs it within the limits, checks its answer, and commits.
+    pub(super) async fn call<T>(
+        &mut self,
+        call: impl AsyncFnOnce(
+            &mut Store<GuestState>,
+            &wasmtime::component::Instance,
+            &Exports,
+        ) -> wasmtime::Result<Result<T, Failure>>,
+        check: impl FnOnce(&T) -> Result<(), String>,
+    ) -> Result<T, CallError> {
+        let time = self.store.data().grants.limits.time;
+        self.store.data_mut().usage.begin_call();
+        self.store.set_epoch_deadline(1);
+        // Broken until the guest has come back on its own.
+        self.broken = true;
+        let answer =
+            tokio::time::timeout(time, call(&mut self.store, &self.guest, &self.plugin.indices)).await;
+        let answer = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(self.undo(|state| stopped(state, &error)).await),
+            Err(_) => return Err(self.undo(|state| out_of_time(state, time)).await),
+        };
+        match answer {
+            Ok(answer) => match check(&answer) {
+                Ok(()) => {
+                    self.broken = false;
+                    self.commit().await?;
+                    Ok(answer)
+                }
+                Err(reason) => Err(self.undo(|state| contract(state, reason)).await),
+            },
+            Err(failure) => {
+                self.broken = false;
+                Err(self.undo(|_| CallError::Failed(failure)).await)
+            }
+        }
+    }
+
+    /// Commits what the call wrote, connection by connection.
+    async fn commit(&mut self) -> Result<(), CallError> {
+        for (_, transaction) in mem::take(&mut self.store.data_mut().transactions) {
+            transaction.commit().await.map_err(|error| match error {
+                CommitError::RolledBack(error) => CallError::NotCommitted(error.to_string()),
+                CommitError::Unknown(error) => CallError::Unclear(error.to_string()),
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn undo(&mut self, error: impl FnOnce(&GuestState) -> CallError) -> CallError {
+        for (_, transaction) in mem::take(&mut self.store.data_mut().transactions) {
+            transaction.rollback().await;
+        }
+        error(self.store.data())
+    }
+}
+
+impl CallError {
+    /// What the operator sees of the guest's own words.
+    pub(crate) fn stderr(&self) -> &str {
+        match self {
+            CallError::Stopped(trap) => &trap.stderr,
+            _ => "",
+        }
+    }
+}
+
+fn out_of_time(state: &GuestState, bound: Duration) -> CallError {
+    let bound = humantime::format_duration(bound);
+    let (stop, doing) = match state.usage.in_host_call {
+        true => (Stop::HostTime, "most of it waiting for a server"),
+        false => (Stop::Time, "and did not answer"),
+    };
+    trap(state, stop, format!("a call took longer than {bound}, {doing} (`limits.time`)"), String::new())
+}
+
+fn contract(state: &GuestState, reason: String) -> CallError {
+    trap(state, Stop::Contract, format!("its answer is against the contract: {reason}"), String::new())
+}
+
+/// Why wasmtime gave up on the guest.
+fn stopped(state: &GuestState, error: &wasmtime::Error) -> CallError {
+    let limits = &state.grants.limits;
+    let backtrace = error.downcast_ref::<wasmtime::WasmBacktrace>();
+    let backtrace = backtrace.map(ToString::to_string).unwrap_or_default();
+    if state.usage.cpu_exceeded {
+        let bound = humantime::format_duration(limits.cpu);
+        let reason = format!("a call used more than {bound} of processor time (`limits.cpu`)");
+        return trap(state, Stop::Cpu, reason, backtrace);
+    }
+    if state.usage.memory_refused {
+        let bound = bytesize::ByteSize(limits.memory);
+        let reason = format!("it needs more than {bound} of memory (`limits.memory`)");
+        return trap(state, Stop::Memory, reason, backtrace);
+    }
+    let reason = match error.downcast_ref::<WasmTrap>() {
+        Some(WasmTrap::UnreachableCodeReached) => "it aborted (a panic, or an assertion)".to_owned(),
+        Some(trap) => format!("it trapped: {trap}"),
+        None => format!("it was stopped: {}", error.root_cause()),
+    };
+    trap(state, Stop::Trap, reason, backtrace)
+}
+
+fn trap(state: &GuestState, stop: Stop, reason: String, backtrace: String) -> CallError {
+    CallError::Stopped(Box::new(Trap { stop, reason, stderr: state.stderr.text(), backtrace }))
+}

@@ -1,0 +1,370 @@
+//! Loading: from the bytes of a component to a plugin that can be instantiated.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use returner_engine::{Cache, CacheError, EPOCH};
+use sha2::{Digest, Sha256};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+use wasmtime::{Engine, EngineWeak};
+
+use super::contract::exports::salt::returner as guest;
+use super::contract::salt::returner as imports;
+use super::instance::{CallError, Instance};
+use super::state::{Grants, GuestState};
+use crate::config::{Bundled, PluginSource};
+
+/// The contract's package.
+const PACKAGE: &str = "salt:returner";
+
+/// The versions of the contract that this host links, oldest first.
+pub(crate) const CONTRACTS: [&str; 1] = ["0.1.0"];
+
+/// The engine and what it links: one for the whole host.
+pub(crate) struct Runtime {
+    engine: Engine,
+    linker: Linker<GuestState>,
+    cache: Cache,
+}
+
+/// A component that was checked.
+pub(crate) struct Plugin {
+    /// What it says of itself, or else the name of its file.
+    pub(crate) name: String,
+    pub(crate) version: Option<String>,
+    /// The options that it knows, if it says.
+    pub(crate) options: Option<BTreeSet<String>>,
+    /// SHA-256 of the component in hexadecimal.
+    pub(crate) sha256: String,
+    /// None for a bundled one.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) exports: BTreeSet<Interface>,
+    /// The interfaces that it imports, with their versions.
+    pub(crate) imports: Vec<String>,
+    pub(super) pre: InstancePre<GuestState>,
+    pub(super) indices: Exports,
+}
+
+/// What a component may export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Interface {
+    About,
+    Lifecycle,
+    Returns,
+    Loads,
+    Events,
+    JobCache,
+}
+
+/// Where in a component its exports are.
+pub(crate) struct Exports {
+    pub(super) about: Option<guest::about::GuestIndices>,
+    pub(super) lifecycle: Option<guest::lifecycle::GuestIndices>,
+    pub(super) returns: guest::returns::GuestIndices,
+    pub(super) loads: Option<guest::loads::GuestIndices>,
+    pub(super) events: Option<guest::events::GuestIndices>,
+    pub(super) job_cache: Option<guest::job_cache::GuestIndices>,
+}
+
+/// Why a file is not a plugin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error("cannot read the plugin `{}`: {error}", path.display())]
+    Read { path: PathBuf, error: std::io::Error },
+    #[error(
+        "`{what}` is not WebAssembly\n  hint: a plugin is a component, a `.wasm` file; see `plugins/README.md`"
+    )]
+    NotWasm { what: String },
+    #[error(
+        "`{what}` is a core module, not a component\n  hint: build it for `wasm32-wasip2`, or make a component of it \
+         with `wasm-tools component new`"
+    )]
+    CoreModule { what: String },
+    #[error("`{what}` is damaged or cut short: {reason}\n  hint: build or copy it again")]
+    Damaged { what: String, reason: String },
+    #[error(
+        "`{what}` does not export `{PACKAGE}/returns`, which every returner must\n  hint: it exports {}",
+        list(exports)
+    )]
+    NoReturns { what: String, exports: Vec<String> },
+    #[error(
+        "`{what}` was built against the contract `{PACKAGE}@{found}`; this host speaks {}\n  hint: upgrade the host, \
+         or build the plugin against the `wit/` of this one",
+        CONTRACTS.join(", ")
+    )]
+    OtherContract { what: String, found: String },
+    #[error(
+        "`{what}` imports {}, which this host does not have\n  hint: this host has `{PACKAGE}` {} and WASI 0.2",
+        list(missing), CONTRACTS.join(", ")
+    )]
+    Import { what: String, missing: Vec<String> },
+    #[error("`{what}` does not fit the contract: {reason}\n  hint: build it against the `wit/` of this host")]
+    Contract { what: String, reason: String },
+    #[error(
+        "`{}` has the SHA-256 {found}, but the configuration pins {pinned}\n  hint: if the file is the one you mean, \
+         change `sha256`",
+        path.display()
+    )]
+    Digest { path: PathBuf, found: String, pinned: String },
+    #[error("`{what}` cannot say what it is: {error}")]
+    About { what: String, error: CallError },
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    #[error("wasmtime does not run here: {0}")]
+    Engine(wasmtime::Error),
+}
+
+impl Runtime {
+    /// Makes the engine; `compiled` is the directory for compiled plugins.
+    pub(crate) fn new(compiled: &Path) -> Result<Self, LoadError> {
+        let engine = returner_engine::engine().map_err(LoadError::Engine)?;
+        let linker = linker(&engine).map_err(LoadError::Engine)?;
+        keep_time(engine.weak());
+        Ok(Self { engine, linker, cache: Cache::open(compiled)? })
+    }
+
+    /// Loads what a returner's settings name.
+    pub(crate) async fn load(&self, source: &PluginSource) -> Result<Plugin, LoadError> {
+        match source {
+            PluginSource::Bundled(bundled) => self.load_bundled(*bundled).await,
+            PluginSource::File { path, sha256 } => self.load_file(path, sha256.as_deref()).await,
+        }
+    }
+
+    async fn load_bundled(&self, bundled: Bundled) -> Result<Plugin, LoadError> {
+        let plugin = match bundled {
+            Bundled::Mysql => returner_embedded::MYSQL,
+            Bundled::Mongo => returner_embedded::MONGO,
+            Bundled::Redis => returner_embedded::REDIS,
+            Bundled::Sqlite3 => returner_embedded::SQLITE,
+        };
+        let component = plugin.load(&self.engine).map_err(LoadError::Engine)?;
+        self.check(plugin.name, None, hex::encode(Sha256::digest(plugin.component)), &component).await
+    }
+
+    async fn load_file(&self, path: &Path, pinned: Option<&str>) -> Result<Plugin, LoadError> {
+        let read = tokio::fs::read(path).await;
+        let bytes = read.map_err(|error| LoadError::Read { path: path.to_owned(), error })?;
+        let what = path.display().to_string();
+        let sha256 = hex::encode(Sha256::digest(&bytes));
+        if let Some(pinned) = pinned.filter(|pinned| *pinned != sha256) {
+            let (path, pinned) = (path.to_owned(), pinned.to_owned());
+            return Err(LoadError::Digest { path, found: sha256, pinned });
+        }
+        look(&what, &bytes)?;
+        let (engine, cache) = (self.engine.clone(), self.cache.clone());
+        let compiled = tokio::task::spawn_blocking(move || cache.load(&engine, &bytes)).await;
+        let component = match compiled {
+            Ok(Ok(component)) => component,
+            Ok(Err(CacheError::Compile(error))) => {
+                return Err(LoadError::Damaged { what, reason: error.root_cause().to_string() });
+            }
+            Ok(Err(error)) => return Err(error.into()),
+            Err(panicked) => return Err(LoadError::Damaged { what, reason: panicked.to_string() }),
+        };
+        self.check(&what, Some(path), sha256, &component).await
+    }
+
+    /// What a component exports and imports, and what it says of itself.
+    async fn check(
+        &self,
+        what: &str,
+        file: Option<&Path>,
+        sha256: String,
+        component: &Component,
+    ) -> Result<Plugin, LoadError> {
+        let types = component.component_type();
+        let exported: Vec<String> = types.exports(&self.engine).map(|(name, _)| name.to_owned()).collect();
+        let imported: Vec<String> = types
+            .imports(&self.engine)
+            .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentInstance(_)))
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        for name in exported.iter().chain(&imported) {
+            if let Some(found) = other_contract(name) {
+                return Err(LoadError::OtherContract { what: what.to_owned(), found: found.to_owned() });
+            }
+        }
+        let exports: BTreeSet<Interface> =
+            Interface::ALL.into_iter().filter(|interface| exported.contains(&interface.export())).collect();
+        if !exports.contains(&Interface::Returns) {
+            return Err(LoadError::NoReturns { what: what.to_owned(), exports: exported });
+        }
+        let pre = self.link(what, component, &imported)?;
+        let contract =
+            |error: wasmtime::Error| LoadError::Contract { what: what.to_owned(), reason: error.to_string() };
+        let indices = Exports::find(&pre, &exports).map_err(contract)?;
+        let stem = file.and_then(Path::file_stem).map(|stem| stem.to_string_lossy().into_owned());
+        let mut plugin = Plugin {
+            name: stem.unwrap_or_else(|| what.to_owned()),
+            version: None,
+            options: None,
+            sha256,
+            file: file.map(Path::to_owned),
+            exports,
+            imports: imported,
+            pre,
+            indices,
+        };
+        if plugin.exports.contains(&Interface::About) {
+            plugin = describe(what, plugin).await?;
+        }
+        Ok(plugin)
+    }
+
+    fn link(
+        &self,
+        what: &str,
+        component: &Component,
+        imported: &[String],
+    ) -> Result<InstancePre<GuestState>, LoadError> {
+        self.linker.instantiate_pre(component).map_err(|error| {
+            // The error names one import; the message is to name all of them.
+            let reason = format!("{error:#}");
+            let missing: Vec<String> =
+                imported.iter().filter(|name| reason.contains(name.as_str())).cloned().collect();
+            match missing.is_empty() {
+                true => LoadError::Contract { what: what.to_owned(), reason },
+                false => LoadError::Import { what: what.to_owned(), missing },
+            }
+        })
+    }
+}
+
+/// Asks a plugin what it is, in an instance that is granted nothing.
+async fn describe(what: &str, plugin: Plugin) -> Result<Plugin, LoadError> {
+    let plugin = Arc::new(plugin);
+    let failed = |error| LoadError::About { what: what.to_owned(), error };
+    let mut instance = Instance::new(&plugin, &Arc::new(Grants::nothing(what))).await.map_err(failed)?;
+    let about = instance.describe().await.map_err(failed)?;
+    drop(instance);
+    let mut plugin = Arc::into_inner(plugin).ok_or_else(|| LoadError::Contract {
+        what: what.to_owned(),
+        reason: "its instance is still in use".to_owned(),
+    })?;
+    plugin.name = about.name;
+    plugin.version = Some(about.version);
+    plugin.options = Some(about.options.into_iter().collect());
+    Ok(plugin)
+}
+
+impl Plugin {
+    /// For messages: `mysql 0.1.0`.
+    pub(crate) fn title(&self) -> String {
+        match &self.version {
+            Some(version) => format!("{} {version}", self.name),
+            None => format!("{} (sha256 {})", self.name, &self.sha256[..12.min(self.sha256.len())]),
+        }
+    }
+}
+
+impl Exports {
+    fn find(pre: &InstancePre<GuestState>, exports: &BTreeSet<Interface>) -> wasmtime::Result<Self> {
+        macro_rules! optional {
+            ($interface:ident, $module:ident) => {
+                match exports.contains(&Interface::$interface) {
+                    true => Some(guest::$module::GuestIndices::new(pre)?),
+                    false => None,
+                }
+            };
+        }
+        Ok(Self {
+            about: optional!(About, about),
+            lifecycle: optional!(Lifecycle, lifecycle),
+            returns: guest::returns::GuestIndices::new(pre)?,
+            loads: optional!(Loads, loads),
+            events: optional!(Events, events),
+            job_cache: optional!(JobCache, job_cache),
+        })
+    }
+}
+
+impl Interface {
+    pub(crate) const ALL: [Interface; 6] = [
+        Interface::About,
+        Interface::Lifecycle,
+        Interface::Returns,
+        Interface::Loads,
+        Interface::Events,
+        Interface::JobCache,
+    ];
+
+    /// As in the contract.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Interface::About => "about",
+            Interface::Lifecycle => "lifecycle",
+            Interface::Returns => "returns",
+            Interface::Loads => "loads",
+            Interface::Events => "events",
+            Interface::JobCache => "job-cache",
+        }
+    }
+
+    fn export(self) -> String {
+        format!("{PACKAGE}/{}@{}", self.name(), CONTRACTS[CONTRACTS.len() - 1])
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Everything a guest can import. Linking grants nothing: each call asks the grants.
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    imports::config::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    imports::log::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    imports::sql::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    imports::redis::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    imports::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    imports::mongo::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    imports::http::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    Ok(linker)
+}
+
+/// Moves the epoch on for as long as the engine lives.
+fn keep_time(engine: EngineWeak) {
+    let ticking = std::thread::Builder::new().name("epoch".to_owned()).spawn(move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(EPOCH);
+        }
+    });
+    if let Err(error) = ticking {
+        tracing::error!(%error, "no thread for the clock of plugins; their processor time is not bounded");
+    }
+}
+
+/// Tells apart what is no component before compiling says so in its own words.
+fn look(what: &str, bytes: &[u8]) -> Result<(), LoadError> {
+    let what = || what.to_owned();
+    match bytes {
+        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Err(LoadError::CoreModule { what: what() }),
+        [0, b'a', b's', b'm', ..] => {
+            Err(LoadError::Damaged { what: what(), reason: "its version is unknown".to_owned() })
+        }
+        _ => Err(LoadError::NotWasm { what: what() }),
+    }
+}
+
+/// The version of the contract in a name, if this host does not speak it.
+fn other_contract(name: &str) -> Option<&str> {
+    let (_, version) = name.strip_prefix(PACKAGE)?.split_once('@')?;
+    (!CONTRACTS.contains(&version)).then_some(version)
+}
+
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "nothing".to_owned(),
+        names => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+    }
+}

@@ -1,0 +1,25 @@
+//! Plugins: loading components, and calling them within their bounds.
+//!
+//! A [`Plugin`] is a component that was checked; an [`Instance`] of it runs under a
+//! returner's [`Grants`]. What a guest can reach is in [`capabilities`], one file
+//! each; what it may use of the host in [`limits`].
+//!
+//! Faults say whose they are: a [`CallError`] tells the guest's answer from a guest
+//! that was stopped and from a fault of the host's.
+//!
+//! This module knows nothing of lanes, batches or retries.
+
+mod calls;
+mod capabilities;
+mod contract;
+mod instance;
+mod limits;
+mod load;
+mod state;
+mod stderr;
+
+pub(crate) use calls::Delivery;
+pub(crate) use contract::exports::salt::returner::job_cache::{Job, MinionReturn};
+pub(crate) use instance::{CallError, Instance, Stop};
+pub(crate) use load::{Exports, Interface, LoadError, Plugin, Runtime};
+pub(crate) use state::Grants;

@@ -1,0 +1,85 @@
+//! What the host keeps for one instance of a guest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::limits::Usage;
+use super::stderr::Stderr;
+use crate::config::Limits;
+use crate::connections::{Connection, SqlTransaction};
+
+/// What a returner is given: the whole of what its guest can reach.
+pub(crate) struct Grants {
+    /// The returner's name, under which its guest's log lines stand.
+    pub(crate) returner: String,
+    pub(crate) options: BTreeMap<String, String>,
+    /// By the guest's name.
+    pub(crate) connections: BTreeMap<String, Arc<Connection>>,
+    pub(crate) limits: Limits,
+}
+
+impl Grants {
+    pub(crate) fn nothing(returner: &str) -> Self {
+        Self {
+            returner: returner.to_owned(),
+            options: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The state behind a guest's imports.
+pub(crate) struct GuestState {
+    pub(super) grants: Arc<Grants>,
+    pub(super) usage: Usage,
+    pub(super) stderr: Stderr,
+    /// Transactions of the call that is under way, by the guest's name of the
+    /// connection.
+    pub(super) transactions: BTreeMap<String, SqlTransaction>,
+    wasi: WasiCtx,
+    table: ResourceTable,
+}
+
+impl GuestState {
+    /// WASI with nothing behind it: no files, arguments, environment, sockets or name
+    /// look-ups; what the guest prints is kept for the report of a trap.
+    pub(super) fn new(grants: Arc<Grants>) -> Self {
+        let stderr = Stderr::default();
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(stderr.clone()).stderr(stderr.clone());
+        wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+        Self {
+            usage: Usage::new(&grants.limits),
+            grants,
+            stderr,
+            transactions: BTreeMap::new(),
+            wasi: wasi.build(),
+            table: ResourceTable::new(),
+        }
+    }
+
+    /// Waits for the host's own work: the guest's processor time does not run.
+    pub(super) async fn host_call<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> T {
+        let begun = Instant::now();
+        self.usage.in_host_call = true;
+        let result = work(self).await;
+        self.usage.in_host_call = false;
+        self.usage.host_time += begun.elapsed();
+        result
+    }
+
+    pub(super) fn host_call_bound(&self) -> Duration {
+        self.grants.limits.host_call
+    }
+}
+
+impl WasiView for GuestState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}

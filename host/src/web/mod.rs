@@ -1,0 +1,66 @@
+//! HTTP: taking items in, answering questions, and telling how the lanes are doing.
+//!
+//! One router serves the TCP and the Unix socket. Errors are
+//! `application/problem+json` ([`problem`]). Nothing here decides anything: a handler
+//! reads a request, asks a part of the host, and writes down the answer.
+
+mod items;
+mod jobs;
+mod problem;
+mod returners;
+mod serve;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+
+use crate::delivery::Lanes;
+use crate::intake::Intake;
+use crate::job_cache::JobCache;
+use crate::journal::Journal;
+
+use problem::Problem;
+
+pub(crate) use serve::{Listeners, ServeError, serve};
+
+/// The parts of the host that handlers ask.
+pub(crate) struct App {
+    pub(crate) intake: Intake,
+    pub(crate) job_cache: JobCache,
+    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) max_body: u64,
+}
+
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let max_body = usize::try_from(app.max_body).unwrap_or(usize::MAX);
+    Router::new()
+        .route("/v1/returns", post(items::returns))
+        .route("/v1/loads", post(items::loads))
+        .route("/v1/events", post(items::events))
+        .route("/v1/jobs/{jid}/minions", post(items::minions))
+        .route("/v1/jobs", get(jobs::jobs).delete(jobs::clean))
+        .route("/v1/jobs/{jid}", get(jobs::load))
+        .route("/v1/jobs/{jid}/returns", get(jobs::returns))
+        .route("/v1/functions/{fun}/returns", get(jobs::function))
+        .route("/v1/minions", get(jobs::minions))
+        .route("/v1/returners", get(returners::list))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(returners::ready))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(max_body))
+        .with_state(app)
+}
+
+async fn no_such_path(uri: axum::http::Uri) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at `{}`", uri.path()))
+        .hint("the paths are in the README, for example `/v1/returns` and `/v1/jobs`")
+}
+
+async fn no_such_method(method: axum::http::Method, uri: axum::http::Uri) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("`{}` does not take {method}", uri.path()))
+}

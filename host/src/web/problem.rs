@@ -1,0 +1,128 @@
+//! Errors as `application/problem+json` (RFC 9457).
+
+use axum::Json;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::delivery::RouteError;
+use crate::intake::Refused;
+use crate::job_cache::AskError;
+use crate::journal::AppendError;
+
+/// Seconds after which a client may try again what the journal refused.
+const RETRY_SECONDS: u32 = 5;
+
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    title: String,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    /// The items that are bad, where it is about items.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    items: Vec<Bad>,
+    /// The names that there are, where it is about one that there is not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    known: Vec<String>,
+    #[serde(skip)]
+    retry_after: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct Bad {
+    index: usize,
+    reason: String,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            hint: None,
+            items: Vec::new(),
+            known: Vec::new(),
+            retry_after: None,
+        }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    fn retry_after(mut self) -> Self {
+        self.retry_after = Some(RETRY_SECONDS);
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = self.retry_after;
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let detail = refused.to_string();
+        match refused {
+            Refused::Malformed(_) => Problem::new(StatusCode::BAD_REQUEST, detail)
+                .hint("send one JSON object, an array of them, or one object a line"),
+            Refused::Empty => Problem::new(StatusCode::BAD_REQUEST, detail),
+            Refused::Items { items, .. } => {
+                let items =
+                    items.into_iter().map(|bad| Bad { index: bad.index, reason: bad.reason }).collect();
+                Problem { items, ..Problem::new(StatusCode::BAD_REQUEST, detail) }
+            }
+            Refused::Route(error) => error.into(),
+            Refused::Journal(error) => error.into(),
+        }
+    }
+}
+
+impl From<RouteError> for Problem {
+    fn from(error: RouteError) -> Self {
+        let detail = error.to_string();
+        match error {
+            RouteError::Unknown { known, .. } => {
+                Problem { known, ..Problem::new(StatusCode::NOT_FOUND, detail) }
+            }
+            RouteError::Kind { .. } | RouteError::Nobody { .. } | RouteError::Variant(_) => {
+                Problem::new(StatusCode::BAD_REQUEST, detail)
+            }
+            RouteError::TooMany => Problem::new(StatusCode::TOO_MANY_REQUESTS, detail),
+            RouteError::Build(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail),
+        }
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).retry_after()
+    }
+}
+
+impl From<AskError> for Problem {
+    fn from(error: AskError) -> Self {
+        let detail = error.to_string();
+        match error {
+            AskError::Route(error) => error.into(),
+            AskError::NoJobCache { .. } => Problem::new(StatusCode::BAD_REQUEST, detail),
+            AskError::Behind { .. } => Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(),
+            AskError::Call { .. } => Problem::new(StatusCode::BAD_GATEWAY, detail),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The columns that are really there, and how a text is fitted to one.
+//!
+//! An instance reads them once. They are read again before an item is refused for
+//! them, so that an operator who widens a column sees it work at once.
+
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
+
+use returner_sdk::Failure;
+use returner_sdk::sql;
+use returner_sql::{CONNECTION, Column};
+
+use crate::fit::{Charset, Misfit, Shape, Width};
+
+/// For how long no item is refused for columns that have just been read.
+const FRESH: Duration = Duration::from_secs(1);
+
+const PLACES: [(&str, &str, Column); 10] = [
+    ("jids", "jid", Column::LoadJid),
+    ("jids", "load", Column::Load),
+    ("salt_returns", "fun", Column::Fun),
+    ("salt_returns", "jid", Column::Jid),
+    ("salt_returns", "return", Column::Return),
+    ("salt_returns", "id", Column::Id),
+    ("salt_returns", "full_ret", Column::FullRet),
+    ("salt_events", "tag", Column::Tag),
+    ("salt_events", "data", Column::Data),
+    ("salt_events", "master_id", Column::MasterId),
+];
+
+thread_local! {
+    static COLUMNS: RefCell<Option<Columns>> = const { RefCell::new(None) };
+}
+
+/// The shapes of Salt's columns.
+#[derive(Debug)]
+pub(crate) struct Columns {
+    shapes: RefCell<[Option<Shape>; PLACES.len()]>,
+    read: Cell<Instant>,
+}
+
+impl Columns {
+    /// Does something with the columns. They are read first, if they never were or if
+    /// the last time ended with an error, which may be theirs.
+    pub(crate) fn with<T>(work: impl FnOnce(&Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        let columns = match COLUMNS.take() {
+            Some(columns) => columns,
+            None => Self { shapes: RefCell::new(read()?), read: Cell::new(Instant::now()) },
+        };
+        let done = work(&columns);
+        if done.is_ok() {
+            COLUMNS.set(Some(columns));
+        }
+        done
+    }
+
+    /// The text as the column takes it.
+    pub(crate) fn fit(&self, column: Column, text: String) -> Result<String, Failure> {
+        let (table, name, _) = PLACES[column as usize];
+        let Some(shape) = self.shapes.borrow()[column as usize] else {
+            return Err(Failure::retry(format!(
+                "there is no column `{name}` in a table `{table}`; `returner schema mysql` prints the tables"
+            )));
+        };
+        match shape.fit(column, text) {
+            Ok(text) => Ok(text),
+            Err(Misfit { text, .. }) if self.read.get().elapsed() > FRESH => {
+                self.shapes.replace(read()?);
+                self.read.set(Instant::now());
+                self.fit(column, text)
+            }
+            Err(Misfit { reason, .. }) => {
+                Err(Failure::reject(format!("column `{name}` of table `{table}` does not take it: {reason}")))
+            }
+        }
+    }
+}
+
+fn read() -> Result<[Option<Shape>; PLACES.len()], Failure> {
+    let statement = "SELECT `table_name`, `column_name`, `data_type`, COALESCE(`character_set_name`, ''), \
+                     CONCAT(COALESCE(`character_maximum_length`, '')) \
+                     FROM `information_schema`.`columns` WHERE `table_schema` = DATABASE() \
+                     AND `table_name` IN ('jids', 'salt_returns', 'salt_events')";
+    let mut shapes = [None; PLACES.len()];
+    for [table, column, kind, charset, length] in sql::query(CONNECTION, statement, &[])?.into_texts() {
+        let place = PLACES.iter().position(|(t, c, _)| *t == table && *c == column);
+        if let Some(place) = place {
+            shapes[place] = Some(shape(&kind, &charset, &length));
+        }
+    }
+    Ok(shapes)
+}
+
+/// The shape of a column, from what `information_schema.columns` says of it. A
+/// column that is no text, such as MySQL's `json`, takes what the server takes.
+fn shape(kind: &str, charset: &str, length: &str) -> Shape {
+    let length = length.parse().unwrap_or(usize::MAX);
+    let width = if kind.ends_with("char") { Width::Characters(length) } else { Width::Bytes(length) };
+    let charset = match charset {
+        "utf8mb4" | "" | "binary" => Charset::Unicode,
+        "utf8" | "utf8mb3" => Charset::BasicPlane,
+        _ => Charset::Ascii,
+    };
+    Shape { width, charset }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_column_has_its_place() {
+        for (place, (_, _, column)) in PLACES.iter().enumerate() {
+            assert_eq!(*column as usize, place);
+        }
+    }
+
+    #[test]
+    fn a_column_is_known_by_its_description() {
+        let old = shape("mediumtext", "utf8mb3", "16777215");
+        assert_eq!(old, Shape { width: Width::Bytes(16_777_215), charset: Charset::BasicPlane });
+        let fun = shape("varchar", "latin1", "50");
+        assert_eq!(fun, Shape { width: Width::Characters(50), charset: Charset::Ascii });
+        let json = shape("json", "", "");
+        assert_eq!(json, Shape { width: Width::Bytes(usize::MAX), charset: Charset::Unicode });
+    }
+}

@@ -1,0 +1,147 @@
+//! Fits a text to a column without a loss, or says why that cannot be done.
+//!
+//! JSON is written with escapes where the column's characters do not suffice. The
+//! name of a function is cut: the whole of it stands in `full_ret`. Job ids, minions
+//! and tags stand nowhere else.
+
+use std::fmt::Write;
+
+use returner_sql::Column;
+
+/// The characters that a column has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Charset {
+    /// All of them: `utf8mb4`.
+    Unicode,
+    /// MySQL's `utf8` of three bytes: no emoji.
+    BasicPlane,
+    /// What all others have in common.
+    Ascii,
+}
+
+/// How much a column takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Width {
+    /// A `varchar`.
+    Characters(usize),
+    /// A `text`.
+    Bytes(usize),
+}
+
+/// What a column takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) width: Width,
+    pub(crate) charset: Charset,
+}
+
+/// A text that does not fit.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Misfit {
+    pub(crate) text: String,
+    pub(crate) reason: String,
+}
+
+impl Shape {
+    pub(crate) fn fit(self, column: Column, text: String) -> Result<String, Misfit> {
+        let text = match column {
+            _ if self.charset.has_all_of(&text) => text,
+            Column::Load | Column::Return | Column::FullRet | Column::Data => self.charset.escape(&text),
+            Column::Fun => self.charset.replace(&text),
+            Column::LoadJid | Column::Jid | Column::Id | Column::Tag | Column::MasterId => {
+                let reason = "its character set lacks one of the characters; utf8mb4 has all".to_owned();
+                return Err(Misfit { text, reason });
+            }
+        };
+        let (length, width, unit) = match self.width {
+            // A text has at least as many bytes as characters.
+            Width::Characters(width) if text.len() <= width => return Ok(text),
+            Width::Characters(width) => (text.chars().count(), width, "characters"),
+            Width::Bytes(width) => (text.len(), width, "bytes"),
+        };
+        if length <= width {
+            Ok(text)
+        } else if column == Column::Fun {
+            Ok(text.chars().take(width).collect())
+        } else {
+            Err(Misfit { text, reason: format!("{length} {unit} are more than {width}") })
+        }
+    }
+}
+
+impl Charset {
+    fn has_all_of(self, text: &str) -> bool {
+        match self {
+            Self::Unicode => true,
+            // Only characters beyond the basic plane have four bytes in UTF-8.
+            Self::BasicPlane => text.bytes().all(|byte| byte < 0xF0),
+            Self::Ascii => text.is_ascii(),
+        }
+    }
+
+    fn has(self, character: char) -> bool {
+        match self {
+            Self::Unicode => true,
+            Self::BasicPlane => character.len_utf8() < 4,
+            Self::Ascii => character.is_ascii(),
+        }
+    }
+
+    /// The same JSON in these characters: beyond ASCII there are only strings in it,
+    /// and a string may have `\uXXXX` for any character (two for one beyond the basic
+    /// plane).
+    fn escape(self, json: &str) -> String {
+        let mut escaped = String::with_capacity(json.len() + 64);
+        for character in json.chars() {
+            if self.has(character) {
+                escaped.push(character);
+                continue;
+            }
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                write!(escaped, "\\u{unit:04x}").expect("writing to a string cannot fail");
+            }
+        }
+        escaped
+    }
+
+    fn replace(self, text: &str) -> String {
+        text.chars().map(|character| if self.has(character) { character } else { '?' }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD_TEXT: Shape = Shape { width: Width::Bytes(16_777_215), charset: Charset::BasicPlane };
+    const OLD_FUN: Shape = Shape { width: Width::Characters(50), charset: Charset::BasicPlane };
+
+    #[test]
+    fn json_keeps_its_characters_in_any_charset() {
+        let json = "{\"k\u{E4}\": \"\u{1F600}\"}";
+        let fitted = OLD_TEXT.fit(Column::Return, json.to_owned()).unwrap();
+        assert_eq!(fitted, "{\"k\u{E4}\": \"\\ud83d\\ude00\"}");
+        let ascii = Shape { charset: Charset::Ascii, ..OLD_TEXT };
+        assert_eq!(ascii.fit(Column::Data, json.to_owned()).unwrap(), r#"{"k\u00e4": "\ud83d\ude00"}"#);
+        let new = Shape { charset: Charset::Unicode, ..OLD_TEXT };
+        assert_eq!(new.fit(Column::Load, json.to_owned()).unwrap(), json);
+    }
+
+    #[test]
+    fn a_function_is_cut_and_an_id_is_not() {
+        let long = "\u{E4}".repeat(51);
+        assert_eq!(OLD_FUN.fit(Column::Fun, long.clone()).unwrap(), "\u{E4}".repeat(50));
+        assert_eq!(OLD_FUN.fit(Column::Fun, "a\u{1F600}".to_owned()).unwrap(), "a?");
+        let misfit = OLD_FUN.fit(Column::Id, long.clone()).unwrap_err();
+        assert_eq!(misfit, Misfit { text: long, reason: "51 characters are more than 50".to_owned() });
+        assert!(OLD_FUN.fit(Column::Tag, "\u{1F600}".to_owned()).is_err());
+        assert!(OLD_FUN.fit(Column::Jid, "\u{E4}".repeat(50)).is_ok());
+    }
+
+    #[test]
+    fn a_value_has_its_bytes_counted() {
+        let small = Shape { width: Width::Bytes(3), charset: Charset::Unicode };
+        assert!(small.fit(Column::Return, "\"a\"".to_owned()).is_ok());
+        assert!(small.fit(Column::Return, "\"\u{E4}\"".to_owned()).is_err());
+    }
+}

@@ -1,0 +1,87 @@
+//! Writes for the items of a batch, in few pipelines, and what became of each item.
+
+use returner_sdk::redis::{Pipeline, Reply};
+use returner_sdk::{Failure, Outcome, Refusal};
+
+use crate::CONNECTION;
+
+/// The most bytes that are sent at once, unless one command alone has more.
+const MAX_BYTES: usize = 1_000_000;
+
+/// The most commands that are sent at once.
+const MAX_COMMANDS: usize = 2000;
+
+/// The writes of one batch.
+#[derive(Debug, Default)]
+pub(crate) struct Writes {
+    pipeline: Pipeline,
+    bytes: usize,
+    /// For each command of the pipeline, the items that need it.
+    needed_by: Vec<Vec<usize>>,
+    refusals: Vec<Refusal>,
+}
+
+impl Writes {
+    /// Adds a command that these items need: they are refused if it fails. Sends those
+    /// before it once there are enough.
+    pub(crate) fn add(&mut self, items: &[usize], arguments: Vec<Vec<u8>>) -> Result<(), Failure> {
+        let bytes = arguments.iter().map(Vec::len).sum::<usize>();
+        if self.pipeline.len() == MAX_COMMANDS || self.bytes + bytes > MAX_BYTES {
+            self.send()?;
+        }
+        self.bytes += bytes;
+        self.pipeline.command(arguments);
+        self.needed_by.push(items.to_vec());
+        Ok(())
+    }
+
+    /// Sends the last commands. Each item that a failed command was for is refused,
+    /// once.
+    pub(crate) fn finish(mut self) -> Outcome {
+        self.send()?;
+        self.refusals.sort_by_key(|refusal| refusal.index);
+        self.refusals.dedup_by_key(|refusal| refusal.index);
+        Ok(self.refusals)
+    }
+
+    fn send(&mut self) -> Result<(), Failure> {
+        let pipeline = std::mem::take(&mut self.pipeline);
+        let needed_by = std::mem::take(&mut self.needed_by);
+        self.bytes = 0;
+        let replies = pipeline.send(CONNECTION)?;
+        self.refusals.extend(refusals(&replies, &needed_by));
+        Ok(())
+    }
+}
+
+fn refusals<'a>(replies: &'a [Reply], needed_by: &'a [Vec<usize>]) -> impl Iterator<Item = Refusal> + 'a {
+    let failures = replies.iter().map(Reply::failure).zip(needed_by);
+    failures
+        .filter_map(|(failure, items)| Some((failure?, items)))
+        .flat_map(|(failure, items)| items.iter().map(move |&item| Refusal::new(item, failure.clone())))
+}
+
+/// The arguments of a command.
+pub(crate) fn command<const N: usize>(arguments: [&str; N]) -> Vec<Vec<u8>> {
+    arguments.map(|argument| argument.as_bytes().to_vec()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use returner_sdk::redis::Scalar;
+
+    #[test]
+    fn a_failed_command_refuses_the_items_that_need_it() {
+        let replies = [
+            Reply::Scalar(Scalar::Integer(1)),
+            Reply::Scalar(Scalar::Error("OOM command not allowed".to_owned())),
+            Reply::Scalar(Scalar::Error("WRONGTYPE not a hash".to_owned())),
+        ];
+        let needed_by = [vec![0, 1], vec![0, 2], vec![1]];
+        let found: Vec<Refusal> = refusals(&replies, &needed_by).collect();
+        assert_eq!(found.iter().map(|refusal| refusal.index).collect::<Vec<_>>(), [0, 2, 1]);
+        assert!(matches!(found[0].failure, Failure::Retry(_)));
+        assert!(matches!(found[2].failure, Failure::Reject(_)));
+    }
+}

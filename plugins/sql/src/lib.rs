@@ -1,0 +1,84 @@
+//! What the bundled returners for SQL databases have in common: Salt's tables
+//! `jids`, `salt_returns` and `salt_events`, written once and read back.
+//!
+//! Every statement runs in the transaction of the call, which the host commits only
+//! if the call succeeds. Nothing here knows which server it is; a [`Dialect`] does.
+
+pub mod clean;
+pub mod events;
+pub mod job_cache;
+pub mod loads;
+pub mod returns;
+pub mod schema;
+
+use returner_sdk::sql::Value;
+use returner_sdk::{Failure, JobReturn};
+
+/// What the configuration calls the granted connection.
+pub const CONNECTION: &str = "db";
+
+/// A column whose texts may have to be fitted to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Column {
+    /// `jids.jid`
+    LoadJid,
+    /// `jids.load`, JSON
+    Load,
+    /// `salt_returns.fun`
+    Fun,
+    /// `salt_returns.jid`
+    Jid,
+    /// `salt_returns.return`, JSON
+    Return,
+    /// `salt_returns.id`
+    Id,
+    /// `salt_returns.full_ret`, JSON
+    FullRet,
+    /// `salt_events.tag`
+    Tag,
+    /// `salt_events.data`, JSON
+    Data,
+    /// `salt_events.master_id`
+    MasterId,
+}
+
+/// Where the databases differ.
+pub trait Dialect {
+    /// Ends an INSERT that leaves the row alone whose key is there already.
+    const KEEP_FIRST: &'static str;
+
+    /// Ends a SELECT that must see what another transaction is about to commit, and
+    /// wait for it.
+    const LOCK: &'static str;
+
+    /// Whether `data` is this text, to the byte.
+    const SAME_DATA: &'static str;
+
+    /// The column of `salt_returns` with the time at which a row was written.
+    const WRITTEN: &'static str;
+
+    /// A moment, made of the parameter that [`moment`](Self::moment) gives, to
+    /// compare [`WRITTEN`](Self::WRITTEN) with.
+    const MOMENT: &'static str;
+
+    /// The parameter for a moment in milliseconds since 1970-01-01 UTC.
+    fn moment(millis: u64) -> Value;
+
+    /// The text as the column takes it.
+    ///
+    /// # Errors
+    /// It does not fit, and cannot be made to without a loss.
+    fn fit(&self, column: Column, text: String) -> Result<String, Failure> {
+        let _ = column;
+        Ok(text)
+    }
+
+    /// The SQL expression of the whole return in a row of `salt_returns`.
+    fn full(&self) -> &'static str;
+
+    /// The column that says most of a return, and what it has for this one.
+    ///
+    /// # Errors
+    /// It does not fit: see [`fit`](Self::fit).
+    fn telling(&self, item: &JobReturn) -> Result<(&'static str, String), Failure>;
+}

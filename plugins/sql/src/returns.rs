@@ -1,0 +1,75 @@
+//! Writes returns to `salt_returns`, each once.
+
+use std::collections::HashSet;
+
+use returner_sdk::sql::{self, Insert, Value};
+use returner_sdk::{Failure, JobReturn, Outcome, Refusal};
+
+use crate::{CONNECTION, Dialect};
+
+/// How many returns one query looks for.
+const LOOK: usize = 64;
+
+/// Writes a batch. `head` is the INSERT up to its rows, and `row` makes one.
+///
+/// # Errors
+/// The server's: nothing is written.
+pub fn store<const COLUMNS: usize>(
+    dialect: &impl Dialect,
+    batch: Vec<JobReturn>,
+    head: &str,
+    row: impl Fn(JobReturn) -> Result<[Value; COLUMNS], Failure>,
+) -> Outcome {
+    let written = written(dialect, &batch)?;
+    let mut insert = Insert::new(CONNECTION, head);
+    let mut refusals = Vec::new();
+    for (index, item) in batch.into_iter().enumerate() {
+        if written.contains(&index) {
+            continue;
+        }
+        match row(item) {
+            Ok(row) => insert.row(row)?,
+            Err(failure) => refusals.push(Refusal::new(index, failure)),
+        }
+    }
+    insert.finish()?;
+    Ok(refusals)
+}
+
+/// The places of those returns that an earlier delivery wrote. Salt's table has no
+/// unique key, so this is looked up before a repeated delivery is written.
+fn written(dialect: &impl Dialect, batch: &[JobReturn]) -> Result<HashSet<usize>, Failure> {
+    let repeated: Vec<usize> = (0..batch.len()).filter(|&index| batch[index].redelivered).collect();
+    let mut found = HashSet::new();
+    for places in repeated.chunks(LOOK) {
+        let rows = look(dialect, places.iter().map(|&place| &batch[place]))?;
+        for &place in places {
+            let item = &batch[place];
+            // What does not fit was not written, and is refused later.
+            let Ok((_, telling)) = dialect.telling(item) else { continue };
+            if rows.contains(&[item.jid.clone(), item.minion.clone(), telling]) {
+                found.insert(place);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The rows of these jobs and minions.
+fn look<'a, D: Dialect>(
+    dialect: &D,
+    items: impl Iterator<Item = &'a JobReturn> + Clone,
+) -> Result<HashSet<[String; 3]>, Failure> {
+    let Some(column) = items.clone().find_map(|item| dialect.telling(item).ok()).map(|(column, _)| column)
+    else {
+        return Ok(HashSet::new());
+    };
+    let (jids, mut params) = sql::placeholders(items.clone().map(|item| item.jid.as_str()));
+    let (minions, more) = sql::placeholders(items.map(|item| item.minion.as_str()));
+    params.extend(more);
+    let statement = format!(
+        "SELECT `jid`, `id`, {column} FROM `salt_returns` WHERE `jid` IN ({jids}) AND `id` IN ({minions}){}",
+        D::LOCK
+    );
+    Ok(sql::query(CONNECTION, &statement, &params)?.into_texts().collect())
+}

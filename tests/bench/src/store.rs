@@ -1,0 +1,65 @@
+//! The stores: a real server each, with a database of the benchmark's own.
+
+use returner_servers::{Mariadb, MongoDatabase, Mongodb, MysqlDatabase, Redis, RedisDatabase};
+
+pub(crate) enum Store {
+    Mysql(MysqlDatabase),
+    Redis(RedisDatabase),
+    Mongo(MongoDatabase),
+    Sqlite,
+}
+
+impl Store {
+    pub(crate) async fn start(name: &str) -> Self {
+        match name {
+            "mysql" => Self::Mysql(Mariadb::shared().await.database().await),
+            "redis" => Self::Redis(Redis::shared().await.database().await),
+            "mongo" => Self::Mongo(Mongodb::shared().await.database()),
+            "sqlite3" => Self::Sqlite,
+            other => panic!("no store `{other}`; there are mysql, redis, mongo and sqlite3"),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Mysql(_) => "mysql",
+            Self::Redis(_) => "redis",
+            Self::Mongo(_) => "mongo",
+            Self::Sqlite => "sqlite3",
+        }
+    }
+
+    /// The host's configuration for it.
+    pub(crate) fn config(&self) -> String {
+        let own = match self {
+            Self::Mysql(database) => database.config(),
+            Self::Redis(database) => database.config(),
+            Self::Mongo(database) => database.config(),
+            Self::Sqlite => String::new(),
+        };
+        format!("return: {}\n{own}", self.name())
+    }
+
+    pub(crate) fn options(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Mysql(database) => database.options(),
+            Self::Redis(database) => database.options(),
+            Self::Mongo(database) => database.options(),
+            Self::Sqlite => Vec::new(),
+        }
+    }
+
+    pub(crate) fn option(&self, name: &str) -> String {
+        let found = self.options().into_iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| value).unwrap_or_default()
+    }
+
+    /// Leaves nothing of the last measurement.
+    pub(crate) async fn clear(&self) {
+        match self {
+            Self::Mysql(database) => database.execute("TRUNCATE salt_returns").await,
+            Self::Redis(database) => database.ask(&["FLUSHDB"]).await,
+            Self::Mongo(_) | Self::Sqlite => {}
+        }
+    }
+}

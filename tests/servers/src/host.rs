@@ -1,0 +1,327 @@
+//! The host as a process, and its command line.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::answer::Answer;
+use crate::directory::{Directory, program};
+use crate::error::StartError;
+use crate::port::free_port;
+use crate::process::{Process, end_of};
+use crate::wait::{PATIENCE, until};
+
+/// How long a request may take; longer than any time that the host has for one.
+const TO_ANSWER: Duration = Duration::from_secs(120);
+
+/// Where a host without a configuration listens.
+const DEFAULT_PORT: u16 = 4510;
+
+/// How long a command may take.
+const TO_RUN: Duration = Duration::from_secs(120);
+
+/// A running `returner serve`, with a port, a data directory and a configuration file of
+/// its own.
+#[derive(Debug)]
+pub struct Host {
+    process: Process,
+    client: reqwest::Client,
+    port: u16,
+    /// None for the defaults.
+    file: Option<PathBuf>,
+    // Removed after the process is gone: fields are dropped in their order.
+    directory: Directory,
+}
+
+impl Host {
+    /// Starts a host with this configuration, `host.listen` and `host.data` added, and
+    /// waits until it takes items in.
+    ///
+    /// # Panics
+    ///
+    /// If it does not get there; the message has what it wrote.
+    pub async fn start(config: &str) -> Self {
+        Self::start_in(Directory::new("host"), config).await
+    }
+
+    /// As [`Host::start`], in a directory that holds what the configuration names by a
+    /// relative path.
+    ///
+    /// # Panics
+    ///
+    /// If it does not get there.
+    pub async fn start_in(directory: Directory, config: &str) -> Self {
+        let port = free_port();
+        let own =
+            format!("\nhost.listen: 127.0.0.1:{port}\nhost.data: {}/data\n", directory.path().display());
+        let file = directory.write("returner.yaml", format!("{config}{own}"));
+        Self::run(directory, port, Some(file)).await
+    }
+
+    /// Starts a host as a new user does: no configuration, in an empty directory. There
+    /// can be one at a time on a machine.
+    ///
+    /// # Panics
+    ///
+    /// If it does not get there.
+    pub async fn start_default() -> Self {
+        Self::run(Directory::new("default"), DEFAULT_PORT, None).await
+    }
+
+    async fn run(directory: Directory, port: u16, file: Option<PathBuf>) -> Self {
+        let process = match serve(directory.path(), file.as_deref()) {
+            Ok(process) => process,
+            Err(error) => panic!("{error}"),
+        };
+        let mut host = Self { process, client: client(), port, file, directory };
+        host.wait_ready().await;
+        host
+    }
+
+    async fn wait_ready(&mut self) {
+        let url = self.url("/readyz");
+        let client = self.client.clone();
+        let check = async || match client.get(&url).send().await {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => Err(format!("{url}: {}", response.status())),
+            Err(error) => Err(format!("{url}: {error}")),
+        };
+        if let Err(error) = self.process.ready(PATIENCE, check).await {
+            panic!("{error}");
+        }
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again, on the same port and data, and waits until it takes items in.
+    ///
+    /// # Panics
+    ///
+    /// If it does not get there.
+    pub async fn restart(&mut self) {
+        self.process.kill();
+        match serve(self.directory.path(), self.file.as_deref()) {
+            Ok(process) => self.process = process,
+            Err(error) => panic!("{error}"),
+        }
+        self.wait_ready().await;
+    }
+
+    /// Asks it to stop, and waits until it did.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.process.terminate()
+    }
+
+    /// Whether the process still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.is_running()
+    }
+
+    /// Everything that it wrote, restarts included.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The directory of its configuration file; its data is in `data` there.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The URL of a path.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// `GET`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no answer.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, Vec::new()).await
+    }
+
+    /// `POST` of JSON.
+    ///
+    /// # Panics
+    ///
+    /// If there is no answer.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::POST, path, body.to_string()).await
+    }
+
+    /// Any request with any body.
+    ///
+    /// # Panics
+    ///
+    /// If there is no answer.
+    pub async fn send(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        match self.try_send(method.clone(), path, body).await {
+            Ok(answer) => answer,
+            Err(error) => panic!("{method} {path}: {error:?}; the host wrote:\n{}", self.process.log_end()),
+        }
+    }
+
+    /// Any request, with an error if there is no answer.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks off.
+    pub async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Result<Answer, reqwest::Error> {
+        let request =
+            self.client.request(method.clone(), self.url(path)).header("Content-Type", "application/json");
+        Answer::of(format!("{method} {path}"), request.body(body).send().await?).await
+    }
+
+    /// Posts items and claims that all returners stored them.
+    ///
+    /// # Panics
+    ///
+    /// If they did not.
+    pub async fn store(&self, path: &str, body: &Value) -> Value {
+        let answer = self.post(&format!("{path}?wait=stored"), body).await;
+        assert_eq!(
+            answer.status,
+            200,
+            "{path}: {}\nthe host wrote:\n{}",
+            answer.text,
+            self.process.log_end()
+        );
+        answer.json()
+    }
+
+    /// How a returner is doing: its entry in `GET /v1/returners`.
+    ///
+    /// # Panics
+    ///
+    /// If there is none of that name.
+    pub async fn returner(&self, name: &str) -> Value {
+        let answer = self.get("/v1/returners").await;
+        let returners = answer.expect(200).json();
+        let found =
+            returners["returners"].as_array().and_then(|all| all.iter().find(|entry| entry["name"] == name));
+        match found {
+            Some(entry) => entry.clone(),
+            None => panic!("no returner `{name}` in {returners}"),
+        }
+    }
+
+    /// Waits until a returner holds nothing that is not stored.
+    ///
+    /// # Panics
+    ///
+    /// If that does not come.
+    pub async fn wait_drained(&self, name: &str) {
+        until(&format!("`{name}` to store everything"), async || {
+            let entry = self.returner(name).await;
+            match entry["depth"].as_u64() {
+                Some(0) => Ok(()),
+                _ => Err(entry.to_string()),
+            }
+        })
+        .await;
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the host in `{}` wrote:\n{}", self.directory.path().display(), self.process.log_end());
+        }
+    }
+}
+
+fn serve(directory: &Path, config: Option<&Path>) -> Result<Process, StartError> {
+    let mut arguments = vec![OsStr::new("serve")];
+    if let Some(config) = config {
+        arguments.extend([OsStr::new("--config"), config.as_os_str()]);
+    }
+    Process::spawn("returner", &program(), directory, arguments)
+}
+
+/// What a command of the host's program came to.
+#[derive(Debug)]
+pub struct Run {
+    /// Its exit code; none if a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained.
+    pub stderr: String,
+}
+
+/// Runs a command of the host's program in a directory, with nothing on its stdin and
+/// none of the environment's `RETURNER_*`.
+///
+/// # Panics
+///
+/// If it does not end in time.
+#[must_use]
+pub fn returner(directory: &Path, arguments: &[&str]) -> Run {
+    let (out, errors) = (directory.join("command.out"), directory.join("command.err"));
+    let file = |path: &Path| std::fs::File::create(path).expect("a test's directory can be written to");
+    let mut command = Command::new(program());
+    command.args(arguments).current_dir(directory).env_remove("RETURNER_CONFIG").env_remove("RETURNER_URL");
+    command.stdin(Stdio::null()).stdout(file(&out)).stderr(file(&errors));
+    let mut child = crate::process::spawn(command).expect("the host's program can be run");
+    let deadline = Instant::now() + TO_RUN;
+    let status = loop {
+        match child.try_wait().expect("a child can be waited for") {
+            Some(status) => break status,
+            None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
+            None => {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("`returner {}` did not end within {TO_RUN:?}", arguments.join(" "));
+            }
+        }
+    };
+    let text = |path: &Path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
+    Run { code: status.code(), stdout: text(&out), stderr: text(&errors) }
+}
+
+impl Run {
+    /// Claims the exit code.
+    ///
+    /// # Panics
+    ///
+    /// If it is another.
+    #[track_caller]
+    pub fn expect(&self, code: i32) -> &Self {
+        let (out, errors) = (end_of(&self.stdout), end_of(&self.stderr));
+        assert_eq!(self.code, Some(code), "it printed:\n{out}\nand complained:\n{errors}");
+        self
+    }
+}
+
+fn client() -> reqwest::Client {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        // The client wants one even for plain HTTP; an error says that there is one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    let client = reqwest::Client::builder().timeout(TO_ANSWER).no_proxy().build();
+    client.expect("a client without certificates can be built")
+}

@@ -1,0 +1,45 @@
+//! Real servers for tests: MariaDB, Redis, two that speak MongoDB's protocol, Salt's
+//! own returner modules, and the host itself as a process.
+//!
+//! What it promises:
+//!
+//! - A server listens on loopback, on a free port, with data of its own, and ends when
+//!   its value is dropped or the test process ends, however that ends.
+//! - A test that cannot get its server fails, and the message says how to get it.
+//!   `MYSQL_URL`, `REDIS_URL` and `MONGODB_URL` name servers to use instead.
+//! - Whoever waits, waits for a condition with a deadline ([`until`]).
+//!
+//! Starting takes seconds, so tests share one server of a kind in a process
+//! ([`Mariadb::shared`] and its like) and each takes a database of its own there. A
+//! test that stops or kills its server starts its own ([`Mariadb::start`]).
+//!
+//! It knows nothing of what the host does with what it is sent. Everything here panics
+//! where a test could not go on.
+
+mod answer;
+mod directory;
+mod error;
+mod host;
+mod items;
+mod mariadb;
+mod mongodb;
+mod port;
+mod process;
+mod redis;
+mod salt;
+mod sqlite;
+mod wait;
+
+pub use answer::Answer;
+pub use directory::{Directory, program};
+pub use error::StartError;
+pub use host::{Host, Run, returner};
+pub use items::{event, load, new_jid, ret};
+pub use mariadb::{Mariadb, MysqlDatabase};
+pub use mongodb::{Flavour, MongoDatabase, Mongodb, bson_as_json};
+pub use port::free_port;
+pub use process::Process;
+pub use redis::{Redis, RedisDatabase};
+pub use salt::Salt;
+pub use sqlite::SqliteDatabase;
+pub use wait::{PATIENCE, until, until_within};

@@ -1,0 +1,186 @@
+//! A process that ends with the test.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::error::StartError;
+use crate::wait::wait;
+
+/// How many lines of what a process wrote a message shows.
+const SHOWN: usize = 40;
+
+/// How long a process has to end by itself.
+const TO_END: Duration = Duration::from_secs(30);
+
+/// A child process, killed when its value is dropped and when the test process ends,
+/// however that ends.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Runs a program in a directory; what it writes is appended to `NAME.log` there.
+    pub(crate) fn spawn<I, S>(
+        name: &str,
+        program: &Path,
+        directory: &Path,
+        arguments: I,
+    ) -> Result<Self, StartError>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<std::ffi::OsStr>,
+    {
+        let log = directory.join(format!("{name}.log"));
+        let output = open_log(&log)?;
+        let errors = output.try_clone().map_err(|error| StartError::Write { path: log.clone(), error })?;
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments);
+        command.current_dir(directory).env_remove("RETURNER_CONFIG");
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        let child = spawn(command).map_err(|error| StartError::Spawn { name: name.to_owned(), error })?;
+        Ok(Self { name: name.to_owned(), child, log })
+    }
+
+    /// Waits until the check says that the server answers. A process that ends meanwhile
+    /// is an error at once.
+    pub(crate) async fn ready<T, E: std::fmt::Display>(
+        &mut self,
+        limit: Duration,
+        mut check: impl AsyncFnMut() -> Result<T, E>,
+    ) -> Result<T, StartError> {
+        let outcome = wait(limit, async || match self.child.try_wait() {
+            Ok(Some(status)) => Ok(Err(status)),
+            _ => check().await.map(Ok),
+        });
+        match outcome.await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(status)) => Err(StartError::Failed {
+                name: self.name.clone(),
+                status: status.to_string(),
+                log: self.log_end(),
+            }),
+            Err(last) => {
+                Err(StartError::Silent { name: self.name.clone(), limit, last, log: self.log_end() })
+            }
+        }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a power cut would: `kill -9`.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to end (SIGTERM), and waits until it did.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end within 30 seconds.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        let deadline = Instant::now() + TO_END;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return status,
+                _ if Instant::now() > deadline => {
+                    panic!(
+                        "{} did not end within {TO_END:?} of SIGTERM; it wrote:\n{}",
+                        self.name,
+                        self.log_end()
+                    )
+                }
+                _ => thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
+    /// Makes it hang (SIGSTOP): connections stay open and nobody answers.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let id = id.expect("the id of a child is positive");
+        if let Err(error) = kill_process(id, signal) {
+            panic!("cannot send {signal:?} to {}: {error}", self.name);
+        }
+    }
+
+    /// Everything that it wrote.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// The last lines that it wrote.
+    #[must_use]
+    pub fn log_end(&self) -> String {
+        end_of(&self.log())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The last lines of a text, indented.
+pub(crate) fn end_of(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let shown = &lines[lines.len().saturating_sub(SHOWN)..];
+    shown.iter().map(|line| format!("  | {line}")).collect::<Vec<_>>().join("\n")
+}
+
+fn open_log(path: &Path) -> Result<File, StartError> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.map_err(|error| StartError::Write { path: path.to_owned(), error })
+}
+
+/// Spawns on a thread that lives as long as the process: a parent-death signal is sent
+/// when the thread that spawned ends, and the thread of a test ends with the test.
+pub(crate) fn spawn(command: Command) -> io::Result<Child> {
+    type Order = (Command, Sender<io::Result<Child>>);
+    static SPAWNER: OnceLock<Sender<Order>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (orders, incoming) = mpsc::channel::<Order>();
+        thread::spawn(move || {
+            for (mut command, answer) in incoming {
+                let _ = answer.send(command.spawn());
+            }
+        });
+        orders
+    });
+    let (answer, child) = mpsc::channel();
+    let gone = || io::Error::other("the thread that spawns processes is gone");
+    spawner.send((command, answer)).map_err(|_| gone())?;
+    child.recv().map_err(|_| gone())?
+}

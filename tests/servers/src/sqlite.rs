@@ -1,0 +1,95 @@
+//! A database of SQLite, which needs no server.
+
+use std::path::PathBuf;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, Connection, FromRow};
+
+use crate::directory::Directory;
+
+/// A database file of one test.
+#[derive(Debug)]
+pub struct SqliteDatabase {
+    file: PathBuf,
+    _directory: Directory,
+}
+
+impl SqliteDatabase {
+    /// A file that does not exist yet.
+    ///
+    /// # Panics
+    ///
+    /// If its directory cannot be made.
+    #[must_use]
+    pub fn new() -> Self {
+        let directory = Directory::new("sqlite");
+        Self { file: directory.path().join("salt.db"), _directory: directory }
+    }
+
+    /// Salt's lines of configuration for it.
+    #[must_use]
+    pub fn config(&self) -> String {
+        self.options().iter().map(|(key, value)| format!("sqlite3.{key}: '{value}'\n")).collect()
+    }
+
+    /// Salt's options for it, without the name of the returner.
+    #[must_use]
+    pub fn options(&self) -> Vec<(&'static str, String)> {
+        vec![("database", self.file.display().to_string()), ("timeout", "5.0".to_owned())]
+    }
+
+    /// Runs statements that give no rows; makes the file if it is not there.
+    ///
+    /// # Panics
+    ///
+    /// If one fails.
+    pub async fn execute(&self, statements: &str) {
+        let done = async {
+            let mut connection = self.connect().await?;
+            sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut connection).await?;
+            connection.close().await
+        };
+        if let Err(error) = done.await {
+            panic!("{statements}: {error}");
+        }
+    }
+
+    /// The rows of a query.
+    ///
+    /// # Panics
+    ///
+    /// If it fails.
+    pub async fn rows<R>(&self, query: &str) -> Vec<R>
+    where
+        R: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        let rows = async {
+            let mut connection = self.connect().await?;
+            let rows = sqlx::query_as(AssertSqlSafe(query)).fetch_all(&mut connection).await?;
+            connection.close().await?;
+            Ok::<_, sqlx::Error>(rows)
+        };
+        rows.await.unwrap_or_else(|error| panic!("{query}: {error}"))
+    }
+
+    /// How many rows a table has, or a part of it: `salt_returns WHERE jid = '1'`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such table.
+    pub async fn count(&self, table: &str) -> i64 {
+        let rows: Vec<(i64,)> = self.rows(&format!("SELECT COUNT(*) FROM {table}")).await;
+        rows.first().map_or(0, |(count,)| *count)
+    }
+
+    async fn connect(&self) -> Result<SqliteConnection, sqlx::Error> {
+        let options = SqliteConnectOptions::new().filename(&self.file).create_if_missing(true);
+        SqliteConnection::connect_with(&options).await
+    }
+}
+
+impl Default for SqliteDatabase {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,232 @@
+//! Bad input: a clear error each, nothing half-accepted, nothing that was accepted lost,
+//! and the process up.
+
+use reqwest::Method;
+use returner_servers::{Directory, Host, SqliteDatabase, new_jid, ret, returner};
+use serde_json::{Value, json};
+
+/// A host that stores in SQLite, with one return in it.
+struct Fixture {
+    host: Host,
+    database: SqliteDatabase,
+}
+
+impl Fixture {
+    async fn new(config: &str) -> Self {
+        let database = SqliteDatabase::new();
+        let host = Host::start(&format!("{}{config}", database.config())).await;
+        let fixture = Self { host, database };
+        fixture.store_one().await;
+        fixture
+    }
+
+    async fn store_one(&self) {
+        self.host.store("/v1/returns", &ret(&new_jid(), "web1", "test.ping", json!(true))).await;
+    }
+
+    async fn post(&self, body: impl Into<Vec<u8>>) -> returner_servers::Answer {
+        self.host.send(Method::POST, "/v1/returns", body.into()).await
+    }
+
+    /// Claims that the host still works and has only what it accepted: the first return
+    /// and one that is sent now.
+    async fn unharmed(mut self) {
+        self.store_one().await;
+        assert_eq!(self.database.count("salt_returns").await, 2);
+        assert!(self.host.is_running());
+        let log = self.host.log();
+        assert!(!log.contains("panicked"), "{log}");
+    }
+}
+
+fn good() -> Value {
+    ret(&new_jid(), "web1", "test.ping", json!(true))
+}
+
+#[tokio::test]
+async fn what_is_not_json_is_malformed() {
+    let fixture = Fixture::new("").await;
+    let item = good().to_string();
+    for body in [
+        "{".to_owned(),
+        "not json".to_owned(),
+        String::new(),
+        format!("[{item}"),
+        format!("[{item}] {item}"),
+        format!("{item}\n{{\"jid\": \n"),
+        item.replace("true", "NaN"),
+        item.replace("true", "Infinity"),
+        item.replace("true", "'single'"),
+        format!("{item}\n{}", item.replace("true", "-NaN")),
+    ] {
+        let problem = fixture.post(body.as_bytes()).await.problem_saying(400, "line");
+        assert!(problem["hint"].is_string(), "{body}: {problem}");
+    }
+    fixture.unharmed().await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_are_refused() {
+    let fixture = Fixture::new("").await;
+    let item = good().to_string();
+    fixture.post(item.replace("web1", "web\0")).await.problem(400);
+    fixture.post(item.replace("web1", "web\\u0000")).await.refuses(&[(0, "`id` has a control character")]);
+    let mut invalid = item.into_bytes();
+    let place = invalid.windows(4).position(|part| part == b"web1").expect("the minion is in it");
+    invalid[place] = 0xff;
+    fixture.post(invalid).await.problem_saying(400, &format!("not UTF-8 at byte {place}"));
+    let lone = good().to_string().replace("web1", "\\ud83d");
+    fixture.post(lone).await.problem(400);
+    fixture.unharmed().await;
+}
+
+#[tokio::test]
+async fn each_bad_item_is_named_and_none_is_taken() {
+    let fixture = Fixture::new("").await;
+    let without = |key: &str| {
+        let mut item = good();
+        item.as_object_mut().expect("a return is an object").remove(key);
+        item
+    };
+    let with = |key: &str, value: Value| {
+        let mut item = good();
+        item[key] = value;
+        item
+    };
+    let items = json!([
+        good(),
+        without("jid"),
+        without("id"),
+        without("fun"),
+        with("jid", json!(20260214)),
+        with("id", json!(["web1"])),
+        with("fun", json!({"a": 1})),
+        with("fun", json!(["test.ping", 1])),
+        with("id", json!("")),
+        good(),
+        "text",
+    ]);
+    fixture.host.post("/v1/returns", &items).await.refuses(&[
+        (1, "`jid` is missing"),
+        (2, "`id` is missing"),
+        (3, "`fun` is missing"),
+        (4, "`jid` is a number"),
+        (5, "`id` is a list"),
+        (6, "`fun` is an object"),
+        (7, "`fun` is a list"),
+        (8, "`id` is empty"),
+        (10, "expected an object"),
+    ]);
+    fixture.unharmed().await;
+}
+
+#[tokio::test]
+async fn json_that_no_store_can_keep_is_refused() {
+    let fixture = Fixture::new("").await;
+    let item = good().to_string();
+    for (value, reason) in [
+        ("18446744073709551616", "does not fit 64 bits"),
+        ("[-9223372036854775809]", "does not fit 64 bits"),
+        ("1e999", "64-bit float"),
+        (r#"{"a": {"k": 1, "k": 2}}"#, "the key \"k\" twice"),
+    ] {
+        fixture.post(item.replace("true", value)).await.refuses(&[(0, reason)]);
+    }
+    let twice = item.replace(r#""retcode":0"#, r#""retcode":0,"id":"web2""#);
+    fixture.post(twice).await.refuses(&[(0, "the key \"id\" twice")]);
+    fixture.unharmed().await;
+}
+
+#[tokio::test]
+async fn a_million_levels_do_no_harm() {
+    let fixture = Fixture::new("").await;
+    let levels = 1_000_000;
+    let nested = |open: &str, close: &str| format!("{}1{}", open.repeat(levels), close.repeat(levels));
+    let item = ret("1", "web1", "test.ping", json!("HERE")).to_string();
+    for deep in [nested("[", "]"), nested(r#"{"a":"#, "}")] {
+        let answer = fixture.post(item.replace("\"HERE\"", &deep)).await;
+        assert!(answer.text.contains("levels"), "{}", answer.text);
+        answer.problem(400);
+        fixture.post(deep).await.problem_saying(400, "levels");
+    }
+    fixture.post("[".repeat(levels)).await.problem(400);
+    fixture.unharmed().await;
+}
+
+#[tokio::test]
+async fn a_body_has_a_limit() {
+    let fixture = Fixture::new("host.max_body: 10KiB\n").await;
+    let long = ret(&new_jid(), "web1", "test.ping", json!("x".repeat(20_000)));
+    fixture.host.post("/v1/returns", &long).await.problem_saying(413, "host.max_body");
+    let fits = ret(&new_jid(), "web1", "test.ping", json!("x".repeat(9_000)));
+    fixture.host.post("/v1/returns?returner=sqlite3", &fits).await.expect(202);
+    fixture.host.wait_drained("sqlite3").await;
+    fixture.database.execute("DELETE FROM salt_returns WHERE length(full_ret) > 8000").await;
+    fixture.unharmed().await;
+}
+
+#[tokio::test]
+async fn requests_that_make_no_sense_are_told_so() {
+    let fixture = Fixture::new("").await;
+    fixture.post("[]").await.problem_saying(400, "no item");
+    fixture.host.get("/v1/retruns").await.problem_saying(404, "/v1/retruns");
+    fixture.host.get("/v1/returns").await.problem(405);
+    fixture.host.post("/v1/returns?wait=never", &good()).await.problem(400);
+    fixture.host.post("/v1/returns?retuner=mysql", &good()).await.problem(400);
+    let problem = fixture.host.post("/v1/returns?returner=nobody", &good()).await.problem(404);
+    assert_eq!(problem["known"], json!(["sqlite3"]));
+    fixture.host.get("/v1/jobs?returner=nobody").await.problem(404);
+    fixture.host.get("/v1/jobs?limit=many").await.problem(400);
+    fixture.host.send(Method::DELETE, "/v1/jobs", "").await.problem_saying(400, "older_than");
+    fixture.host.send(Method::DELETE, "/v1/jobs?older_than=soon", "").await.problem_saying(400, "older_than");
+    fixture.host.post("/v1/loads", &json!({"jid": "req", "fun": "test.ping"})).await.refuses(&[(0, "`req`")]);
+    fixture.host.post("/v1/events", &json!({"tag": "a", "data": 1})).await.refuses(&[(0, "`data`")]);
+    fixture.host.post("/v1/events", &json!({"data": {}})).await.refuses(&[(0, "`tag` is missing")]);
+    fixture.host.post("/v1/jobs/1/minions", &json!({"a": 1})).await.problem(400);
+    fixture.unharmed().await;
+}
+
+#[test]
+fn all_mistakes_of_a_configuration_are_named() {
+    let directory = Directory::new("mistakes");
+    let config = "\
+return: [msyql, sqlite3]
+mysql.hots: db.example
+mysql.port: 99999
+host.lisen: 127.0.0.1:4510
+host.max_body: plenty
+mysql.pass: s3cret-that-nobody-sees
+";
+    directory.write("returner.yaml", config);
+    let run = returner(directory.path(), &["check", "--config", "returner.yaml"]);
+    run.expect(2);
+    for (line, words) in
+        [(1, "msyql"), (2, "mysql.hots"), (3, "99999"), (4, "host.lisen"), (5, "host.max_body")]
+    {
+        let place = format!("returner.yaml:{line}: ");
+        let message = run.stderr.lines().find(|text| text.contains(&place));
+        assert!(message.is_some_and(|text| text.contains(words)), "line {line}, `{words}`:\n{}", run.stderr);
+    }
+    for hint in ["`mysql`", "`mysql.host`", "`host.listen`"] {
+        let hinted =
+            run.stderr.lines().any(|text| text.trim_start().starts_with("hint:") && text.contains(hint));
+        assert!(hinted, "no hint at {hint}:\n{}", run.stderr);
+    }
+    assert_eq!(run.stderr.matches("\n  hint: ").count(), 5, "{}", run.stderr);
+    assert!(!run.stderr.contains("s3cret"), "{}", run.stderr);
+    returner(directory.path(), &["serve", "--config", "returner.yaml"]).expect(2);
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_named() {
+    let directory = Directory::new("unreadable");
+    for (content, words) in
+        [("return: [mysql\n", "returner.yaml:"), ("return: a\nreturn: b\n", "returner.yaml:2")]
+    {
+        directory.write("returner.yaml", content);
+        let run = returner(directory.path(), &["check", "--config", "returner.yaml"]);
+        assert!(run.expect(2).stderr.contains(words), "{}", run.stderr);
+    }
+    let run = returner(directory.path(), &["check", "--config", "nowhere.yaml"]);
+    assert!(run.expect(2).stderr.contains("nowhere.yaml"), "{}", run.stderr);
+}

@@ -1,0 +1,15 @@
+//! Black-box tests: the host as a process, on real servers.
+//!
+//! They see what a user sees: the HTTP interface, the command line, and what stands in
+//! the stores. `tests/run` builds the host and installs the servers that they start.
+
+mod bad_input;
+mod bad_plugins;
+mod command_line;
+mod hang;
+mod main_job;
+mod odd;
+mod oracle;
+mod recovery;
+mod servers;
+mod stores;

@@ -212,7 +212,9 @@ mysql.pass: s3cret-that-nobody-sees
             run.stderr.lines().any(|text| text.trim_start().starts_with("hint:") && text.contains(hint));
         assert!(hinted, "no hint at {hint}:\n{}", run.stderr);
     }
-    assert_eq!(run.stderr.matches("\n  hint: ").count(), 5, "{}", run.stderr);
+    // Each says what to do: by a hint, or by what is expected.
+    let says = run.stderr.matches("\n  hint: ").count() + run.stderr.matches(", expected ").count();
+    assert_eq!((run.stderr.matches("error: ").count(), says), (5, 5), "{}", run.stderr);
     assert!(!run.stderr.contains("s3cret"), "{}", run.stderr);
     returner(directory.path(), &["serve", "--config", "returner.yaml"]).expect(2);
 }

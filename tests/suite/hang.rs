@@ -16,7 +16,7 @@ const AT_ONCE: Duration = Duration::from_secs(10);
 fn config(name: &str, connection: &str, other: &SqliteDatabase) -> String {
     format!(
         "return: [{name}, sqlite3]\n{connection}{}\
-         {name}.limits: {{host_call: 1s, time: 5s}}\n{name}.delivery: {{max_backoff: 500ms}}\n",
+         {name}.limits: {{host_call: 1s, time: 5s}}\n{name}.delivery: {{max_backoff: 1s}}\n",
         other.config()
     )
 }

@@ -21,7 +21,7 @@ async fn each_once(database: &MysqlDatabase, jobs: &[String], each: usize) {
 async fn what_waits_for_a_database_that_is_down_survives_a_kill() {
     let mut server = Mariadb::start().await;
     let database = server.database().await;
-    let config = format!("return: mysql\n{}mysql.delivery: {{max_backoff: 500ms}}\n", database.config());
+    let config = format!("return: mysql\n{}mysql.delivery: {{max_backoff: 1s}}\n", database.config());
     let mut host = Host::start(&config).await;
     let before = new_jid();
     host.store("/v1/returns", &returns(&before, 300)).await;
@@ -91,7 +91,7 @@ async fn kills_in_the_middle_of_delivery_lose_nothing_and_double_nothing() {
 async fn kills_of_the_database_in_the_middle_of_delivery_double_nothing() {
     let mut server = Mariadb::start().await;
     let database = server.database().await;
-    let config = format!("return: mysql\n{}mysql.delivery: {{max_backoff: 500ms}}\n", database.config());
+    let config = format!("return: mysql\n{}mysql.delivery: {{max_backoff: 1s}}\n", database.config());
     let host = Host::start(&config).await;
     let mut jobs = Vec::new();
     for _ in 0..4 {

@@ -23,12 +23,10 @@ const MAX_NAME: usize = 64;
 
 /// The names that have a `.plugin`.
 pub(super) fn names(root: &Section<'_>) -> Vec<String> {
-    let names = root.names().into_keys().filter(|name| {
-        let is_taken =
-            *name == "host" || Bundled::from_name(name).is_some() || salt_keys::NO_PROFILES.contains(name);
-        !is_taken && root.under(name).has("plugin")
-    });
-    names.map(str::to_owned).collect()
+    let is_taken = |name: &str| {
+        name == "host" || Bundled::from_name(name).is_some() || salt_keys::NO_PROFILES.contains(&name)
+    };
+    root.names_with("plugin").into_iter().filter(|name| !is_taken(name)).map(str::to_owned).collect()
 }
 
 /// A returner, or none where it cannot be one. Its connections are still to be checked;

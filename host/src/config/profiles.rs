@@ -13,34 +13,38 @@ use super::settings::Bundled;
 
 /// The profiles that the configuration has keys for.
 pub(super) fn find(root: &Section<'_>) -> BTreeSet<(String, Bundled)> {
-    let mut found = BTreeSet::new();
-    for key in root.written_keys() {
-        let names: Vec<&str> = key.split('.').collect();
-        let [first, rest @ ..] = names.as_slice() else { continue };
-        if *first == "host" || Bundled::from_name(first).is_some() || salt_keys::NO_PROFILES.contains(first) {
-            continue;
-        }
-        if rest.is_empty() {
-            found.extend(nested(root, first).map(|bundled| ((*first).to_owned(), bundled)));
-        } else if let Some((index, bundled)) =
-            rest.iter().enumerate().find_map(|(index, name)| Some((index, Bundled::from_name(name)?)))
-        {
-            let profile = names[..=index].join(".");
-            if !section(root, &profile).under(bundled.name()).is_empty() {
-                found.insert((profile, bundled));
+    let mut found: BTreeSet<(String, Bundled)> = root.written_keys().filter_map(dotted).collect();
+    // Other programs' keys may look like these: one of ours must be there, or one that
+    // is a slip away.
+    found.retain(|(profile, bundled)| {
+        let inner = section(root, profile).under(bundled.name());
+        let names = inner.names();
+        let is_near = |key: &str| names.keys().any(|name| strsim::damerau_levenshtein(name, key) <= 1);
+        salt_keys::keys(*bundled).iter().any(|key| is_near(key.name))
+    });
+    for bundled in Bundled::ALL {
+        for name in root.names_with(bundled.name()).into_iter().filter(|name| is_free(name)) {
+            // Salt itself knows no such maps, so no slips are guessed at here.
+            let inner = root.under(name).under(bundled.name());
+            if salt_keys::keys(bundled).iter().any(|key| inner.has(key.name)) {
+                found.insert((name.to_owned(), bundled));
             }
         }
     }
     found
 }
 
-/// A map with `mysql` in it could be anyone's: at least one key below must be ours.
-fn nested(root: &Section<'_>, name: &str) -> impl Iterator<Item = Bundled> {
-    let section = root.under(name);
-    Bundled::ALL.into_iter().filter(move |bundled| {
-        let inner = section.under(bundled.name());
-        salt_keys::keys(*bundled).iter().any(|key| inner.has(key.name))
-    })
+/// `a.b` of `a.b.mysql.host`.
+fn dotted(key: &str) -> Option<(String, Bundled)> {
+    let names: Vec<&str> = key.split('.').collect();
+    let [first, rest @ ..] = names.as_slice() else { return None };
+    let (index, bundled) =
+        rest.iter().enumerate().find_map(|(index, name)| Some((index, Bundled::from_name(name)?)))?;
+    is_free(first).then(|| (names[..=index].join("."), bundled))
+}
+
+fn is_free(name: &str) -> bool {
+    name != "host" && Bundled::from_name(name).is_none() && !salt_keys::NO_PROFILES.contains(&name)
 }
 
 /// What stands under a profile's name.

@@ -138,20 +138,21 @@ enum Owner {
 }
 
 impl<'a> Names<'_, 'a> {
-    /// The names of a list that are ours, each once. None where the key is absent or all
-    /// that is wrong with it has been noted.
+    /// The names of a list that are ours, each once. None where the key is absent or none of
+    /// them is right.
     fn list(&self, key: &str, findings: &mut Findings) -> Option<(Found<'a>, Vec<String>)> {
         let found = self.root.find(key, findings)?;
         let items = findings.take(found.texts())?;
         if items.is_empty() {
             return None;
         }
-        let mut names: Vec<String> = Vec::new();
+        let (mut names, mut are_wrong) = (Vec::<String>::new(), false);
         for (place, written) in items {
-            match findings.take(self.owner(key, &place, &written))? {
-                Owner::Ours(name) if names.contains(&name) => {}
-                Owner::Ours(name) => names.push(name),
-                Owner::Salts => findings.warning(
+            match findings.take(self.owner(key, &place, &written)) {
+                None => are_wrong = true,
+                Some(Owner::Ours(name)) if names.contains(&name) => {}
+                Some(Owner::Ours(name)) => names.push(name),
+                Some(Owner::Salts) => findings.warning(
                     Finding::new(
                         &place,
                         format!("`{key}: {written}` is a returner of Salt's own; it is left to Salt"),
@@ -160,7 +161,8 @@ impl<'a> Names<'_, 'a> {
                 ),
             }
         }
-        Some((found, names))
+        // What is wrong has been said: not that nothing is left.
+        if names.is_empty() && are_wrong { None } else { Some((found, names)) }
     }
 
     /// Salt's own caches (`local_cache` is Salt's default) are not ours to ask.

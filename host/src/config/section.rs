@@ -4,7 +4,7 @@
 //! `mysql: {host: x}`); of two files the later one wins, key by key; the same thing
 //! said twice in one file is an error. Does not know what the keys mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -88,6 +88,24 @@ impl<'a> Section<'a> {
         for entry in &self.entries {
             let name = entry.key.split_once('.').map_or(entry.key.as_str(), |(name, _)| name);
             names.entry(name).or_insert(&entry.place);
+        }
+        names
+    }
+
+    /// The names that have `below` directly under them; for sections with many names,
+    /// of which few do.
+    pub(super) fn names_with(&self, below: &str) -> BTreeSet<&str> {
+        let is_below = |key: &str| key.split('.').next() == Some(below);
+        let mut names = BTreeSet::new();
+        for entry in &self.entries {
+            match (entry.key.split_once('.'), &entry.node.content) {
+                (Some((name, rest)), _) if is_below(rest) => names.insert(name),
+                // `a.b: {c: x}` has `b` under `a`, and `c` under neither.
+                (None, Content::Map(pairs)) if pairs.iter().any(|(key, _)| is_below(&key.text)) => {
+                    names.insert(&entry.key)
+                }
+                _ => false,
+            };
         }
         names
     }

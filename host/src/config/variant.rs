@@ -12,7 +12,7 @@ use std::sync::Arc;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value as Json};
 
-use super::error::Place;
+use super::error::{Place, nearest};
 use super::layer::{self, Chain, Layer, Value};
 use super::salt_keys::{self, ByReturn, Key, Kind};
 use super::section::{Found, Value as Written};
@@ -33,8 +33,8 @@ pub(crate) struct Variant {
 /// Why a return cannot be stored as it asks for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum VariantError {
-    #[error("there is no returner `{0}`")]
-    Unknown(String),
+    #[error("there is no returner `{name}`\n  hint: {hint}")]
+    Unknown { name: String, hint: String },
     #[error("`ret_kwargs` for `{returner}`: {message}")]
     Value { returner: String, message: String },
     #[error(
@@ -58,7 +58,10 @@ impl Settings {
         ret_config: Option<&str>,
         ret_kwargs: Option<&Map<String, Json>>,
     ) -> Result<Variant, VariantError> {
-        let unknown = || VariantError::Unknown(returner.to_owned());
+        let unknown = || VariantError::Unknown {
+            name: returner.to_owned(),
+            hint: nearest(returner, "", self.returner_names()),
+        };
         let plain = self.returners.get(returner).ok_or_else(unknown)?;
         let PluginSource::Bundled(bundled) = plain.plugin else {
             return ret_kwargs.map_or_else(

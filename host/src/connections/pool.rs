@@ -6,11 +6,12 @@
 //! transaction. Knows nothing about protocols; [`Server`] does.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// The most connections to one server.
 pub(super) const CONNECTIONS: usize = 4;
@@ -69,6 +70,8 @@ pub(super) enum LeaseError<E> {
     /// All of them, this many, stayed in use.
     Busy(usize),
     Closed,
+    /// The time ran out while the server was asked.
+    Slow,
     Server(E),
 }
 
@@ -83,19 +86,24 @@ impl<S: Server> Pool<S> {
         &self.shared.server
     }
 
-    /// An idle connection that lives, or a new one. Waits at most `bound` for others
-    /// to give one back; the server has its own bounds.
+    /// An idle connection that lives, or a new one, within `bound`.
     pub(super) async fn lease(&self, bound: Duration) -> Result<Lease<S>, LeaseError<S::Error>> {
-        let place = match timeout(bound, Arc::clone(&self.shared.places).acquire_owned()).await {
+        let deadline = Instant::now() + bound;
+        let place = match timeout_at(deadline, Arc::clone(&self.shared.places).acquire_owned()).await {
             Ok(Ok(place)) => place,
             Ok(Err(_)) => return Err(LeaseError::Closed),
             Err(_) => return Err(LeaseError::Busy(self.shared.size)),
         };
-        let connection = match self.idle().await {
-            Some(connection) => connection,
-            None => self.shared.server.connect().await.map_err(LeaseError::Server)?,
-        };
+        let connection = timeout_at(deadline, self.connection()).await.map_err(|_| LeaseError::Slow)?;
+        let connection = connection.map_err(LeaseError::Server)?;
         Ok(Lease { connection, shared: Arc::clone(&self.shared), _place: place })
+    }
+
+    async fn connection(&self) -> Result<S::Connection, S::Error> {
+        match self.idle().await {
+            Some(connection) => Ok(connection),
+            None => self.shared.server.connect().await,
+        }
     }
 
     async fn idle(&self) -> Option<S::Connection> {
@@ -114,9 +122,7 @@ impl<S: Server> Pool<S> {
     pub(super) async fn close(&self) {
         self.shared.places.close();
         let idle = std::mem::take(&mut *self.shared.idle.lock());
-        for Idle { connection, .. } in idle {
-            self.shared.server.disconnect(connection).await;
-        }
+        join_all(idle.into_iter().map(|idle| self.shared.server.disconnect(idle.connection))).await;
     }
 }
 

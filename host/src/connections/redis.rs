@@ -8,7 +8,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, Value};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, Value,
+};
 use secrecy::ExposeSecret;
 use tokio::time::timeout;
 
@@ -160,6 +162,7 @@ impl RedisPool {
             let address = &self.pool.server().address;
             let message = match error {
                 LeaseError::Server(message) => message,
+                LeaseError::Slow => return self.slow(),
                 LeaseError::Closed => format!("the connections to {address} were closed"),
                 LeaseError::Busy(size) => {
                     format!("all {size} connections to {address} were in use for {:?}", self.bound)
@@ -259,6 +262,10 @@ impl Server for Redis {
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         match timeout(bound, self.client.get_multiplexed_async_connection_with_config(&config)).await {
             Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) if error.kind() == ErrorKind::AuthenticationFailed => Err(format!(
+                "cannot connect to {}: the server refuses the user or the password",
+                self.address
+            )),
             Ok(Err(error)) => Err(format!("cannot connect to {}: {error}", self.address)),
             Err(_) => Err(format!("cannot connect to {}: no answer within {bound:?}", self.address)),
         }

@@ -83,10 +83,12 @@ fn of_this_process() -> &'static Path {
     })
 }
 
-/// Cargo's target directory: a test runs as `target/<profile>/deps/<name>`.
+/// Cargo's target directory: a test runs as `target/release/deps/<name>`, a program as
+/// `target/release/<name>`.
 pub(crate) fn target() -> PathBuf {
-    let test = std::env::current_exe().expect("a running program has a path");
-    test.ancestors().nth(3).map(Path::to_owned).unwrap_or_default()
+    let program = std::env::current_exe().expect("a running program has a path");
+    let release = program.ancestors().find(|directory| directory.ends_with("release"));
+    release.and_then(Path::parent).map(Path::to_owned).unwrap_or_default()
 }
 
 /// What `tests/run` builds and installs that Debian does not have.

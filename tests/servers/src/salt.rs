@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::directory::{Directory, find_own};
 use crate::error::StartError;
 
-const INSTEAD: &str = "put a virtual environment with salt==3007.15, pymysql, redis and pymongo<4 there";
+const INSTEAD: &str = "put a virtual environment with salt==3007.15, pymysql, redis and pymongo there";
 
 /// A Python process with Salt 3007.15 in it, which calls functions of its returners.
 #[derive(Debug)]

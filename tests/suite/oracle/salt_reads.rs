@@ -73,7 +73,7 @@ async fn mysql() {
     let mut salt = Salt::start(&options("mysql", &stored.stores.mysql.options()));
     reads_all(&mut salt, "mysql", &stored);
     let newest = salt.call("mysql", "get_jids_filter", [json!(1)]);
-    assert_eq!(newest[0]["jid"], stored.jid());
+    assert_eq!(newest[0]["JID"], stored.jid());
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ fn a_returner_of_ones_own() {
 #[test]
 fn mistakes_in_a_returner_of_ones_own() {
     let found = errors(
-        "return: [audit, other]\naudit.plugin: a.wasm\naudit.limit: {}\naudit.sha256: 12\naudit.connections: {db: mysql, x: sqlite}\naudit.limits.memory: 1KiB\naudit.allow_http: [hooks]\nother.plug: x\nsqlite3.timeout: 1\nmysql.plugin: x\na{b.plugin: x\n",
+        "return: [other, audit]\naudit.plugin: a.wasm\naudit.limit: {}\naudit.sha256: 12\naudit.connections: {db: mysql, x: sqlite}\naudit.limits.memory: 1KiB\naudit.allow_http: [hooks]\nother.plug: x\nsqlite3.timeout: 1\nmysql.plugin: x\na{b.plugin: x\n",
     );
     for part in [
         "conf:1: `return` names the returner `other`, and there is none\n  hint: `other.plugin: FILE` is missing",
@@ -90,5 +90,6 @@ fn profiles_fall_back_key_by_key() {
     }
     assert!(errors("a.b.mysql.hots: x\n").contains("unknown key `a.b.mysql.hots`"));
     assert_eq!(settings("other: {mysql: {foo: x}}").returner_names(), ["sqlite3"].into());
+    assert_eq!(settings("engine.redis.prefix: x\nfoo.mysql: 5").returner_names(), ["sqlite3"].into());
     assert!(settings("a.b.redis.host: x").returners.contains_key("a.b.redis"));
 }

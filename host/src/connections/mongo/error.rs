@@ -43,8 +43,19 @@ impl From<Error> for MongoError {
                 Self { code: None, message: message.clone(), retryable: false }
             }
             ErrorKind::Bson(error) => Self { code: None, message: error.to_string(), retryable: false },
+            ErrorKind::ServerSelection { message, .. } => Self::outage(no_server(message)),
             kind => Self::outage(kind.to_string()),
         }
+    }
+}
+
+/// The driver prints all that it knows of every server; what matters is why the first
+/// of them was not to be had.
+fn no_server(message: &str) -> String {
+    let cause = |start: &str| message.split_once(start)?.1.split(", labels:").next();
+    match cause("Error: Kind: ") {
+        Some(cause) => format!("no server is to be had: {cause}"),
+        None => message.to_owned(),
     }
 }
 
@@ -80,6 +91,18 @@ pub(super) fn is_outage(code: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_is_away_is_told_in_a_line() {
+        let message = "Server selection timeout: No available servers. Topology: { Type: Unknown, Servers: [ { Address: \
+                       127.0.0.1:1, Type: Unknown, Error: Kind: I/O error: Connection refused (os error 111), labels: \
+                       {}, source: None, server response: None } ] }";
+        assert_eq!(
+            no_server(message),
+            "no server is to be had: I/O error: Connection refused (os error 111)"
+        );
+        assert_eq!(no_server("something else"), "something else");
+    }
 
     #[test]
     fn outages_are_tried_again_and_bad_documents_are_not() {

@@ -38,7 +38,7 @@ const MAX_ANSWER: usize = 256 << 20;
 pub(crate) struct MongoPool {
     /// Made when it is first used: the driver starts to look for the server at once.
     client: OnceCell<Client>,
-    options: ClientOptions,
+    options: Box<ClientOptions>,
     database: String,
     /// What writes wait for, as a command has it.
     concern: RawDocumentBuf,
@@ -74,7 +74,7 @@ impl MongoPool {
             ::bson::serialize_to_raw_document_buf(concern).map_err(|error| OpenError::new(name, error))?;
         let address = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let database = database.unwrap_or_else(|| settings.database.clone());
-        Ok(Self { client: OnceCell::new(), options, database, concern, address, bound })
+        Ok(Self { client: OnceCell::new(), options: Box::new(options), database, concern, address, bound })
     }
 
     /// Inserts documents; those that were not inserted are named.
@@ -172,12 +172,19 @@ impl MongoPool {
     }
 
     async fn database(&self) -> Result<Database, MongoError> {
-        let client = self.client.get_or_try_init(async || Client::with_options(self.options.clone())).await;
+        let client = self
+            .client
+            .get_or_try_init(async || Client::with_options(ClientOptions::clone(&self.options)))
+            .await;
         Ok(client.map_err(|error| MongoError::outage(error.to_string()))?.database(&self.database))
     }
 
     async fn bounded<T>(&self, work: impl Future<Output = Result<T, MongoError>>) -> Result<T, MongoError> {
         match timeout(self.bound, work).await {
+            // The driver's errors without a code do not say whose they are.
+            Ok(Err(MongoError { code: None, message, retryable: true })) => {
+                Err(MongoError::outage(format!("{}: {message}", self.address)))
+            }
             Ok(result) => result,
             Err(_) => {
                 Err(MongoError::outage(format!("{} did not answer within {:?}", self.address, self.bound)))

@@ -5,7 +5,7 @@
 //! plugin writes by key, and can safely do all of it again.
 
 use bson::raw::cstr;
-use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
+use bson::{Document, RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
 use mongodb::error::ErrorKind;
 use mongodb::{Collection, Database};
 
@@ -56,6 +56,26 @@ impl Report {
         Ok(())
     }
 
+    /// The answer to an `update` command whose updates have these places in the call.
+    fn update_reply(&mut self, reply: &Document, places: &[usize]) -> Result<(), MongoError> {
+        if let Ok(error) = reply.get_document("writeConcernError") {
+            let code = error.get_i32("code").ok();
+            let message = error.get_str("errmsg").unwrap_or("the write concern was not met").to_owned();
+            return Err(MongoError { code, message, retryable: true });
+        }
+        let Ok(errors) = reply.get_array("writeErrors") else { return Ok(()) };
+        for error in errors {
+            let unreadable = || MongoError::outage("the server's answer names an update that there is not");
+            let error = error.as_document().ok_or_else(unreadable)?;
+            let index =
+                error.get_i32("index").ok().and_then(|index| places.get(usize::try_from(index).ok()?));
+            let index = index.copied().ok_or_else(unreadable)?;
+            let message = error.get_str("errmsg").unwrap_or_default().to_owned();
+            self.refused(index, error.get_i32("code").unwrap_or_default(), message)?;
+        }
+        Ok(())
+    }
+
     fn push(&mut self, index: usize, code: i32, message: String) {
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         self.0.push(MongoWriteError { index, code, message });
@@ -93,7 +113,8 @@ pub(super) async fn insert(
         return Err(MongoError { code: Some(error.code), message: error.message.clone(), retryable: true });
     }
     for error in failed.write_errors.iter().flatten() {
-        let index = places.get(error.index).copied().unwrap_or(error.index);
+        let unknown = || MongoError::outage("the server's answer names a document that there is not");
+        let index = places.get(error.index).copied().ok_or_else(unknown)?;
         report.refused(index, error.code, error.message.clone())?;
     }
     Ok(report.finish())
@@ -130,23 +151,24 @@ pub(super) async fn update_many(
 /// than MongoDB 8 take.
 #[derive(Default)]
 struct UpdateCommand {
-    updates: RawArrayBuf,
-    /// The places of its updates in the call.
-    places: Vec<usize>,
+    /// Each with its place in the call.
+    updates: Vec<(usize, RawDocumentBuf)>,
     size: usize,
 }
 
 impl UpdateCommand {
     fn has_room(&self, size: usize) -> bool {
-        self.places.is_empty() || (self.places.len() < UPDATES && self.size + size <= LARGEST)
+        self.updates.is_empty() || (self.updates.len() < UPDATES && self.size + size <= LARGEST)
     }
 
     fn add(&mut self, index: usize, update: RawDocumentBuf, size: usize) {
-        self.updates.push(update);
-        self.places.push(index);
+        self.updates.push((index, update));
         self.size += size;
     }
 
+    /// Runs it. FerretDB stops at the first update that fails and does not say which
+    /// one that was: then each half is run again, down to the one that fails. An
+    /// update may so be run twice, as it may after any error.
     async fn run(
         self,
         database: &Database,
@@ -154,31 +176,39 @@ impl UpdateCommand {
         concern: &RawDocument,
         report: &mut Report,
     ) -> Result<(), MongoError> {
-        if self.places.is_empty() {
-            return Ok(());
-        }
-        let mut command = rawdoc! { "update": collection, "ordered": false, "updates": self.updates };
-        command.append(cstr!("writeConcern"), concern.to_owned());
-        let reply = database.run_raw_command(command).await?;
-        if let Ok(error) = reply.get_document("writeConcernError") {
-            let code = error.get_i32("code").ok();
-            let message = error.get_str("errmsg").unwrap_or("the write concern was not met").to_owned();
-            return Err(MongoError { code, message, retryable: true });
-        }
-        for error in reply.get_array("writeErrors").into_iter().flatten() {
-            let Some(error) = error.as_document() else { continue };
-            let index =
-                error.get_i32("index").ok().and_then(|index| usize::try_from(index).ok()).unwrap_or_default();
-            let index = self.places.get(index).copied().unwrap_or(index);
-            let message = error.get_str("errmsg").unwrap_or_default().to_owned();
-            report.refused(index, error.get_i32("code").unwrap_or_default(), message)?;
+        let mut waiting = vec![self.updates];
+        while let Some(mut updates) = waiting.pop() {
+            if updates.is_empty() {
+                continue;
+            }
+            let mut list = RawArrayBuf::new();
+            for (_, update) in &updates {
+                list.push(update.clone());
+            }
+            let mut command = rawdoc! { "update": collection, "ordered": false, "updates": list };
+            command.append(cstr!("writeConcern"), concern.to_owned());
+            let reply = database.run_raw_command(command).await?;
+            if stopped_early(&reply) && updates.len() > 1 {
+                let second = updates.split_off(updates.len() / 2);
+                waiting.extend([second, updates]);
+                continue;
+            }
+            let places: Vec<usize> = updates.iter().map(|(index, _)| *index).collect();
+            report.update_reply(&reply, &places)?;
         }
         Ok(())
     }
 }
 
+/// Whether a server gave up at the first error: it has not counted what it did.
+fn stopped_early(reply: &Document) -> bool {
+    reply.get_array("writeErrors").is_ok() && !reply.contains_key("n")
+}
+
 #[cfg(test)]
 mod tests {
+    use bson::doc;
+
     use super::*;
 
     #[test]
@@ -193,6 +223,18 @@ mod tests {
             command.add(index, rawdoc! {}, 1);
         }
         assert!(!command.has_room(1));
+    }
+
+    #[test]
+    fn a_reply_is_read_only_as_far_as_it_says_what_was_done() {
+        let error = doc! { "index": 1, "code": 2, "errmsg": "no dots" };
+        let counted = doc! { "ok": 1, "n": 1, "writeErrors": [error.clone()] };
+        let not_counted = doc! { "ok": 1, "writeErrors": [error] };
+        assert!(!stopped_early(&counted) && stopped_early(&not_counted));
+        let mut report = Report::default();
+        assert_eq!(report.update_reply(&counted, &[4, 7]), Ok(()));
+        assert_eq!(report.0[0].index, 7);
+        assert!(report.update_reply(&counted, &[4]).is_err());
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(crate) enum SqlPool {
 /// The statements of one call. Dropped without an end, it is rolled back.
 pub(crate) enum SqlTransaction {
     Mysql(MysqlTransaction),
-    Sqlite(SqliteTransaction),
+    Sqlite(Box<SqliteTransaction>),
 }
 
 /// A parameter, or a column of a row.
@@ -115,7 +115,9 @@ impl SqlPool {
     pub(crate) async fn begin(&self) -> Result<SqlTransaction, SqlError> {
         match self {
             Self::Mysql(pool) => pool.begin().await.map(SqlTransaction::Mysql),
-            Self::Sqlite(pool) => pool.begin().await.map(SqlTransaction::Sqlite),
+            Self::Sqlite(pool) => {
+                pool.begin().await.map(|transaction| SqlTransaction::Sqlite(Box::new(transaction)))
+            }
         }
     }
 
@@ -223,6 +225,7 @@ impl SqlError {
     fn no_connection(error: LeaseError<SqlError>, server: &str, bound: Duration) -> Self {
         match error {
             LeaseError::Server(error) => error,
+            LeaseError::Slow => Self::timeout(format!("{server} did not answer within {bound:?}")),
             LeaseError::Closed => Self::unavailable(format!("the connections to {server} were closed")),
             LeaseError::Busy(size) => {
                 Self::timeout(format!("all {size} connections to {server} were in use for {bound:?}"))

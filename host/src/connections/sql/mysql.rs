@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use secrecy::ExposeSecret;
-use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlSslMode};
-use sqlx::{Arguments, AssertSqlSafe, Column, ConnectOptions, Connection, Executor, Row};
+use sqlx::mysql::{MySqlArguments, MySqlColumn, MySqlConnectOptions, MySqlConnection, MySqlSslMode};
+use sqlx::{
+    Arguments, AssertSqlSafe, Column, ConnectOptions, Connection, Executor, Row, SqlSafeStr, Statement,
+};
 use tokio::time::timeout;
 
 use super::mysql_error::{ends_transaction, error_of};
@@ -171,6 +173,10 @@ impl MysqlTransaction {
     ) -> Result<T, SqlError> {
         let error = match done {
             Ok(Ok(done)) => return Ok(done),
+            Ok(Err(error)) if error.kind == SqlErrorKind::Unavailable && error.code.is_none() => {
+                let message = format!("the connection to {} broke: {}", self.server, error.message);
+                SqlError { message, ..error }
+            }
             Ok(Err(error)) => error,
             Err(_) => {
                 let message = format!("{} did not answer within {:?}", self.server, self.bound);
@@ -322,16 +328,27 @@ async fn rows(
 ) -> Result<SqlRows, RowsError> {
     let mut answer = SqlRows::default();
     let mut size = AnswerSize::default();
-    let mut rows = sqlx::query_with(AssertSqlSafe(statement), arguments).fetch(connection);
+    let statement = AssertSqlSafe(statement).into_sql_str();
+    let mut rows = sqlx::query_with(statement.clone(), arguments).fetch(&mut *connection);
     while let Some(row) = rows.try_next().await.map_err(RowsError::Server)? {
         if answer.columns.is_empty() {
-            answer.columns = row.columns().iter().map(|column| column.name().to_owned()).collect();
+            answer.columns = names(row.columns());
         }
         let row = mysql_value::row(&row).map_err(RowsError::Answer)?;
         size.add(&row).map_err(RowsError::Answer)?;
         answer.rows.push(row);
     }
+    drop(rows);
+    if answer.rows.is_empty() {
+        // Only rows come with the names; the prepared statement has them too.
+        let prepared = connection.prepare(statement).await.map_err(RowsError::Server)?;
+        answer.columns = names(prepared.columns());
+    }
     Ok(answer)
+}
+
+fn names(columns: &[MySqlColumn]) -> Vec<String> {
+    columns.iter().map(|column| column.name().to_owned()).collect()
 }
 
 /// The parameters as the driver wants them. Too large a packet is refused here: the

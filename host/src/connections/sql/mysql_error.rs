@@ -25,7 +25,9 @@ pub(super) fn error_of(error: &sqlx::Error) -> SqlError {
     match error {
         // The driver found it before it sent anything, but keeps waiting for an answer.
         sqlx::Error::Protocol(message) if message.contains("parameters") => {
-            SqlError::new(SqlErrorKind::Statement, message.clone(), false)
+            // Without the place in the driver's source.
+            let message = message.split(" (sqlx").next().unwrap_or(message);
+            SqlError::new(SqlErrorKind::Statement, message, false)
         }
         sqlx::Error::Io(error) => SqlError::unavailable(error.to_string()),
         sqlx::Error::Tls(error) => SqlError::unavailable(format!("TLS: {error}")),

@@ -82,11 +82,19 @@ impl JobCache {
         answer.map_err(|error| failed(&lane, error))
     }
 
-    /// Deletes what is older than a moment in milliseconds since 1970-01-01 UTC.
+    /// Deletes what is older than a moment in milliseconds since 1970-01-01 UTC. A plugin
+    /// may stop in between, so that no transaction grows without end: it is asked until
+    /// nothing is left.
     pub(crate) async fn clean(&self, returner: Option<&str>, before: u64) -> Result<u64, AskError> {
         let lane = self.ready(returner).await?;
-        let answer = lane.returner.ask(async |instance| instance.clean(before).await).await;
-        answer.map_err(|error| failed(&lane, error))
+        let mut deleted = 0;
+        loop {
+            let answer = lane.returner.ask(async |instance| instance.clean(before).await).await;
+            match answer.map_err(|error| failed(&lane, error))? {
+                0 => return Ok(deleted),
+                some => deleted += some,
+            }
+        }
     }
 
     /// The lane to ask, once it has delivered what was accepted until now.

@@ -25,6 +25,7 @@
 //! The journal knows nothing of plugins, returners or the configuration: a lane is a
 //! name to it.
 
+mod book;
 mod read;
 mod schema;
 mod seen;
@@ -39,7 +40,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
@@ -315,7 +316,8 @@ impl Journal {
     /// that is not settled; then nothing is called redelivered at the next start.
     pub(crate) async fn close(&self, certain: bool) {
         let _ = self.send(Command::Close { certain });
-        if let Some(thread) = self.thread.lock().take() {
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
@@ -329,4 +331,9 @@ async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, JournalError> + Send + 'static,
 ) -> Result<T, JournalError> {
     tokio::task::spawn_blocking(read).await.map_err(|_| JournalError::Stopped)?
+}
+
+/// Milliseconds since 1970-01-01 UTC.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, params};
 
 use super::LaneId;
-use super::writer::Targets;
+use super::book::Targets;
 use crate::items::Key;
 
 /// A key and the number of its set of lanes, as in the table `seen`.
@@ -46,9 +46,8 @@ impl Seen {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let records: Vec<u8> = row.get(2)?;
-            let records = records.chunks_exact(RECORD).filter_map(|record| {
-                let (key, target) = record.split_at_checked(16)?;
-                Some((Key(key.try_into().ok()?), u32::from_le_bytes(target.try_into().ok()?)))
+            let records = records.as_chunks::<RECORD>().0.iter().filter_map(|record| {
+                Some((Key(*record.first_chunk()?), u32::from_le_bytes(*record.last_chunk()?)))
             });
             seen.remember(row.get(0)?, row.get(1)?, records.collect());
         }

@@ -7,15 +7,19 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::delivery::RouteError;
-use crate::intake::Refused;
+use crate::intake::{BadItem, Refused};
 use crate::job_cache::AskError;
 use crate::journal::AppendError;
 
 /// Seconds after which a client may try again what the journal refused.
 const RETRY_SECONDS: u32 = 5;
 
+/// An error that becomes an answer. Boxed, because every handler's result holds one.
+#[derive(Debug)]
+pub(super) struct Problem(Box<Details>);
+
 #[derive(Debug, Serialize)]
-pub(super) struct Problem {
+struct Details {
     title: String,
     status: u16,
     detail: String,
@@ -39,7 +43,7 @@ struct Bad {
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Details {
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
             status: status.as_u16(),
             detail: detail.into(),
@@ -47,25 +51,35 @@ impl Problem {
             items: Vec::new(),
             known: Vec::new(),
             retry_after: None,
-        }
+        }))
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    fn items(mut self, items: Vec<BadItem>) -> Self {
+        self.0.items = items.into_iter().map(|bad| Bad { index: bad.index, reason: bad.reason }).collect();
+        self
+    }
+
+    fn known(mut self, known: Vec<String>) -> Self {
+        self.0.known = known;
         self
     }
 
     fn retry_after(mut self) -> Self {
-        self.retry_after = Some(RETRY_SECONDS);
+        self.0.retry_after = Some(RETRY_SECONDS);
         self
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let retry_after = self.retry_after;
-        let mut response = (status, Json(self)).into_response();
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = self.0.retry_after;
+        let mut response = (status, Json(self.0)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after {
@@ -82,11 +96,7 @@ impl From<Refused> for Problem {
             Refused::Malformed(_) => Problem::new(StatusCode::BAD_REQUEST, detail)
                 .hint("send one JSON object, an array of them, or one object a line"),
             Refused::Empty => Problem::new(StatusCode::BAD_REQUEST, detail),
-            Refused::Items { items, .. } => {
-                let items =
-                    items.into_iter().map(|bad| Bad { index: bad.index, reason: bad.reason }).collect();
-                Problem { items, ..Problem::new(StatusCode::BAD_REQUEST, detail) }
-            }
+            Refused::Items { items, .. } => Problem::new(StatusCode::BAD_REQUEST, detail).items(items),
             Refused::Route(error) => error.into(),
             Refused::Journal(error) => error.into(),
         }
@@ -97,9 +107,7 @@ impl From<RouteError> for Problem {
     fn from(error: RouteError) -> Self {
         let detail = error.to_string();
         match error {
-            RouteError::Unknown { known, .. } => {
-                Problem { known, ..Problem::new(StatusCode::NOT_FOUND, detail) }
-            }
+            RouteError::Unknown { known, .. } => Problem::new(StatusCode::NOT_FOUND, detail).known(known),
             RouteError::Kind { .. } | RouteError::Nobody { .. } | RouteError::Variant(_) => {
                 Problem::new(StatusCode::BAD_REQUEST, detail)
             }

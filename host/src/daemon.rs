@@ -7,12 +7,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ConfigErrors, Settings};
-use crate::delivery::{BuildError, Lanes};
+use crate::delivery::{BuildError, DeadLetters, Lanes};
 use crate::intake::Intake;
 use crate::job_cache::JobCache;
 use crate::journal::{Bounds, Journal, OpenError};
 use crate::plugins::{LoadError, Runtime};
 use crate::web::{self, App, Listeners, ServeError};
+
+/// The newest items that stay in memory for lanes that keep up, in bytes.
+const TAIL: usize = 64 << 20;
+
+/// Room on the disk that is kept for settling, in bytes: more than the journal's log grows
+/// by between two checkpoints.
+const RESERVE: u64 = 24 << 20;
 
 /// Why the host does not run.
 #[derive(Debug, thiserror::Error)]
@@ -75,13 +82,20 @@ impl Host {
         let data = &settings.host.data;
         make_private(data).map_err(|error| DaemonError::Data { path: data.clone(), error })?;
         let runtime = Runtime::new(&data.join("compiled"))?;
-        let journal =
-            Arc::new(Journal::open(&data.join("journal"), Bounds::of_size(settings.host.max_journal))?);
+        let bounds = Bounds {
+            size: settings.host.max_journal,
+            window: settings.host.dedupe_window,
+            keys: usize::try_from(settings.host.dedupe_keys).unwrap_or(usize::MAX),
+            tail: TAIL,
+            reserve: RESERVE,
+        };
+        let journal = Arc::new(Journal::open(&data.join("journal"), bounds)?);
         let lanes = Lanes::start(Arc::clone(&settings), &runtime, Arc::clone(&journal)).await;
         let lanes = Arc::new(lanes.map_err(DaemonError::Build)?);
         let app = Arc::new(App {
             intake: Intake::new(Arc::clone(&lanes), Arc::clone(&journal)),
             job_cache: JobCache::new(Arc::clone(&lanes), Arc::clone(&journal)),
+            dead_letters: DeadLetters::new(Arc::clone(&lanes), Arc::clone(&journal)),
             lanes: Arc::clone(&lanes),
             journal: Arc::clone(&journal),
             max_body: settings.host.max_body,

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +18,7 @@ use super::batch::{Plan, Task};
 use super::returner::Returner;
 use super::status::{Board, State, Status};
 use super::worker::{Fate, Outcome, Worker};
-use crate::journal::{DeadLetter, Entry, Held, Journal, JournalError, LaneId, Seq, Settlement, Window};
+use crate::journal::{DeadLetter, Entry, Held, Journal, JournalError, LaneId, Seq, Settlement, Window, now};
 
 /// The wait after the journal could not be read.
 const AFTER_READ_ERROR: Duration = Duration::from_secs(1);
@@ -33,6 +33,7 @@ pub(crate) struct Lane {
     journal: Arc<Journal>,
     board: Arc<Board>,
     cursor: watch::Receiver<Seq>,
+    replayed: mpsc::UnboundedSender<Held>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -53,6 +54,7 @@ impl Lane {
         let board = Arc::new(Board::new(state.dead, state.held.iter().map(|held| held.seq)));
         let stop = CancellationToken::new();
         let (cursor, shown) = watch::channel(state.cursor);
+        let (replayed, to_try) = mpsc::unbounded_channel();
         let worker = || Worker::new(&returner, &board, &stop);
         let run = Run {
             returner: Arc::clone(&returner),
@@ -64,11 +66,12 @@ impl Lane {
             held: state.held.into_iter().map(|held| (held.seq, held)).collect(),
             workers: (0..returner.delivery.workers.max(1)).map(|_| worker()).collect(),
             cursor,
+            replayed: to_try,
         };
         let task = tokio::spawn(run.run());
         let journal = Arc::clone(journal);
         let task = Mutex::new(Some(task));
-        Ok(Arc::new(Self { returner, id: state.id, journal, board, cursor: shown, stop, task }))
+        Ok(Arc::new(Self { returner, id: state.id, journal, board, cursor: shown, replayed, stop, task }))
     }
 
     pub(crate) fn id(&self) -> LaneId {
@@ -90,6 +93,20 @@ impl Lane {
 
     pub(crate) fn has_passed(&self, seq: Seq) -> bool {
         *self.cursor.borrow() >= seq
+    }
+
+    /// Takes dead letters back that the journal holds for it again.
+    pub(super) fn replay(&self, held: Vec<Held>) {
+        self.board.exhumed(held.iter().map(|held| held.seq));
+        for held in held {
+            // A lane that has stopped finds them at its next start.
+            let _ = self.replayed.send(held);
+        }
+    }
+
+    /// Forgets dead letters that were removed.
+    pub(super) fn dropped(&self, dead: u64) {
+        self.board.dropped(dead);
     }
 
     /// Lets the calls under way end, for so long at most; what is not settled then
@@ -117,6 +134,7 @@ struct Run {
     held: BTreeMap<Seq, Held>,
     workers: Vec<Worker>,
     cursor: watch::Sender<Seq>,
+    replayed: mpsc::UnboundedReceiver<Held>,
 }
 
 impl Run {
@@ -174,6 +192,9 @@ impl Run {
 
     /// The held items whose time has come, oldest first.
     async fn due(&mut self) -> Result<Vec<Task>, JournalError> {
+        while let Ok(held) = self.replayed.try_recv() {
+            self.held.insert(held.seq, held);
+        }
         let now = now();
         let due: Vec<Seq> = self
             .held
@@ -290,6 +311,7 @@ impl Run {
         };
         tokio::select! {
             _ = head.changed() => {}
+            Some(held) = self.replayed.recv() => drop(self.held.insert(held.seq, held)),
             () = due => {}
             () = self.stop.cancelled() => {}
         }
@@ -298,9 +320,4 @@ impl Run {
 
 fn held(task: &Task, not_before: u64, reason: String) -> Held {
     Held { seq: task.seq(), tries: task.tries, not_before, reason, redelivered: task.redelivered }
-}
-
-/// Milliseconds since 1970-01-01 UTC.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

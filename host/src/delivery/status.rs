@@ -93,6 +93,22 @@ impl Board {
         });
     }
 
+    /// Dead letters that wait to be tried again.
+    pub(super) fn exhumed(&self, seqs: impl Iterator<Item = Seq>) {
+        let mut status = self.0.lock();
+        for seq in seqs {
+            status.dead = status.dead.saturating_sub(1);
+            status.recent_dead.retain(|dead| *dead != seq);
+            status.held.insert(seq);
+        }
+    }
+
+    /// Dead letters that were removed for good.
+    pub(super) fn dropped(&self, dead: u64) {
+        let mut status = self.0.lock();
+        status.dead = status.dead.saturating_sub(dead);
+    }
+
     pub(super) fn retried(&self, items: usize) {
         self.0.lock().retried += items as u64;
     }

@@ -1,4 +1,4 @@
-//! Real servers for tests: MariaDB, Redis, two that speak MongoDB's protocol, Salt's
+//! Real servers for tests: MariaDB, Redis, two that speak MongoDB's protocol, NATS, Salt's
 //! own returner modules, and the host itself as a process.
 //!
 //! What it promises:
@@ -23,6 +23,7 @@ mod host;
 mod items;
 mod mariadb;
 mod mongodb;
+mod nats;
 mod port;
 mod process;
 mod redis;
@@ -37,6 +38,7 @@ pub use host::{Host, Run, returner};
 pub use items::{event, load, new_jid, ret};
 pub use mariadb::{Mariadb, MysqlDatabase};
 pub use mongodb::{Flavour, MongoDatabase, Mongodb, bson_as_json};
+pub use nats::Nats;
 pub use port::free_port;
 pub use process::Process;
 pub use redis::{Redis, RedisDatabase};

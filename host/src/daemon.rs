@@ -12,6 +12,7 @@ use crate::intake::Intake;
 use crate::job_cache::JobCache;
 use crate::journal::{Bounds, Journal, OpenError};
 use crate::plugins::{LoadError, Runtime};
+use crate::telemetry::Metrics;
 use crate::web::{self, App, Listeners, ServeError};
 
 /// Why the host does not run.
@@ -75,15 +76,18 @@ impl Host {
         let data = &settings.host.data;
         make_private(data).map_err(|error| DaemonError::Data { path: data.clone(), error })?;
         let runtime = Runtime::new(&data.join("compiled"))?;
-        let journal =
-            Arc::new(Journal::open(&data.join("journal"), Bounds::of_size(settings.host.max_journal))?);
-        let lanes = Lanes::start(Arc::clone(&settings), &runtime, Arc::clone(&journal)).await;
+        let metrics = Arc::new(Metrics::new());
+        let bounds = Bounds::of_size(settings.host.max_journal);
+        let journal = Arc::new(Journal::open(&data.join("journal"), bounds, metrics.journal.clone())?);
+        let lanes =
+            Lanes::start(Arc::clone(&settings), &runtime, Arc::clone(&journal), Arc::clone(&metrics)).await;
         let lanes = Arc::new(lanes.map_err(DaemonError::Build)?);
         let app = Arc::new(App {
-            intake: Intake::new(Arc::clone(&lanes), Arc::clone(&journal)),
+            intake: Intake::new(Arc::clone(&lanes), Arc::clone(&journal), metrics.intake.clone()),
             job_cache: JobCache::new(Arc::clone(&lanes), Arc::clone(&journal)),
             lanes: Arc::clone(&lanes),
             journal: Arc::clone(&journal),
+            metrics,
             max_body: settings.host.max_body,
         });
         Ok(Self { settings, journal, lanes, app })

@@ -46,6 +46,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
 use crate::items::{Item, Key};
+use crate::telemetry::JournalMetrics;
 
 use read::Reader;
 use tail::Tail;
@@ -212,6 +213,17 @@ pub(crate) enum JournalError {
     Stopped,
 }
 
+impl AppendError {
+    /// The reason in one word, for metrics and programs.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            AppendError::Full { .. } => "full",
+            AppendError::Disk(_) => "disk",
+            AppendError::Stopped => "stopping",
+        }
+    }
+}
+
 /// How many items each lane has not settled.
 type Depths = Arc<RwLock<HashMap<LaneId, u64>>>;
 
@@ -229,14 +241,14 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// Opens the journal in a directory, and makes it where there is none.
-    pub(crate) fn open(directory: &Path, bounds: Bounds) -> Result<Self, OpenError> {
+    pub(crate) fn open(directory: &Path, bounds: Bounds, metrics: JournalMetrics) -> Result<Self, OpenError> {
         let path = directory.join("journal.db");
         let lock = schema::lock(directory)?;
         let connection = schema::open(&path)?;
         let failed = |error| OpenError::Database { path: path.clone(), error };
         let tail = Arc::new(Tail::new(bounds.tail));
         let depths = Depths::default();
-        let shared = Shared { tail: Arc::clone(&tail), depths: Arc::clone(&depths) };
+        let shared = Shared { tail: Arc::clone(&tail), depths: Arc::clone(&depths), metrics };
         let (writer, head) = Writer::new(connection, &path, bounds, shared).map_err(failed)?;
         let reader = Arc::new(Reader::open(&path).map_err(failed)?);
         let (commands, receiver) = mpsc::channel();

@@ -18,6 +18,7 @@ use super::tail::Tail;
 use super::{
     AppendError, Appended, Bounds, Depths, Entry, Held, LaneId, LaneState, NewItem, Seq, Settlement, schema,
 };
+use crate::telemetry::JournalMetrics;
 
 /// The most items of one transaction: bounds how long the last of them waits.
 const GROUP: usize = 4096;
@@ -38,6 +39,7 @@ pub(super) enum Command {
 pub(super) struct Shared {
     pub(super) tail: Arc<Tail>,
     pub(super) depths: Depths,
+    pub(super) metrics: JournalMetrics,
 }
 
 pub(super) struct Writer {
@@ -224,7 +226,11 @@ impl Writer {
         }
         let seen = book.seen.write(&transaction, &fresh, now)?;
         book::trim(&transaction, &book.lanes, &mut book.targets)?;
+        let begun = Instant::now();
         transaction.commit()?;
+        if !entries.is_empty() || !self.settlements.is_empty() {
+            self.shared.metrics.committed(begun.elapsed(), entries.len());
+        }
 
         book.seen.committed(seen, fresh, now);
         book.bytes = book::size(&self.connection)?;
@@ -251,6 +257,7 @@ impl Writer {
     }
 
     fn show_depths(&self) {
+        self.shared.metrics.size(self.book.bytes, self.bounds.size);
         *self.shared.depths.write() = self.book.lanes.iter().map(|(id, lane)| (*id, lane.pending)).collect();
     }
 

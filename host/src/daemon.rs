@@ -7,13 +7,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ConfigErrors, Settings};
-use crate::delivery::{BuildError, Lanes};
+use crate::delivery::{BuildError, DeadLetters, Lanes};
 use crate::intake::Intake;
 use crate::job_cache::JobCache;
 use crate::journal::{Bounds, Journal, OpenError};
 use crate::plugins::{LoadError, Runtime};
 use crate::telemetry::Metrics;
 use crate::web::{self, App, Listeners, ServeError};
+
+/// The newest items that stay in memory for lanes that keep up, in bytes.
+const TAIL: usize = 64 << 20;
+
+/// Room on the disk that is kept for settling, in bytes: more than the journal's log grows
+/// by between two checkpoints.
+const RESERVE: u64 = 24 << 20;
 
 /// Why the host does not run.
 #[derive(Debug, thiserror::Error)]
@@ -76,8 +83,14 @@ impl Host {
         let data = &settings.host.data;
         make_private(data).map_err(|error| DaemonError::Data { path: data.clone(), error })?;
         let runtime = Runtime::new(&data.join("compiled"))?;
+        let bounds = Bounds {
+            size: settings.host.max_journal,
+            window: settings.host.dedupe_window,
+            keys: usize::try_from(settings.host.dedupe_keys).unwrap_or(usize::MAX),
+            tail: TAIL,
+            reserve: RESERVE,
+        };
         let metrics = Arc::new(Metrics::new());
-        let bounds = Bounds::of_size(settings.host.max_journal);
         let journal = Arc::new(Journal::open(&data.join("journal"), bounds, metrics.journal.clone())?);
         let lanes =
             Lanes::start(Arc::clone(&settings), &runtime, Arc::clone(&journal), Arc::clone(&metrics)).await;
@@ -85,6 +98,7 @@ impl Host {
         let app = Arc::new(App {
             intake: Intake::new(Arc::clone(&lanes), Arc::clone(&journal), metrics.intake.clone()),
             job_cache: JobCache::new(Arc::clone(&lanes), Arc::clone(&journal)),
+            dead_letters: DeadLetters::new(Arc::clone(&lanes), Arc::clone(&journal)),
             lanes: Arc::clone(&lanes),
             journal: Arc::clone(&journal),
             metrics,

@@ -5,15 +5,19 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The layer of each module, from the list between the markers.
+/// The lines of the list between the markers.
+fn list() -> Vec<String> {
+    let text = read(&root().join("ARCHITECTURE.md"));
+    let (_, list) = text.split_once("<!-- layers").expect("the list of layers begins");
+    let (list, _) = list.split_once("<!-- end of layers -->").expect("the list of layers ends");
+    list.lines().filter_map(|line| line.strip_prefix("- ")).map(str::to_owned).collect()
+}
+
+/// The layer of each module.
 fn layers() -> BTreeMap<String, usize> {
-    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let (_, list) = text.split_once("<!-- layers").unwrap();
-    let (list, _) = list.split_once("<!-- end of layers -->").unwrap();
     let mut layers = BTreeMap::new();
-    let lines = list.lines().filter_map(|line| line.strip_prefix("- "));
-    for (layer, line) in lines.enumerate() {
-        let (names, _) = line.split_once(": ").unwrap();
+    for (layer, line) in list().iter().enumerate() {
+        let (names, _) = line.split_once(": ").expect("a layer is names, a colon and what they do");
         for name in names.split(", ") {
             layers.insert(name.trim_matches('`').to_owned(), layer);
         }
@@ -25,9 +29,14 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("`{}`: {error}", path.display()))
+}
+
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    let entries = fs::read_dir(directory).expect("the sources can be listed");
+    for entry in entries {
+        let path = entry.expect("the sources can be listed").path();
         if path.is_dir() {
             sources(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -38,9 +47,9 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
 
 /// The top module that a source file belongs to.
 fn module_of(path: &Path) -> String {
-    let relative = path.strip_prefix(root().join("src")).unwrap();
-    let first = relative.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
-    first.trim_end_matches(".rs").to_owned()
+    let relative = path.strip_prefix(root().join("src")).expect("a source is below `src`");
+    let first = relative.components().next().expect("a source has a name");
+    first.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()
 }
 
 /// The top modules that a source file names by `crate::`.
@@ -73,7 +82,7 @@ fn modules_use_only_what_is_above_them() {
             wrong.push(format!("`{module}` is not in the list of ARCHITECTURE.md"));
             continue;
         };
-        for used in uses(&fs::read_to_string(&file).unwrap()) {
+        for used in uses(&read(&file)) {
             match layers.get(&used) {
                 Some(layer) if layer < own || used == module => {}
                 Some(layer) if layer == own && is_before(&used, &module) => {}
@@ -89,17 +98,16 @@ fn modules_use_only_what_is_above_them() {
 
 /// Within a layer, a module may use those that are named before it.
 fn is_before(used: &str, module: &str) -> bool {
-    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let place = |line: &str, name: &str| line.find(&format!("`{name}`"));
-    text.lines()
-        .filter(|line| line.starts_with("- "))
+    list()
+        .iter()
         .any(|line| matches!((place(line, used), place(line, module)), (Some(used), Some(module)) if used < module))
 }
 
 #[test]
 fn every_module_has_its_place() {
     let layers = layers();
-    let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let lib = read(&root().join("src/lib.rs"));
     let modules: Vec<&str> =
         lib.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';')).collect();
     assert!(!modules.is_empty());

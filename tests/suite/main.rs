@@ -6,7 +6,9 @@
 mod bad_input;
 mod bad_plugins;
 mod command_line;
+mod dead_letters;
 mod hang;
+mod journal;
 mod main_job;
 mod odd;
 mod oracle;

@@ -78,7 +78,17 @@ impl Client {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<T, Failure> {
-        self.answer(self.request(Method::GET, path, query)).await.map_err(Failure::from)
+        self.call(Method::GET, path, query).await
+    }
+
+    /// A request without a body.
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, Failure> {
+        self.answer(self.request(method, path, query)).await.map_err(Failure::from)
     }
 
     pub(super) async fn post<T: DeserializeOwned>(

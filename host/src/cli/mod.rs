@@ -3,7 +3,9 @@
 mod check;
 mod client;
 mod completions;
+mod dead;
 mod jobs;
+mod journal;
 mod minions;
 mod output;
 mod plugins;
@@ -45,6 +47,10 @@ enum Command {
     /// Show how the returners of a running host are doing
     #[command(alias = "returners")]
     Status(returners::Status),
+    /// List, show, replay or drop what a returner rejected for good
+    Dead(dead::Dead),
+    /// Check, or rescue, the journal of a host that does not run
+    Journal(journal::JournalCommand),
     /// List the plugins, or show what one exports, imports and would need
     Plugins(plugins::Plugins),
     /// Print the SQL of a schema
@@ -100,6 +106,8 @@ pub fn main() -> ExitCode {
             Command::Jobs(command) => command.run().await,
             Command::Minions(command) => command.run().await,
             Command::Status(command) => command.run().await,
+            Command::Dead(command) => command.run().await,
+            Command::Journal(command) => command.run(),
             Command::Plugins(command) => command.run().await,
             Command::Schema(command) => command.run(),
             Command::Completions(command) => command.run(),

@@ -167,6 +167,11 @@ impl Returner {
             lines.push(format!("{letters} rejected for good and kept as dead letters"));
             // Said above already.
             lines.extend(self.error().filter(|_| self.failing.is_none()));
+            let name = &self.name;
+            lines.push(format!(
+                "  hint: `returner dead list --returner {name}` says which and why; `returner dead replay` tries them \
+                 again"
+            ));
         }
         let (first, rest) = lines.split_first()?;
         let rest = rest.iter().map(|line| match line.starts_with(' ') {
@@ -263,7 +268,9 @@ mod tests {
                     next   store 500 returns, in 12s at the latest\n  \
                     hint: nothing is lost, its items wait in the journal; `returner check --connect` says which \
                     server does not answer\n\
-                    mysql: 1 item was rejected for good and kept as dead letters";
+                    mysql: 1 item was rejected for good and kept as dead letters\n  \
+                    hint: `returner dead list --returner mysql` says which and why; `returner dead replay` tries \
+                    them again";
         assert_eq!(answer.paragraphs()[0], text);
     }
 

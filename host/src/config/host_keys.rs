@@ -15,14 +15,27 @@ const MAX_BODY: u64 = 64 << 20;
 const MAX_JOURNAL: u64 = 10 << 30;
 const BARRIER: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(10);
+const DEDUPE_WINDOW: Duration = Duration::from_secs(600);
+const DEDUPE_KEYS: u64 = 1_000_000;
 
-const KEYS: &[&str] = &["listen", "socket", "data", "max_body", "max_journal", "barrier", "drain"];
+const KEYS: &[&str] = &[
+    "listen",
+    "socket",
+    "data",
+    "max_body",
+    "max_journal",
+    "barrier",
+    "drain",
+    "dedupe_window",
+    "dedupe_keys",
+];
 
 pub(super) fn read(root: &Section<'_>, findings: &mut Findings) -> HostSettings {
     root.get("host", expect_map, findings);
     let host = root.under("host");
     host.only(KEYS, findings);
     let hour = Duration::ZERO..=Duration::from_secs(3600);
+    let day = Duration::ZERO..=Duration::from_secs(24 * 3600);
     let socket = host.get("socket", Found::path, findings);
     HostSettings {
         id: id(root, findings),
@@ -35,6 +48,12 @@ pub(super) fn read(root: &Section<'_>, findings: &mut Findings) -> HostSettings 
             .unwrap_or(MAX_JOURNAL),
         barrier: host.get("barrier", |found| found.duration(hour.clone()), findings).unwrap_or(BARRIER),
         drain: host.get("drain", |found| found.duration(hour.clone()), findings).unwrap_or(DRAIN),
+        dedupe_window: host
+            .get("dedupe_window", |found| found.duration(day), findings)
+            .unwrap_or(DEDUPE_WINDOW),
+        dedupe_keys: host
+            .get("dedupe_keys", |found| found.number(0..=100_000_000), findings)
+            .unwrap_or(DEDUPE_KEYS),
     }
 }
 

@@ -36,8 +36,8 @@ use std::path::Path;
 
 pub(crate) use error::{ConfigErrors, Finding};
 pub(crate) use settings::{
-    Address, Bundled, ConnectionSettings, DeliverySettings, Limits, MongoSettings, MysqlSettings,
-    PluginSource, RedisSettings, ReturnerSettings, Settings, SqliteSettings, TlsSettings,
+    Address, Bundled, ConnectionSettings, DeliverySettings, HostSettings, Limits, MongoSettings,
+    MysqlSettings, PluginSource, RedisSettings, ReturnerSettings, Settings, SqliteSettings, TlsSettings,
 };
 pub(crate) use variant::VariantError;
 

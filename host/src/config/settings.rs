@@ -55,6 +55,10 @@ pub(crate) struct HostSettings {
     pub(crate) barrier: Duration,
     /// How long stopping waits for calls in flight.
     pub(crate) drain: Duration,
+    /// How long a return is remembered, so that a second copy of it is not stored.
+    pub(crate) dedupe_window: Duration,
+    /// How many returns are remembered at most.
+    pub(crate) dedupe_keys: u64,
 }
 
 /// A plugin with a name, options, connections and limits.

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,7 @@ use super::oldest::Oldest;
 use super::returner::Returner;
 use super::status::{Board, Next, Reporter, Status};
 use super::worker::{Fate, Outcome, Worker};
-use crate::journal::{DeadLetter, Entry, Held, Journal, JournalError, LaneId, Seq, Settlement, Window};
+use crate::journal::{DeadLetter, Entry, Held, Journal, JournalError, LaneId, Seq, Settlement, Window, now};
 use crate::telemetry::LaneMetrics;
 
 /// The wait after the journal could not be read.
@@ -37,6 +37,7 @@ pub(crate) struct Lane {
     board: Arc<Board>,
     oldest: Oldest,
     cursor: watch::Receiver<Seq>,
+    replayed: mpsc::UnboundedSender<Held>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -63,6 +64,7 @@ impl Lane {
         let board = Board::new(metrics, state.dead, &state.held);
         let stop = CancellationToken::new();
         let (cursor, shown) = watch::channel(state.cursor);
+        let (replayed, to_try) = mpsc::unbounded_channel();
         let worker = || Worker::new(&returner, board.reporter(), &stop);
         let run = Run {
             returner: Arc::clone(&returner),
@@ -75,11 +77,22 @@ impl Lane {
             held: state.held.into_iter().map(|held| (held.seq, held)).collect(),
             workers: (0..returner.delivery.workers.max(1)).map(|_| worker()).collect(),
             cursor,
+            replayed: to_try,
         };
         let task = tokio::spawn(run.run());
         let journal = Arc::clone(journal);
         let (oldest, task) = (Oldest::default(), Mutex::new(Some(task)));
-        Ok(Arc::new(Self { returner, id: state.id, journal, board, oldest, cursor: shown, stop, task }))
+        Ok(Arc::new(Self {
+            returner,
+            id: state.id,
+            journal,
+            board,
+            oldest,
+            cursor: shown,
+            replayed,
+            stop,
+            task,
+        }))
     }
 
     pub(crate) fn id(&self) -> LaneId {
@@ -132,6 +145,20 @@ impl Lane {
         *self.cursor.borrow() >= seq
     }
 
+    /// Takes dead letters back that the journal holds for it again.
+    pub(super) fn replay(&self, held: Vec<Held>) {
+        self.board.exhumed(&held);
+        for held in held {
+            // A lane that has stopped finds them at its next start.
+            let _ = self.replayed.send(held);
+        }
+    }
+
+    /// Forgets dead letters that were removed.
+    pub(super) fn dropped(&self, dead: u64) {
+        self.board.dropped(dead);
+    }
+
     /// Lets the calls under way end, for so long at most; what is not settled then
     /// stays in the journal. Says whether they ended.
     pub(crate) async fn stop(&self, within: Duration) -> bool {
@@ -158,6 +185,7 @@ struct Run {
     held: BTreeMap<Seq, Held>,
     workers: Vec<Worker>,
     cursor: watch::Sender<Seq>,
+    replayed: mpsc::UnboundedReceiver<Held>,
 }
 
 impl Run {
@@ -216,6 +244,9 @@ impl Run {
 
     /// The held items whose time has come, oldest first.
     async fn due(&mut self) -> Result<Vec<Task>, JournalError> {
+        while let Ok(held) = self.replayed.try_recv() {
+            self.held.insert(held.seq, held);
+        }
         let now = now();
         let due: Vec<Seq> = self
             .held
@@ -330,6 +361,7 @@ impl Run {
         };
         tokio::select! {
             _ = head.changed() => {}
+            Some(held) = self.replayed.recv() => drop(self.held.insert(held.seq, held)),
             () = due => {}
             () = self.stop.cancelled() => {}
         }
@@ -338,9 +370,4 @@ impl Run {
 
 fn held(task: &Task, not_before: u64, reason: String) -> Held {
     Held { seq: task.seq(), tries: task.tries, not_before, reason, redelivered: task.redelivered }
-}
-
-/// Milliseconds since 1970-01-01 UTC.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -10,12 +10,14 @@
 //!
 //! A [`Lane`] reads a window of its items, cuts it into batches ([`batch`]), lets its
 //! workers deliver them ([`worker`]: one call at a time each, halving what fails as a
-//! whole) and settles the window. [`lanes`] has all lanes of a snapshot.
+//! whole) and settles the window. [`lanes`] has all lanes of a snapshot, [`dead_letters`]
+//! what was rejected for good.
 //!
 //! This module knows nothing of where items come from.
 
 mod backoff;
 mod batch;
+mod dead_letters;
 mod lane;
 mod lanes;
 mod oldest;
@@ -23,6 +25,7 @@ mod returner;
 mod status;
 mod worker;
 
+pub(crate) use dead_letters::DeadLetters;
 pub(crate) use lane::{Lane, Standing};
 pub(crate) use lanes::{BuildError, Lanes, RouteError};
 pub(crate) use returner::Returner;

@@ -59,6 +59,7 @@ fn remember(found: &Found, place: Seq, accepted: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
     use crate::items::{self, Kind};
@@ -68,8 +69,9 @@ mod tests {
     #[tokio::test]
     async fn the_first_after_a_place_and_the_first_that_is_held() {
         let directory = tempfile::tempdir().unwrap();
-        let journal =
-            Journal::open(directory.path(), Bounds::of_size(1 << 30), JournalMetrics::default()).unwrap();
+        let bounds =
+            Bounds { size: 1 << 30, window: Duration::from_secs(600), keys: 1000, tail: 1 << 20, reserve: 0 };
+        let journal = Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
         let (own, other) = (journal.lane("own").await.unwrap().id, journal.lane("other").await.unwrap().id);
         let new = |accepted: u64, lane| {
             let text = format!(r#"{{"jid":"{accepted}","id":"m","fun":"f","return":1}}"#);

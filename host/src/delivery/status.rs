@@ -187,6 +187,22 @@ impl Board {
         dead || (!seqs.is_empty() && notes.held.range(seqs).next().is_some())
     }
 
+    /// Dead letters that wait to be tried again.
+    pub(super) fn exhumed(&self, items: &[Held]) {
+        let mut notes = self.notes.lock();
+        for held in items {
+            notes.dead = notes.dead.saturating_sub(1);
+            notes.recent_dead.retain(|dead| *dead != held.seq);
+            notes.held.insert(held.seq, held.clone());
+        }
+    }
+
+    /// Dead letters that were removed for good.
+    pub(super) fn dropped(&self, dead: u64) {
+        let mut notes = self.notes.lock();
+        notes.dead = notes.dead.saturating_sub(dead);
+    }
+
     /// What became of a window's items.
     pub(super) fn settled(&self, stored: usize, settlement: &Settlement) {
         self.metrics.stored.inc_by(stored as u64);

@@ -10,8 +10,8 @@
 //! | answered `reject` | are halved, until the one is alone that is meant: a dead letter |
 //! | trapped, or hit a limit | the same, with a new instance each time |
 //!
-//! A plugin that traps again and again is restarted with growing waits, so that a
-//! broken one does not turn a whole journal into dead letters.
+//! A plugin that traps on one item alone after another is restarted with growing waits,
+//! so that a broken one does not turn a whole journal into dead letters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,8 +60,10 @@ pub(super) struct Worker {
     instance: Option<Instance>,
     /// The instance has not been called yet.
     fresh: bool,
-    /// Instances that were stopped since the last call that ended well.
+    /// Items that stopped an instance alone, since the last call that ended well.
     stopped: u32,
+    /// Calls that failed since the last that ended well, or since a server came back.
+    failed: u32,
 }
 
 /// What to do after a call.
@@ -82,6 +84,7 @@ impl Worker {
             instance: None,
             fresh: true,
             stopped: 0,
+            failed: 0,
         }
     }
 
@@ -165,6 +168,7 @@ impl Worker {
         let error = match result {
             Ok(refusals) => {
                 self.stopped = 0;
+                self.failed = 0;
                 self.reporter.well();
                 return Verdict::Done(sort_out(tasks, refusals));
             }
@@ -177,7 +181,9 @@ impl Worker {
             },
             CallError::Stopped(ref trap) if trap.stop != Stop::HostTime => {
                 self.instance = None;
-                self.stopped += 1;
+                if tasks.len() == 1 {
+                    self.stopped += 1;
+                }
                 for task in &mut tasks {
                     task.redelivered = true;
                 }
@@ -210,8 +216,8 @@ impl Worker {
                     CallError::Failed(Failure::Retry { after, .. }) => *after,
                     _ => None,
                 };
-                let tries = tasks.iter().map(|task| task.tries).max().unwrap_or(1);
-                let wait = backoff::wait(tries, self.returner.delivery.max_backoff, asked);
+                self.failed += 1;
+                let wait = backoff::wait(self.failed, self.returner.delivery.max_backoff, asked);
                 self.report(&error.to_string(), &error, Next::Store(kind, tasks.len()), wait);
                 Verdict::Again(tasks, wait)
             }
@@ -275,15 +281,20 @@ impl Worker {
                 while Instant::now() < until {
                     tokio::time::sleep_until(until.min(Instant::now() + PROBE_EVERY)).await;
                     if self.returner.servers_answer().await {
-                        return;
+                        return true;
                     }
                 }
             }
             tokio::time::sleep_until(until).await;
+            false
         };
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = waited => {}
+        let back = tokio::select! {
+            () = self.stop.cancelled() => false,
+            back = waited => back,
+        };
+        if back {
+            // It may answer before it is ready: the waits begin anew.
+            self.failed = 0;
         }
     }
 }

@@ -164,7 +164,7 @@ impl Intake {
                 });
             }
             let item = match item {
-                Item::Event(event) => Item::Event(event.from_master(&self.lanes.settings().host.id)),
+                Item::Event(event) => Item::Event(event.with_master(&self.lanes.settings().host.id)),
                 other => other,
             };
             new.push(NewItem { item, accepted: accepted_at, lanes, dedupe });

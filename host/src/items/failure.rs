@@ -12,10 +12,6 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn retry(message: impl Into<String>) -> Self {
-        Failure::Retry { message: message.into(), after: None }
-    }
-
     pub(crate) fn message(&self) -> &str {
         match self {
             Failure::Retry { message, .. } | Failure::Reject(message) => message,

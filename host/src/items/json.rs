@@ -58,13 +58,6 @@ impl<'a> Walk<'a> {
         }
     }
 
-    pub(crate) fn string(&mut self) -> Result<String, Malformed> {
-        match self.jiter.known_str() {
-            Ok(text) => Ok(text.to_owned()),
-            Err(error) => Err(self.malformed(&error)),
-        }
-    }
-
     /// Walks the next value, and writes its canonical form where one is wanted.
     /// Gives where the value is in the text.
     pub(crate) fn value(&mut self, canonical: Option<&mut Vec<u8>>) -> Result<Range<usize>, Malformed> {
@@ -233,7 +226,7 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
 
 /// Puts the members into the order of their keys; gives a key that stands twice.
 fn sort_members(out: &mut Vec<u8>, members: &mut [Member]) -> Option<String> {
-    let Some(start) = members.first().map(|member| member.start) else { return None };
+    let start = members.first()?.start;
     let key = |member: &Member| member.start..member.key_end;
     let sorted = members.windows(2).all(|pair| out[key(&pair[0])] < out[key(&pair[1])]);
     if sorted {

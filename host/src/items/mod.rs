@@ -102,17 +102,6 @@ impl Item {
             Item::Event(item) => format!("event `{}`", item.tag),
         }
     }
-
-    /// Items of one lane with the same order key are delivered in the order of
-    /// their acceptance: a minion's returns.
-    pub(crate) fn order_key(&self) -> &str {
-        match self {
-            Item::Return(item) => &item.minion,
-            Item::Load(item) => &item.jid,
-            Item::Minions(item) => &item.jid,
-            Item::Event(_) => "",
-        }
-    }
 }
 
 /// One minion's answer to one job.
@@ -194,7 +183,7 @@ pub(crate) struct Event {
 
 impl Event {
     /// The event with the id of the master that sent it, if it does not have one.
-    pub(crate) fn from_master(self, id: &str) -> Self {
+    pub(crate) fn with_master(self, id: &str) -> Self {
         if self.master.is_some() {
             return self;
         }

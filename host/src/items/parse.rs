@@ -386,7 +386,7 @@ mod tests {
     #[test]
     fn an_event_is_given_its_master() {
         let Ok(Item::Event(event)) = of(Kind::Event, r#"{"data":{"a":"é"},"tag":"t"}"#) else { panic!() };
-        let event = event.from_master("m1");
+        let event = event.with_master("m1");
         assert_eq!(&*event.full, r#"{"tag":"t","master":"m1","data":{"a":"é"}}"#);
         let Ok(Item::Event(again)) = of(Kind::Event, &event.full) else { panic!() };
         assert_eq!((again.data(), &again.master, again.key), (event.data(), &event.master, event.key));

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, Transaction, params};
 
 use super::seen::Seen;
-use super::{Bounds, Entry, LaneId, Seq, Settlement, now};
+use super::sum::Sum;
+use super::{Bounds, DeadLetter, Entry, Held, LaneId, Seq, Settlement, now};
 
 /// What the tables say, in memory. Read again after a transaction that failed.
 pub(super) struct Book {
@@ -24,14 +25,16 @@ pub(super) struct Lane {
     pub(super) name: String,
     pub(super) cursor: Seq,
     pub(super) pending: u64,
+    /// The number of its last settlement that is written.
+    pub(super) settlements: u64,
     /// Since it was written.
     pub(super) changed: bool,
 }
 
 /// A set of lanes that items are meant for.
 pub(super) struct Target {
-    id: i64,
-    lanes: Arc<[LaneId]>,
+    pub(super) id: i64,
+    pub(super) lanes: Arc<[LaneId]>,
     /// No item of this set is left up to here but what is held.
     trimmed: Seq,
 }
@@ -44,33 +47,80 @@ pub(super) struct Targets<'a> {
 
 impl Book {
     pub(super) fn load(connection: &Connection, bounds: Bounds) -> rusqlite::Result<Self> {
-        let mut lanes = HashMap::new();
-        let mut statement = connection.prepare("SELECT id, name, cursor, pending FROM lanes")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let lane = Lane { name: row.get(1)?, cursor: row.get(2)?, pending: row.get(3)?, changed: false };
-            lanes.insert(LaneId(row.get(0)?), lane);
-        }
-        let mut targets = Vec::new();
-        let mut statement = connection.prepare("SELECT id, lanes FROM targets ORDER BY id")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let ids: String = row.get(1)?;
-            let ids: Vec<i64> = serde_json::from_str(&ids).map_err(|error| {
-                rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, error.into())
-            })?;
-            targets.push(Target {
-                id: row.get(0)?,
-                lanes: ids.into_iter().map(LaneId).collect(),
-                trimmed: 0,
-            });
-        }
+        let lanes = lanes(connection)?;
+        let targets = targets(connection)?;
         // Numbers are never used again: every removed item was below some cursor.
         let newest: Option<Seq> = connection.query_row("SELECT max(seq) FROM items", [], |row| row.get(0))?;
         let last = lanes.values().map(|lane| lane.cursor).chain(newest).max().unwrap_or(0);
         let seen = Seen::load(connection, bounds.window, bounds.keys, now())?;
         Ok(Self { last, lanes, targets, seen, bytes: size(connection)? })
     }
+
+    /// Makes a lane that begins at the head.
+    pub(super) fn add_lane(&mut self, connection: &Connection, name: &str) -> rusqlite::Result<LaneId> {
+        // Not the number of a lane that some set still names.
+        let used = self.targets.iter().flat_map(|target| target.lanes.iter()).chain(self.lanes.keys());
+        let id = LaneId(used.map(|lane| lane.0).max().unwrap_or(0) + 1);
+        let lane =
+            Lane { name: name.to_owned(), cursor: self.last, pending: 0, settlements: 0, changed: false };
+        connection.execute(
+            "INSERT INTO lanes (id, name, cursor, pending, settlements, sum) VALUES (?1, ?2, ?3, 0, 0, ?4)",
+            params![id.0, name, lane.cursor, lane.sum(id)],
+        )?;
+        self.lanes.insert(id, lane);
+        Ok(id)
+    }
+}
+
+impl Lane {
+    fn sum(&self, id: LaneId) -> u32 {
+        let sum = Sum::default().integer(id.0).text(&self.name).number(self.cursor);
+        sum.number(self.pending).number(self.settlements).value()
+    }
+
+    /// Writes what has changed.
+    pub(super) fn write(&mut self, transaction: &Transaction<'_>, id: LaneId) -> rusqlite::Result<()> {
+        if std::mem::take(&mut self.changed) {
+            transaction
+                .prepare_cached(
+                    "UPDATE lanes SET cursor = ?2, pending = ?3, settlements = ?4, sum = ?5 WHERE id = ?1",
+                )?
+                .execute(params![id.0, self.cursor, self.pending, self.settlements, self.sum(id)])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_pending(&mut self, items: u64) {
+        self.pending += items;
+        self.changed = true;
+    }
+}
+
+pub(super) fn lanes(connection: &Connection) -> rusqlite::Result<HashMap<LaneId, Lane>> {
+    let mut statement = connection.prepare("SELECT id, name, cursor, pending, settlements FROM lanes")?;
+    let lanes = statement.query_map([], |row| {
+        let lane = Lane {
+            name: row.get(1)?,
+            cursor: row.get(2)?,
+            pending: row.get(3)?,
+            settlements: row.get(4)?,
+            changed: false,
+        };
+        Ok((LaneId(row.get(0)?), lane))
+    })?;
+    lanes.collect()
+}
+
+pub(super) fn targets(connection: &Connection) -> rusqlite::Result<Vec<Target>> {
+    let mut statement = connection.prepare("SELECT id, lanes FROM targets ORDER BY id")?;
+    let targets = statement.query_map([], |row| {
+        let ids: String = row.get(1)?;
+        let ids: Vec<i64> = serde_json::from_str(&ids).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, error.into())
+        })?;
+        Ok(Target { id: row.get(0)?, lanes: ids.into_iter().map(LaneId).collect(), trimmed: 0 })
+    })?;
+    targets.collect()
 }
 
 impl Targets<'_> {
@@ -80,8 +130,10 @@ impl Targets<'_> {
             return Ok(target.id);
         }
         let text = serde_json::json!(lanes.iter().map(|lane| lane.0).collect::<Vec<_>>()).to_string();
-        self.transaction.execute("INSERT INTO targets (lanes) VALUES (?1)", [text])?;
-        let id = self.transaction.last_insert_rowid();
+        let id = self.known.iter().map(|target| target.id).max().unwrap_or(0) + 1;
+        let sum = Sum::default().integer(id).text(&text).value();
+        self.transaction
+            .execute("INSERT INTO targets (id, lanes, sum) VALUES (?1, ?2, ?3)", params![id, text, sum])?;
         self.known.push(Target { id, lanes: lanes.into(), trimmed: 0 });
         Ok(id)
     }
@@ -93,63 +145,108 @@ impl Targets<'_> {
 
 pub(super) fn insert(targets: &mut Targets<'_>, entry: &Entry) -> rusqlite::Result<()> {
     let target = targets.id(&entry.lanes)?;
+    let (kind, body) = (entry.item.kind().code(), entry.item.text());
+    let sum = item_sum(entry.seq, kind, entry.accepted, target, body);
     targets
         .transaction
-        .prepare_cached("INSERT INTO items (seq, kind, accepted, target, body) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![entry.seq, entry.item.kind().code(), entry.accepted, target, entry.item.text()])?;
+        .prepare_cached(
+            "INSERT INTO items (seq, kind, accepted, target, body, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![entry.seq, kind, entry.accepted, target, body, sum])?;
     Ok(())
 }
 
+pub(super) fn item_sum(seq: Seq, kind: i64, accepted: u64, target: i64, body: &str) -> u32 {
+    Sum::default().number(seq).integer(kind).number(accepted).integer(target).text(body).value()
+}
+
+/// Settling a second time what is settled changes nothing: after a commit with an
+/// unclear end it is written again.
 pub(super) fn settle(
     transaction: &Transaction<'_>,
     lanes: &mut HashMap<LaneId, Lane>,
     id: LaneId,
+    number: u64,
     settlement: &Settlement,
 ) -> rusqlite::Result<()> {
-    let Some(lane) = lanes.get_mut(&id) else { return Ok(()) };
+    let Some(lane) = lanes.get_mut(&id).filter(|lane| lane.settlements < number) else { return Ok(()) };
+    lane.settlements = number;
     lane.cursor = lane.cursor.max(settlement.through);
     lane.pending = lane.pending.saturating_sub(settlement.settled);
     lane.changed = true;
+    for dead in &settlement.dead {
+        bury(transaction, id, dead)?;
+    }
     for seq in &settlement.released {
-        transaction
-            .prepare_cached("DELETE FROM held WHERE lane = ?1 AND seq = ?2")?
-            .execute(params![id.0, seq])?;
-        // Trimming has passed it already; it goes when no other lane holds it or has it
-        // before itself, which the next trim finds by looking from the start.
-        transaction
-            .prepare_cached(
-                "DELETE FROM items WHERE seq = ?1
-                 AND NOT EXISTS (SELECT 1 FROM held WHERE held.seq = ?1)
-                 AND NOT EXISTS (SELECT 1 FROM targets, json_each(targets.lanes) AS member, lanes
-                     WHERE targets.id = items.target AND lanes.id = member.value AND lanes.cursor < ?1)",
-            )?
-            .execute([seq])?;
+        release(transaction, id, *seq)?;
     }
     for held in &settlement.held {
-        transaction
-            .prepare_cached("INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-            .execute(params![id.0, held.seq, held.tries, held.not_before, held.reason, held.redelivered])?;
+        hold(transaction, id, held)?;
     }
-    for dead in &settlement.dead {
-        let item = &dead.entry.item;
-        transaction
-            .prepare_cached(
-                "INSERT OR REPLACE INTO dead (lane, seq, kind, accepted, body, reason, plugin, stderr, tries, at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            )?
-            .execute(params![
-                id.0,
-                dead.entry.seq,
-                item.kind().code(),
-                dead.entry.accepted,
-                item.text(),
-                dead.reason,
-                dead.plugin,
-                dead.stderr,
-                dead.tries,
-                dead.at
-            ])?;
-    }
+    Ok(())
+}
+
+pub(super) fn hold(transaction: &Transaction<'_>, lane: LaneId, held: &Held) -> rusqlite::Result<()> {
+    let wait = held.not_before.saturating_sub(now());
+    let sum = Sum::default().integer(lane.0).number(held.seq).number(held.tries.into());
+    let sum = sum.number(held.not_before).number(wait).text(&held.reason).integer(held.redelivered.into());
+    let (seq, reason) = (held.seq, &held.reason);
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+        .execute(params![
+            lane.0,
+            seq,
+            held.tries,
+            held.not_before,
+            wait,
+            reason,
+            held.redelivered,
+            sum.value()
+        ])?;
+    Ok(())
+}
+
+/// A held item that is settled now. Trimming has passed it already; it goes when no
+/// other lane holds it or has it before itself.
+fn release(transaction: &Transaction<'_>, lane: LaneId, seq: Seq) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("DELETE FROM held WHERE lane = ?1 AND seq = ?2")?
+        .execute(params![lane.0, seq])?;
+    transaction
+        .prepare_cached(
+            "DELETE FROM items WHERE seq = ?1
+             AND NOT EXISTS (SELECT 1 FROM held WHERE held.seq = ?1)
+             AND NOT EXISTS (SELECT 1 FROM targets, json_each(targets.lanes) AS member, lanes
+                 WHERE targets.id = items.target AND lanes.id = member.value AND lanes.cursor < ?1)",
+        )?
+        .execute([seq])?;
+    Ok(())
+}
+
+fn bury(transaction: &Transaction<'_>, lane: LaneId, dead: &DeadLetter) -> rusqlite::Result<()> {
+    let (seq, accepted) = (dead.entry.seq, dead.entry.accepted);
+    let (kind, body) = (dead.entry.item.kind().code(), dead.entry.item.text());
+    let sum = Sum::default().integer(lane.0).number(seq).integer(kind).number(accepted).text(body);
+    let sum = sum.text(&dead.reason).text(&dead.plugin).text(&dead.stderr).number(dead.tries.into());
+    transaction
+        .prepare_cached(
+            "INSERT OR REPLACE INTO dead
+                 (lane, seq, kind, accepted, body, reason, plugin, stderr, tries, at, sum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute(params![
+            lane.0,
+            seq,
+            kind,
+            accepted,
+            body,
+            dead.reason,
+            dead.plugin,
+            dead.stderr,
+            dead.tries,
+            dead.at,
+            sum.number(dead.at).value()
+        ])?;
     Ok(())
 }
 
@@ -172,6 +269,26 @@ pub(super) fn trim(
         target.trimmed = through;
     }
     Ok(())
+}
+
+/// What a lane holds, oldest first. A wait ends no later than it would have when it was
+/// written, whatever the wall clock says since.
+pub(super) fn held(connection: &Connection, lane: LaneId) -> rusqlite::Result<Vec<Held>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT seq, tries, not_before, wait, reason, redelivered FROM held WHERE lane = ?1 ORDER BY seq",
+    )?;
+    let now = now();
+    let held = statement.query_map([lane.0], |row| {
+        let wait: u64 = row.get(3)?;
+        Ok(Held {
+            seq: row.get(0)?,
+            tries: row.get(1)?,
+            not_before: row.get::<_, u64>(2)?.min(now + wait),
+            reason: row.get(4)?,
+            redelivered: row.get(5)?,
+        })
+    })?;
+    held.collect()
 }
 
 /// The bytes of the database that are in use.

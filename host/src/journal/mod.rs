@@ -13,10 +13,16 @@
 //!    have had it, also after a restart, and is acknowledged only when the first one
 //!    is on disk.
 //!
+//! 6. Damage is reported: a row whose checksum does not fit is never delivered, and a
+//!    journal that has lost something that was acknowledged is not opened.
+//!
 //! # On disk
 //! `journal.db`, an SQLite database that a person can open at any time (see
 //! [`schema`]). Items stand in it as the text that Salt sent. A lane's progress is a
 //! cursor, below which everything is settled but what the table `held` names.
+//!
+//! Beside it `acknowledged` ([`mark`]: how far the journal reached), `reserve` ([`reserve`]:
+//! room for settling when the disk is full) and `lock`.
 //!
 //! # In memory
 //! The newest items are also kept in [`tail`], up to a bound, so that lanes that
@@ -26,29 +32,47 @@
 //! name to it.
 
 mod book;
+mod clock;
+mod dead;
+mod error;
+mod mark;
 mod read;
+mod rescue;
+mod reserve;
 mod schema;
 mod seen;
+mod sum;
 mod tail;
+mod verify;
+mod wal;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{oneshot, watch};
 
 use crate::items::{Item, Key};
 use crate::telemetry::JournalMetrics;
 
+pub(crate) use clock::now;
+pub(crate) use dead::{DeadFilter, KeptDeadLetter};
+pub(crate) use error::{AppendError, JournalError, OpenError};
+pub(crate) use rescue::rescue;
+pub(crate) use verify::Health;
+
+use mark::Mark;
 use read::Reader;
+use reserve::Reserve;
 use tail::Tail;
 use writer::{Command, Shared, Writer};
 
@@ -160,68 +184,8 @@ pub(crate) struct Bounds {
     pub(crate) keys: usize,
     /// The newest items that stay in memory, in bytes of their text.
     pub(crate) tail: usize,
-}
-
-impl Bounds {
-    pub(crate) fn of_size(size: u64) -> Self {
-        Self { size, window: Duration::from_secs(600), keys: 1_000_000, tail: 64 << 20 }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
-    #[error("cannot use `{}` for the journal: {error}", path.display())]
-    Directory { path: PathBuf, error: std::io::Error },
-    #[error(
-        "`{}` is in use by another process\n  hint: two hosts cannot share `host.data`; stop the other one, or give \
-         this one a directory of its own",
-        path.display()
-    )]
-    InUse { path: PathBuf },
-    #[error(
-        "cannot open the journal `{}`: {error}\n  hint: nothing was changed; `sqlite3 {} .recover` saves what can \
-         be read",
-        path.display(), path.display()
-    )]
-    Database { path: PathBuf, error: rusqlite::Error },
-    #[error(
-        "the journal `{}` has the layout {found}, this host knows up to {known}\n  hint: run the version of the \
-         host that wrote it, or a newer one",
-        path.display()
-    )]
-    Newer { path: PathBuf, found: i64, known: i64 },
-}
-
-/// Why items were not taken; none of the call was.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum AppendError {
-    #[error("the journal is full: {bytes} of {limit} bytes; `{behind}` is the furthest behind")]
-    Full { bytes: u64, limit: u64, behind: String },
-    #[error("the journal cannot be written: {0}")]
-    Disk(String),
-    #[error("the host is stopping")]
-    Stopped,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum JournalError {
-    #[error("the journal cannot be read: {0}")]
-    Read(#[from] rusqlite::Error),
-    #[error("the item {seq} of the journal cannot be read: {reason}")]
-    Item { seq: Seq, reason: String },
-    #[error("the journal has stopped")]
-    Stopped,
-}
-
-impl AppendError {
-    /// The reason in one word, for metrics and programs.
-    pub(crate) fn reason(&self) -> &'static str {
-        match self {
-            AppendError::Full { .. } => "full",
-            AppendError::Disk(_) => "disk",
-            AppendError::Stopped => "stopping",
-        }
-    }
+    /// Room on the disk that is kept for settling, in bytes.
+    pub(crate) reserve: u64,
 }
 
 /// How many items each lane has not settled.
@@ -244,12 +208,23 @@ impl Journal {
     pub(crate) fn open(directory: &Path, bounds: Bounds, metrics: JournalMetrics) -> Result<Self, OpenError> {
         let path = directory.join("journal.db");
         let lock = schema::lock(directory)?;
-        let connection = schema::open(&path)?;
         let failed = |error| OpenError::Database { path: path.clone(), error };
+        let mark = Mark::open(directory)
+            .map_err(|error| OpenError::Directory { path: directory.to_owned(), error })?;
+        let (connection, _) = match open_sound(directory, &path, &mark) {
+            // Settling makes room, so the host must start where only its reserve is left.
+            Err(OpenError::Database { error, .. })
+                if error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+                    && Reserve::new(directory, bounds.reserve).release() =>
+            {
+                open_sound(directory, &path, &mark)?
+            }
+            other => other?,
+        };
         let tail = Arc::new(Tail::new(bounds.tail));
         let depths = Depths::default();
         let shared = Shared { tail: Arc::clone(&tail), depths: Arc::clone(&depths), metrics };
-        let (writer, head) = Writer::new(connection, &path, bounds, shared).map_err(failed)?;
+        let (writer, head) = Writer::new(connection, &path, bounds, mark, shared).map_err(failed)?;
         let reader = Arc::new(Reader::open(&path).map_err(failed)?);
         let (commands, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -319,6 +294,37 @@ impl Journal {
         blocking(move || reader.entries(lane, &seqs)).await
     }
 
+    /// The oldest dead letters that fit, at most so many.
+    pub(crate) async fn dead_letters(
+        &self,
+        filter: DeadFilter,
+        limit: usize,
+    ) -> Result<Vec<KeptDeadLetter>, JournalError> {
+        let reader = Arc::clone(&self.reader);
+        blocking(move || reader.dead_letters(&filter, limit)).await
+    }
+
+    /// The same, by their ids only.
+    pub(crate) async fn dead_ids(&self, filter: DeadFilter, limit: usize) -> Result<Vec<i64>, JournalError> {
+        let reader = Arc::clone(&self.reader);
+        blocking(move || reader.dead_ids(&filter, limit)).await
+    }
+
+    /// Hands dead letters back to their lanes; gives what each lane holds now. On disk
+    /// when it answers.
+    pub(crate) async fn replay(&self, dead: Vec<i64>) -> Result<Vec<(LaneId, Held)>, JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Replay { dead, reply })?;
+        answer.await.map_err(|_| JournalError::Stopped)?
+    }
+
+    /// Removes dead letters for good; gives the lane of each that was there.
+    pub(crate) async fn drop_dead(&self, dead: Vec<i64>) -> Result<Vec<LaneId>, JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Drop { dead, reply })?;
+        answer.await.map_err(|_| JournalError::Stopped)?
+    }
+
     /// Notes what a lane has done. Not flushed on its own: see the invariants.
     pub(crate) fn settle(&self, lane: LaneId, settlement: Settlement) -> Result<(), JournalError> {
         self.send(Command::Settle { lane, settlement })
@@ -339,13 +345,31 @@ impl Journal {
     }
 }
 
+/// Looks whether the journal in a directory is whole, and changes nothing.
+pub(crate) fn check(directory: &Path) -> Result<Health, OpenError> {
+    let _lock = schema::lock(directory)?;
+    let path = directory.join("journal.db");
+    let files = |error| OpenError::Directory { path: directory.to_owned(), error };
+    let mark = Mark::open(directory).map_err(files)?;
+    open_sound(directory, &path, &mark).map(|(_, health)| health)
+}
+
+/// Opens the database if it is whole.
+fn open_sound(directory: &Path, path: &Path, mark: &Mark) -> Result<(Connection, Health), OpenError> {
+    let health =
+        verify::log(path).map_err(|error| OpenError::Directory { path: directory.to_owned(), error })?;
+    let damaged = |health| OpenError::Damaged { path: path.to_owned(), health };
+    if !health.damage.is_empty() {
+        return Err(damaged(health));
+    }
+    let connection = schema::open(path)?;
+    let failed = |error| OpenError::Database { path: path.to_owned(), error };
+    let health = verify::database(&connection, mark.get()).map_err(failed)?;
+    if health.damage.is_empty() { Ok((connection, health)) } else { Err(damaged(health)) }
+}
+
 async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, JournalError> + Send + 'static,
 ) -> Result<T, JournalError> {
     tokio::task::spawn_blocking(read).await.map_err(|_| JournalError::Stopped)?
-}
-
-/// Milliseconds since 1970-01-01 UTC.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, Row, params};
 
+use super::dead::{self, DeadFilter, KeptDeadLetter};
+use super::sum::Sum;
 use super::{Entry, JournalError, LaneId, Seq, Window};
 use crate::items::{self, Kind};
 
@@ -33,7 +35,7 @@ impl Reader {
     ) -> Result<Window, JournalError> {
         let connection = self.connection.lock();
         let mut statement = connection.prepare_cached(
-            "SELECT seq, kind, accepted, body FROM items
+            "SELECT seq, kind, accepted, target, body, sum FROM items
              WHERE seq > ?1 AND seq <= ?2 AND target IN
                  (SELECT targets.id FROM targets, json_each(targets.lanes) AS lane WHERE lane.value = ?3)
              ORDER BY seq",
@@ -57,8 +59,8 @@ impl Reader {
     /// As [`super::Journal::entries`].
     pub(super) fn entries(&self, lane: LaneId, seqs: &[Seq]) -> Result<Vec<Arc<Entry>>, JournalError> {
         let connection = self.connection.lock();
-        let mut statement =
-            connection.prepare_cached("SELECT seq, kind, accepted, body FROM items WHERE seq = ?1")?;
+        let mut statement = connection
+            .prepare_cached("SELECT seq, kind, accepted, target, body, sum FROM items WHERE seq = ?1")?;
         let mut entries = Vec::with_capacity(seqs.len());
         for seq in seqs {
             let mut rows = statement.query([seq])?;
@@ -67,6 +69,20 @@ impl Reader {
             }
         }
         Ok(entries)
+    }
+
+    /// As [`super::Journal::dead_letters`].
+    pub(super) fn dead_letters(
+        &self,
+        filter: &DeadFilter,
+        limit: usize,
+    ) -> Result<Vec<KeptDeadLetter>, JournalError> {
+        dead::list(&self.connection.lock(), filter, limit)
+    }
+
+    /// As [`super::Journal::dead_ids`].
+    pub(super) fn dead_ids(&self, filter: &DeadFilter, limit: usize) -> Result<Vec<i64>, JournalError> {
+        dead::ids(&self.connection.lock(), filter, limit)
     }
 
     /// As [`super::Journal::pending_lanes`].
@@ -78,13 +94,16 @@ impl Reader {
     }
 }
 
-/// The item of a row of seq, kind, accepted and body.
+/// The item of a whole row.
 fn entry(row: &Row<'_>, lane: LaneId) -> Result<Entry, JournalError> {
     let seq = row.get(0)?;
     let broken = |reason: String| JournalError::Item { seq, reason };
+    if !Sum::fits(row, 5)? {
+        return Err(broken("its checksum does not fit: it is damaged".to_owned()));
+    }
     let code: i64 = row.get(1)?;
     let kind = Kind::from_code(code).ok_or_else(|| broken(format!("its kind is {code}")))?;
-    let body = row.get_ref(3)?;
+    let body = row.get_ref(4)?;
     let body = body.as_str().map_err(|error| broken(error.to_string()))?;
     // A job id was assigned, if at all, before the item was written.
     let item = items::parse(kind, body, String::new).map_err(|invalid| broken(invalid.to_string()))?;

@@ -4,15 +4,17 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 use rustix::fs::{FlockOperation, flock};
 
 use super::OpenError;
+use super::sum::Sum;
 
 /// Grows with each change that an older host could not read.
 const LAYOUT: i64 = 1;
 
-/// To look inside: `sqlite3 journal.db "select seq, body from items"`.
+/// To look inside: `sqlite3 journal.db "select seq, body from items"`. Every row ends
+/// with a checksum of what is before it ([`Sum`](super::sum::Sum)).
 const SCHEMA: &str = "
     -- An item on its way: `kind` is 1 a return, 2 a load, 3 minions of a job, 4 an
     -- event; `body` the JSON text that Salt sent; `target` the lanes it is meant for.
@@ -21,29 +23,36 @@ const SCHEMA: &str = "
         kind     INTEGER NOT NULL,
         accepted INTEGER NOT NULL,
         target   INTEGER NOT NULL,
-        body     TEXT NOT NULL
+        body     TEXT NOT NULL,
+        sum      INTEGER NOT NULL
     );
     -- A set of lanes: a JSON array of their ids.
-    CREATE TABLE targets (id INTEGER PRIMARY KEY, lanes TEXT NOT NULL UNIQUE);
+    CREATE TABLE targets (id INTEGER PRIMARY KEY, lanes TEXT NOT NULL UNIQUE, sum INTEGER NOT NULL);
     -- A lane has settled everything up to its cursor but what is held; `pending` of its
-    -- items are not settled.
+    -- items are not settled; `settlements` counts what it has told the journal.
     CREATE TABLE lanes (
-        id      INTEGER PRIMARY KEY,
-        name    TEXT NOT NULL UNIQUE,
-        cursor  INTEGER NOT NULL,
-        pending INTEGER NOT NULL
+        id          INTEGER PRIMARY KEY,
+        name        TEXT NOT NULL UNIQUE,
+        cursor      INTEGER NOT NULL,
+        pending     INTEGER NOT NULL,
+        settlements INTEGER NOT NULL,
+        sum         INTEGER NOT NULL
     );
+    -- An item below the cursor that waits to be tried again: not before a moment, which
+    -- was `wait` milliseconds away when it was written.
     CREATE TABLE held (
         lane        INTEGER NOT NULL,
         seq         INTEGER NOT NULL,
         tries       INTEGER NOT NULL,
         not_before  INTEGER NOT NULL,
+        wait        INTEGER NOT NULL,
         reason      TEXT NOT NULL,
         redelivered INTEGER NOT NULL,
+        sum         INTEGER NOT NULL,
         PRIMARY KEY (lane, seq)
     ) WITHOUT ROWID;
     CREATE TABLE dead (
-        id       INTEGER PRIMARY KEY,
+        id       INTEGER PRIMARY KEY AUTOINCREMENT,
         lane     INTEGER NOT NULL,
         seq      INTEGER NOT NULL,
         kind     INTEGER NOT NULL,
@@ -54,15 +63,31 @@ const SCHEMA: &str = "
         stderr   TEXT NOT NULL,
         tries    INTEGER NOT NULL,
         at       INTEGER NOT NULL,
+        sum      INTEGER NOT NULL,
         UNIQUE (lane, seq)
     );
     -- Keys that were accepted: of each commit, 16 bytes of key and 4 of `target` (least
     -- significant first) for each.
-    CREATE TABLE seen (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, keys BLOB NOT NULL);
+    CREATE TABLE seen (
+        id   INTEGER PRIMARY KEY AUTOINCREMENT,
+        at   INTEGER NOT NULL,
+        keys BLOB NOT NULL,
+        sum  INTEGER NOT NULL
+    );
     -- `clean`: 1 after a stop at which nothing was left unclear.
-    CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-    INSERT INTO state VALUES ('clean', 1);
+    CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
 ";
+
+/// The tables, and the columns that their checksums cover, in this order.
+pub(super) const TABLES: [(&str, &str); 7] = [
+    ("items", "seq, kind, accepted, target, body"),
+    ("targets", "id, lanes"),
+    ("lanes", "id, name, cursor, pending, settlements"),
+    ("held", "lane, seq, tries, not_before, wait, reason, redelivered"),
+    ("dead", "lane, seq, kind, accepted, body, reason, plugin, stderr, tries, at"),
+    ("seen", "at, keys"),
+    ("state", "name, value"),
+];
 
 /// Makes the directory, closed to others, and takes the lock that keeps a second
 /// host out.
@@ -92,16 +117,33 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     let made = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
     made.map_err(|error| OpenError::Directory { path: path.to_owned(), error })?;
     let connection = connect(path).map_err(failed)?;
-    let layout: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
-    match layout {
+    match layout(&connection).map_err(failed)? {
         LAYOUT => {}
-        0 => {
-            let tables = format!("BEGIN; {SCHEMA} PRAGMA user_version = {LAYOUT}; COMMIT;");
-            connection.execute_batch(&tables).map_err(failed)?;
-        }
+        0 => create(&connection).map_err(failed)?,
         found => return Err(OpenError::Newer { path: path.to_owned(), found, known: LAYOUT }),
     }
     Ok(connection)
+}
+
+/// 0 where there are no tables.
+pub(super) fn layout(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+fn create(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!("BEGIN; {SCHEMA}"))?;
+    connection.execute("INSERT INTO state VALUES ('clean', 1, ?1)", [clean_sum(true)])?;
+    connection.execute_batch(&format!("PRAGMA user_version = {LAYOUT}; COMMIT;"))
+}
+
+/// Notes whether everything that was delivered is settled.
+pub(super) fn set_clean(connection: &Connection, clean: bool) -> rusqlite::Result<()> {
+    let update = "UPDATE state SET value = ?1, sum = ?2 WHERE name = 'clean'";
+    connection.execute(update, params![clean, clean_sum(clean)]).map(drop)
+}
+
+fn clean_sum(clean: bool) -> u32 {
+    Sum::default().text("clean").integer(clean.into()).value()
 }
 
 /// A connection that flushes at every commit.
@@ -117,4 +159,16 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     )?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// Moves everything from the write-ahead log into the database and flushes it there.
+pub(super) fn fold(connection: &Connection) -> rusqlite::Result<()> {
+    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    match busy {
+        false => Ok(()),
+        true => Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+            Some("a reader kept the write-ahead log busy".to_owned()),
+        )),
+    }
 }

@@ -11,6 +11,7 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::LaneId;
 use super::book::Targets;
+use super::sum::Sum;
 use crate::items::Key;
 
 /// A key and the number of its set of lanes, as in the table `seen`.
@@ -19,7 +20,8 @@ const RECORD: usize = 20;
 pub(super) struct Seen {
     window: Duration,
     bound: usize,
-    lanes_of: HashMap<Key, u32>,
+    /// Of each key its set of lanes, and the newest commit that has it.
+    lanes_of: HashMap<Key, (u32, i64)>,
     commits: VecDeque<Commit>,
 }
 
@@ -63,7 +65,7 @@ impl Seen {
         key: Key,
         lanes: &Arc<[LaneId]>,
     ) -> rusqlite::Result<Option<Arc<[LaneId]>>> {
-        let had = fresh.0.get(&key).or_else(|| self.lanes_of.get(&key)).copied();
+        let had = fresh.0.get(&key).copied().or_else(|| self.lanes_of.get(&key).map(|(target, _)| *target));
         let Some(had) = had.and_then(|id| targets.lanes(i64::from(id))) else {
             fresh.0.insert(key, targets.id(lanes)? as u32);
             return Ok(Some(Arc::clone(lanes)));
@@ -84,43 +86,49 @@ impl Seen {
         transaction: &Transaction<'_>,
         fresh: &Fresh,
         now: u64,
-    ) -> rusqlite::Result<i64> {
+    ) -> rusqlite::Result<Option<i64>> {
+        let outdated = self.commits.iter().take_while(|commit| self.outdated(commit, now)).last();
+        if let Some(commit) = outdated {
+            transaction.prepare_cached("DELETE FROM seen WHERE id <= ?1")?.execute([commit.id])?;
+        }
+        if fresh.0.is_empty() {
+            return Ok(None);
+        }
         let mut records = Vec::with_capacity(fresh.0.len() * RECORD);
         for (key, target) in &fresh.0 {
             records.extend(key.0);
             records.extend(target.to_le_bytes());
         }
+        let sum = Sum::default().number(now).blob(&records).value();
         transaction
-            .prepare_cached("INSERT INTO seen (at, keys) VALUES (?1, ?2)")?
-            .execute(params![now, records])?;
-        let id = transaction.last_insert_rowid();
-        let outdated = self.commits.iter().take_while(|commit| self.outdated(commit, now)).last();
-        if let Some(commit) = outdated {
-            transaction.prepare_cached("DELETE FROM seen WHERE id <= ?1")?.execute([commit.id])?;
-        }
-        Ok(id)
+            .prepare_cached("INSERT INTO seen (at, keys, sum) VALUES (?1, ?2, ?3)")?
+            .execute(params![now, records, sum])?;
+        Ok(Some(transaction.last_insert_rowid()))
     }
 
     /// After the commit that [`write`](Self::write) was part of.
-    pub(super) fn committed(&mut self, id: i64, fresh: Fresh, now: u64) {
-        self.remember(id, now, fresh.0.into_iter().collect());
+    pub(super) fn committed(&mut self, id: Option<i64>, fresh: Fresh, now: u64) {
+        if let Some(id) = id {
+            self.remember(id, now, fresh.0.into_iter().collect());
+        }
         self.forget(now);
     }
 
     fn remember(&mut self, id: i64, at: u64, records: Vec<(Key, u32)>) {
         self.commits.push_back(Commit { id, at, keys: records.iter().map(|(key, _)| *key).collect() });
-        self.lanes_of.extend(records);
+        self.lanes_of.extend(records.into_iter().map(|(key, target)| (key, (target, id))));
     }
 
-    /// A key that was seen again stays until its newest commit is forgotten at the
-    /// latest; it may go with its first.
+    /// A key that was seen again, for other lanes, goes with its newest commit.
     fn forget(&mut self, now: u64) {
         while let Some(commit) = self.commits.front() {
             if !self.outdated(commit, now) && self.lanes_of.len() <= self.bound {
                 break;
             }
             for key in &commit.keys {
-                self.lanes_of.remove(key);
+                if self.lanes_of.get(key).is_some_and(|(_, newest)| *newest == commit.id) {
+                    self.lanes_of.remove(key);
+                }
             }
             self.commits.pop_front();
         }

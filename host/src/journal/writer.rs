@@ -3,20 +3,28 @@
 //!
 //! Nothing waits for company: a transaction takes what is there when it begins, and
 //! what comes meanwhile is the next one.
+//!
+//! When a write fails, nothing in memory is taken to be what is on disk: the writer
+//! rests for a moment, reads the tables again, and goes on. What it was told to settle
+//! waits meanwhile; what it was asked to take in is refused.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 
-use super::book::{self, Book, Lane, Targets};
+use super::book::{self, Book, Targets};
+use super::mark::Mark;
+use super::reserve::Reserve;
 use super::seen::Fresh;
 use super::tail::Tail;
 use super::{
-    AppendError, Appended, Bounds, Depths, Entry, Held, LaneId, LaneState, NewItem, Seq, Settlement, schema,
+    AppendError, Appended, Bounds, Depths, Entry, Held, JournalError, LaneId, LaneState, NewItem, Seq,
+    Settlement, dead, schema,
 };
 use crate::telemetry::JournalMetrics;
 
@@ -26,12 +34,17 @@ const GROUP: usize = 4096;
 /// How long a settlement may wait for a transaction to be part of.
 const SETTLE_WITHIN: Duration = Duration::from_millis(200);
 
+/// How long to leave a disk alone that could not be written to.
+const REST: Duration = Duration::from_millis(500);
+
 type Answer<T> = oneshot::Sender<T>;
 
 pub(super) enum Command {
     Append { items: Vec<NewItem>, reply: Answer<Result<Appended, AppendError>> },
-    Lane { name: String, reply: Answer<Result<LaneState, super::JournalError>> },
+    Lane { name: String, reply: Answer<Result<LaneState, JournalError>> },
     Settle { lane: LaneId, settlement: Settlement },
+    Replay { dead: Vec<i64>, reply: Answer<Result<Vec<(LaneId, Held)>, JournalError>> },
+    Drop { dead: Vec<i64>, reply: Answer<Result<Vec<LaneId>, JournalError>> },
     Close { certain: bool },
 }
 
@@ -49,12 +62,30 @@ pub(super) struct Writer {
     book: Book,
     shared: Shared,
     head: watch::Sender<Seq>,
-    /// What is settled but not written yet.
-    settlements: Vec<(LaneId, Settlement)>,
-    settle_by: Option<Instant>,
+    mark: Mark,
+    reserve: Reserve,
+    settlements: Settlements,
     uncertain_through: Seq,
-    /// What is in memory is not what is on disk.
-    broken: bool,
+    trouble: Option<Trouble>,
+}
+
+/// What is settled but not written yet.
+#[derive(Default)]
+struct Settlements {
+    waiting: Vec<(LaneId, u64, Settlement)>,
+    /// When they are to be written, be there items or not.
+    due: Option<Instant>,
+    /// The number of each lane's last one.
+    numbers: HashMap<LaneId, u64>,
+}
+
+/// The last write failed, or whether it did is not known.
+struct Trouble {
+    reason: String,
+    since: Instant,
+    rest_until: Instant,
+    /// What is in the system's memory may not be on the disk, though it can be read.
+    unflushed: bool,
 }
 
 /// Calls of [`super::Journal::append`] that share a transaction.
@@ -65,26 +96,32 @@ impl Writer {
         connection: Connection,
         path: &Path,
         bounds: Bounds,
+        mark: Mark,
         shared: Shared,
     ) -> rusqlite::Result<(Self, watch::Receiver<Seq>)> {
         let book = Book::load(&connection, bounds)?;
         let clean: bool =
             connection.query_row("SELECT value FROM state WHERE name = 'clean'", [], |row| row.get(0))?;
-        connection.execute("UPDATE state SET value = 0 WHERE name = 'clean'", [])?;
+        schema::set_clean(&connection, false)?;
         let (head, receiver) = watch::channel(book.last);
         shared.tail.begin(book.last);
-        let uncertain_through = if clean { 0 } else { book.last };
+        let mut reserve = Reserve::new(path.parent().unwrap_or(Path::new(".")), bounds.reserve);
+        if let Err(error) = reserve.take() {
+            tracing::warn!(%error, journal = %path.display(), "there is no room for the journal's reserve");
+        }
+        let numbers = book.lanes.iter().map(|(id, lane)| (*id, lane.settlements)).collect();
         let writer = Self {
             connection,
             path: path.to_owned(),
             bounds,
+            uncertain_through: if clean { 0 } else { book.last },
             book,
             shared,
             head,
-            settlements: Vec::new(),
-            settle_by: None,
-            uncertain_through,
-            broken: false,
+            mark,
+            reserve,
+            settlements: Settlements { numbers, ..Settlements::default() },
+            trouble: None,
         };
         writer.show_depths();
         Ok((writer, receiver))
@@ -93,18 +130,17 @@ impl Writer {
     /// Works until it is told to close, or nobody is left to tell it.
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
         loop {
-            let wait = match self.settle_by {
+            let wait = match self.settlements.due {
                 Some(by) => by.saturating_duration_since(Instant::now()),
                 None => Duration::from_secs(3600),
             };
-            let first = match commands.recv_timeout(wait) {
+            let mut next = match commands.recv_timeout(wait) {
                 Ok(command) => Some(command),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return self.close(false),
             };
             let mut appends = Appends::new();
             let mut count = 0;
-            let mut next = first;
             while let Some(command) = next {
                 match command {
                     Command::Append { items, reply } => {
@@ -112,21 +148,47 @@ impl Writer {
                         appends.push((items, reply));
                     }
                     Command::Settle { lane, settlement } => self.note(lane, settlement),
-                    Command::Lane { name, reply } => {
-                        let _ = reply.send(self.lane(&name).map_err(Into::into));
-                    }
                     Command::Close { certain } => {
                         self.flush(appends);
                         return self.close(certain);
                     }
+                    other => self.answer(other),
                 }
                 next = if count < GROUP { commands.try_recv().ok() } else { None };
             }
-            let settle = self.settle_by.is_some_and(|by| by <= Instant::now());
-            if settle || !appends.is_empty() {
+            let due = self.settlements.due.is_some_and(|by| by <= Instant::now());
+            if due || !appends.is_empty() {
                 self.flush(appends);
             }
         }
+    }
+
+    /// What is rare, and each a transaction of its own.
+    fn answer(&mut self, command: Command) {
+        // An answer that nobody waits for any more is no fault.
+        match command {
+            Command::Lane { name, reply } => drop(reply.send(self.alone(|writer| writer.lane(&name)))),
+            Command::Replay { dead, reply } => {
+                let replay =
+                    |writer: &mut Self| dead::replay(&mut writer.connection, &mut writer.book, &dead);
+                let replayed = self.alone(replay);
+                self.show_depths();
+                drop(reply.send(replayed));
+            }
+            Command::Drop { dead, reply } => {
+                drop(reply.send(self.alone(|writer| dead::remove(&mut writer.connection, &dead))));
+            }
+            Command::Append { .. } | Command::Settle { .. } | Command::Close { .. } => {}
+        }
+    }
+
+    /// A change that is no part of [`commit`](Self::commit), on what is known to be on disk.
+    fn alone<T>(&mut self, change: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> Result<T, JournalError> {
+        let ready = if self.trouble.is_some() { self.reopen() } else { Ok(()) };
+        ready.and_then(|()| change(self)).map_err(|error| {
+            self.failed(&error);
+            JournalError::Write(error)
+        })
     }
 
     fn note(&mut self, lane: LaneId, settlement: Settlement) {
@@ -134,41 +196,52 @@ impl Writer {
         if let Some(depth) = self.shared.depths.write().get_mut(&lane) {
             *depth = depth.saturating_sub(settlement.settled);
         }
-        self.settlements.push((lane, settlement));
-        self.settle_by.get_or_insert_with(|| Instant::now() + SETTLE_WITHIN);
+        self.settlements.note(lane, settlement);
     }
 
     /// Writes and answers.
     fn flush(&mut self, mut appends: Appends) {
-        if let Some(error) = self.full() {
+        let resting = self.trouble.as_ref().is_some_and(|trouble| Instant::now() < trouble.rest_until);
+        if !appends.is_empty()
+            && let Some(refusal) = self.refusal(resting)
+        {
             for (_, reply) in appends.drain(..) {
-                let _ = reply.send(Err(error.clone()));
+                let _ = reply.send(Err(refusal.clone()));
             }
         }
-        if appends.is_empty() && self.settlements.is_empty() {
+        let idle = appends.is_empty() && self.settlements.waiting.is_empty() && self.trouble.is_none();
+        if resting || idle {
             return;
         }
-        let ready = if self.broken { self.reopen() } else { Ok(()) };
+        let ready = if self.trouble.is_some() { self.reopen() } else { Ok(()) };
         match ready.and_then(|()| self.commit(&mut appends)) {
             Ok(answers) => {
-                self.settlements.clear();
-                self.settle_by = None;
+                self.settlements.written();
+                self.well();
                 for ((_, reply), answer) in appends.into_iter().zip(answers) {
                     let _ = reply.send(Ok(answer));
                 }
             }
             Err(error) => {
-                tracing::error!(%error, journal = %self.path.display(), "the journal could not be written; intake refuses");
+                let refusal = self.failed(&error);
                 for (_, reply) in appends {
-                    let _ = reply.send(Err(AppendError::Disk(error.to_string())));
+                    let _ = reply.send(Err(refusal.clone()));
                 }
-                self.settle_by = Some(Instant::now() + SETTLE_WITHIN * 5);
-                self.broken = true;
             }
         }
     }
 
-    fn full(&self) -> Option<AppendError> {
+    /// Why nothing can be taken in now.
+    fn refusal(&mut self, resting: bool) -> Option<AppendError> {
+        if let Some(trouble) = self.trouble.as_ref().filter(|_| resting) {
+            return Some(AppendError::Disk(trouble.reason.clone()));
+        }
+        if self.reserve.take().is_err() {
+            let room = bytesize::ByteSize(self.reserve.needed());
+            let directory = self.path.parent().unwrap_or(&self.path).display();
+            let reason = format!("the disk of `{directory}` is full; intake goes on when {room} are free");
+            return Some(AppendError::Disk(reason));
+        }
         if self.book.bytes < self.bounds.size {
             return None;
         }
@@ -178,6 +251,33 @@ impl Writer {
             limit: self.bounds.size,
             behind: behind.name.clone(),
         })
+    }
+
+    fn failed(&mut self, error: &rusqlite::Error) -> AppendError {
+        let now = Instant::now();
+        let code = error.sqlite_error_code();
+        let gave = code == Some(ErrorCode::DiskFull) && self.reserve.release();
+        let reason = error.to_string();
+        let (since, known) = match &self.trouble {
+            Some(trouble) => (trouble.since, trouble.reason == reason),
+            None => (now, false),
+        };
+        if !known {
+            tracing::error!(%error, journal = %self.path.display(), "the journal cannot be written; intake refuses");
+        }
+        let rest_until = if gave { now } else { now + REST };
+        let unflushed = self.trouble.as_ref().is_some_and(|trouble| trouble.unflushed);
+        let unflushed = unflushed || !matches!(code, Some(ErrorCode::DiskFull | ErrorCode::ReadOnly));
+        self.trouble = Some(Trouble { reason: reason.clone(), since, rest_until, unflushed });
+        self.settlements.due = Some(rest_until);
+        AppendError::Disk(reason)
+    }
+
+    fn well(&mut self) {
+        if let Some(trouble) = self.trouble.take() {
+            let down = humantime::format_duration(Duration::from_secs(trouble.since.elapsed().as_secs()));
+            tracing::info!(journal = %self.path.display(), "the journal can be written again, after {down}");
+        }
     }
 
     /// One transaction; gives an answer for each call.
@@ -210,43 +310,54 @@ impl Writer {
         }
         for lane in entries.iter().flat_map(|entry| entry.lanes.iter()) {
             if let Some(lane) = book.lanes.get_mut(lane) {
-                lane.pending += 1;
-                lane.changed = true;
+                lane.add_pending(1);
             }
         }
-        for (lane, settlement) in &self.settlements {
-            book::settle(&transaction, &mut book.lanes, *lane, settlement)?;
+        for (lane, number, settlement) in &self.settlements.waiting {
+            book::settle(&transaction, &mut book.lanes, *lane, *number, settlement)?;
         }
         for (id, lane) in &mut book.lanes {
-            if std::mem::take(&mut lane.changed) {
-                transaction
-                    .prepare_cached("UPDATE lanes SET cursor = ?2, pending = ?3 WHERE id = ?1")?
-                    .execute(params![id.0, lane.cursor, lane.pending])?;
-            }
+            lane.write(&transaction, *id)?;
         }
         let seen = book.seen.write(&transaction, &fresh, now)?;
         book::trim(&transaction, &book.lanes, &mut book.targets)?;
         let begun = Instant::now();
         transaction.commit()?;
-        if !entries.is_empty() || !self.settlements.is_empty() {
+        if !entries.is_empty() || !self.settlements.waiting.is_empty() {
             self.shared.metrics.committed(begun.elapsed(), entries.len());
         }
 
         book.seen.committed(seen, fresh, now);
         book.bytes = book::size(&self.connection)?;
+        self.show(entries);
+        Ok(answers)
+    }
+
+    /// What is on disk now becomes visible to lanes.
+    fn show(&mut self, entries: Vec<Arc<Entry>>) {
         self.show_depths();
+        if !entries.is_empty()
+            && let Err(error) = self.mark.set(self.book.last)
+        {
+            tracing::debug!(%error, "the place of what is acknowledged was not marked");
+        }
         self.shared.tail.push(entries.into_iter());
         self.shared.tail.trim(self.book.lanes.values().map(|lane| lane.cursor).min().unwrap_or(0));
         let through = self.book.last;
         self.head.send_if_modified(|head| std::mem::replace(head, through) != through);
-        Ok(answers)
     }
 
-    /// After a failure nothing in memory is taken to be what is on disk.
+    /// After a failure nothing in memory is taken to be what is on disk, and nothing
+    /// that the system holds in its own memory either: what a failed flush left there
+    /// can be read and may never reach the disk
+    /// (<https://wiki.postgresql.org/wiki/Fsync_Errors>). Moving the log into the database
+    /// writes all of it once more, and flushes that.
     fn reopen(&mut self) -> rusqlite::Result<()> {
         self.connection = schema::connect(&self.path)?;
+        if self.trouble.as_ref().is_some_and(|trouble| trouble.unflushed) {
+            schema::fold(&self.connection)?;
+        }
         self.book = Book::load(&self.connection, self.bounds)?;
-        self.broken = false;
         // A transaction whose flush failed may be there all the same. Its items were
         // refused; the lanes take them as what comes next.
         let last = self.book.last;
@@ -266,49 +377,45 @@ impl Writer {
         let known = self.book.lanes.iter().find(|(_, lane)| lane.name == name).map(|(id, _)| *id);
         let id = match known {
             Some(id) => id,
-            None => {
-                let lane = Lane { name: name.to_owned(), cursor: self.book.last, pending: 0, changed: false };
-                self.connection.execute(
-                    "INSERT INTO lanes (name, cursor, pending) VALUES (?1, ?2, 0)",
-                    params![name, lane.cursor],
-                )?;
-                let id = LaneId(self.connection.last_insert_rowid());
-                self.book.lanes.insert(id, lane);
-                id
-            }
+            None => self.book.add_lane(&self.connection, name)?,
         };
-        let mut statement = self.connection.prepare_cached(
-            "SELECT seq, tries, not_before, reason, redelivered FROM held WHERE lane = ?1 ORDER BY seq",
-        )?;
-        let held = statement.query_map([id.0], |row| {
-            Ok(Held {
-                seq: row.get(0)?,
-                tries: row.get(1)?,
-                not_before: row.get(2)?,
-                reason: row.get(3)?,
-                redelivered: row.get(4)?,
-            })
-        })?;
-        let count = "SELECT count(*) FROM dead WHERE lane = ?1";
         Ok(LaneState {
             id,
             cursor: self.book.lanes.get(&id).map_or(self.book.last, |lane| lane.cursor),
-            held: held.collect::<Result<_, _>>()?,
-            dead: self.connection.query_row(count, [id.0], |row| row.get(0))?,
+            held: book::held(&self.connection, id)?,
+            dead: dead::count(&self.connection, id)?,
             uncertain_through: self.uncertain_through,
         })
     }
 
     fn close(mut self, certain: bool) {
         self.flush(Appends::new());
-        if certain && self.settlements.is_empty() {
-            let clean = self.connection.execute("UPDATE state SET value = 1 WHERE name = 'clean'", []);
-            if let Err(error) = clean {
-                tracing::warn!(%error, "the journal was not closed cleanly; what is pending will say redelivered");
-            }
+        if certain
+            && self.settlements.waiting.is_empty()
+            && let Err(error) = schema::set_clean(&self.connection, true)
+        {
+            tracing::warn!(%error, "the journal was not closed cleanly; what is pending will say redelivered");
+        }
+        // So that all of it is in one file, for whoever copies or reads it.
+        if let Err(error) = schema::fold(&self.connection) {
+            tracing::debug!(%error, "the journal's log was left as it is");
         }
         if let Err((_, error)) = self.connection.close() {
             tracing::warn!(%error, "the journal was not closed");
         }
+    }
+}
+
+impl Settlements {
+    fn note(&mut self, lane: LaneId, settlement: Settlement) {
+        let number = self.numbers.entry(lane).or_default();
+        *number += 1;
+        self.waiting.push((lane, *number, settlement));
+        self.due.get_or_insert_with(|| Instant::now() + SETTLE_WITHIN);
+    }
+
+    fn written(&mut self) {
+        self.waiting.clear();
+        self.due = None;
     }
 }

@@ -153,16 +153,6 @@ impl Instance {
     }
 }
 
-impl CallError {
-    /// What the operator sees of the guest's own words.
-    pub(crate) fn stderr(&self) -> &str {
-        match self {
-            CallError::Stopped(trap) => &trap.stderr,
-            _ => "",
-        }
-    }
-}
-
 fn out_of_time(state: &GuestState, bound: Duration) -> CallError {
     let bound = humantime::format_duration(bound);
     let (stop, doing) = match state.usage.in_host_call {

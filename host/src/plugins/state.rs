@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -71,10 +71,6 @@ impl GuestState {
         self.usage.in_host_call = false;
         self.usage.host_time += begun.elapsed();
         result
-    }
-
-    pub(super) fn host_call_bound(&self) -> Duration {
-        self.grants.limits.host_call
     }
 }
 

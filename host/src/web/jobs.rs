@@ -119,7 +119,7 @@ fn list(returns: Vec<MinionReturn>) -> Result<Json<Returns>, Problem> {
 }
 
 /// What a store gave back as JSON goes out as it is.
-fn raw(text: String) -> Result<Box<RawValue>, Problem> {
+pub(super) fn raw(text: String) -> Result<Box<RawValue>, Problem> {
     RawValue::from_string(text).map_err(|error| {
         Problem::new(StatusCode::BAD_GATEWAY, format!("what is stored is not JSON: {error}"))
     })

@@ -4,6 +4,7 @@
 //! `application/problem+json` ([`problem`]). Nothing here decides anything: a handler
 //! reads a request, asks a part of the host, and writes down the answer.
 
+mod dead_letters;
 mod items;
 mod jobs;
 mod journal;
@@ -20,7 +21,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 
-use crate::delivery::Lanes;
+use crate::delivery::{DeadLetters, Lanes};
 use crate::intake::Intake;
 use crate::job_cache::JobCache;
 use crate::journal::Journal;
@@ -34,6 +35,7 @@ pub(crate) use serve::{Listeners, ServeError, serve};
 pub(crate) struct App {
     pub(crate) intake: Intake,
     pub(crate) job_cache: JobCache,
+    pub(crate) dead_letters: DeadLetters,
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) metrics: Arc<Metrics>,
@@ -53,6 +55,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/functions/{fun}/returns", get(jobs::function))
         .route("/v1/minions", get(jobs::minions))
         .route("/v1/returners", get(returners::list))
+        .route("/v1/dead-letters", get(dead_letters::list).delete(dead_letters::remove))
+        .route("/v1/dead-letters/replay", post(dead_letters::replay))
+        .route("/v1/dead-letters/{id}", get(dead_letters::show))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(journal::ready))
         .route("/metrics", get(metrics::metrics))

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::delivery::RouteError;
 use crate::intake::{BadItem, Refused};
 use crate::job_cache::AskError;
-use crate::journal::AppendError;
+use crate::journal::{AppendError, JournalError};
 
 /// Seconds after which a client may try again what the journal refused.
 const RETRY_SECONDS: u32 = 5;
@@ -120,6 +120,18 @@ impl From<RouteError> for Problem {
 impl From<AppendError> for Problem {
     fn from(error: AppendError) -> Self {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).retry_after()
+    }
+}
+
+impl From<JournalError> for Problem {
+    fn from(error: JournalError) -> Self {
+        let status = match error {
+            JournalError::Item { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            JournalError::Read(_) | JournalError::Write(_) | JournalError::Stopped => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        };
+        Problem::new(status, error.to_string())
     }
 }
 

@@ -88,6 +88,7 @@ impl Mariadb {
             "--no-defaults".to_owned(),
             format!("--datadir={}", directory.join("data").display()),
             format!("--init-file={}", directory.join("users.sql").display()),
+            format!("--tmpdir={}", directory.display()),
             format!("--port={}", self.url.port().unwrap_or_default()),
             "--bind-address=127.0.0.1".to_owned(),
             // Relative to the data: a socket's path may have 107 bytes only.
@@ -283,7 +284,9 @@ fn install(directory: &Directory) -> Result<(), StartError> {
     directory.write("users.sql", users);
     let mut command = Command::new(find("mariadb-install-db", INSTEAD)?);
     command.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
-    command.arg(format!("--datadir={}", directory.path().join("data").display())).args(as_root());
+    command.arg(format!("--datadir={}", directory.path().join("data").display()));
+    // Its temporary tables are named after its process: apart from those of others.
+    command.arg(format!("--tmpdir={}", directory.path().display())).args(as_root());
     let failed = |error| StartError::Spawn { name: "mariadb-install-db".to_owned(), error };
     let output = command.output().map_err(failed)?;
     if output.status.success() {

@@ -1,11 +1,11 @@
-//! The journal against a model: whatever order of appends, settlements, stops and
-//! crashes, each lane reads what the model says.
+//! What the journal's tests share, and what it does when nothing goes wrong.
+
+mod damage;
+mod model;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
-
-use proptest::prelude::*;
 
 use super::*;
 use crate::items::{self, Kind};
@@ -24,7 +24,7 @@ fn jid(entry: &Entry) -> u32 {
 
 fn bounds() -> Bounds {
     // A small tail, so that reading from the disk is tried too.
-    Bounds { size: 1 << 30, window: Duration::from_secs(600), keys: 1000, tail: 300 }
+    Bounds { size: 1 << 30, window: Duration::from_secs(600), keys: 1000, tail: 300, reserve: 4096 }
 }
 
 struct Opened {
@@ -73,128 +73,6 @@ impl Opened {
         let thread = self.journal.thread.lock().take().unwrap();
         drop(self.journal);
         thread.join().unwrap();
-    }
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    /// This many items to these lanes.
-    Append(u8, Vec<usize>),
-    /// The lane settles so many of its items; the first of them is held.
-    Settle(usize, u8, bool),
-    Stop,
-    Crash,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let lanes = proptest::sample::subsequence(vec![0, 1, 2], 1..=3);
-    prop_oneof![
-        4 => (1..6u8, lanes).prop_map(|(count, lanes)| Step::Append(count, lanes)),
-        4 => (0..3usize, 1..6u8, any::<bool>()).prop_map(|(lane, count, hold)| Step::Settle(lane, count, hold)),
-        1 => Just(Step::Stop),
-        1 => Just(Step::Crash),
-    ]
-}
-
-/// What a lane must still deliver, by place.
-#[derive(Default)]
-struct Model {
-    next: u32,
-    cursors: [Seq; 3],
-    pending: [BTreeMap<Seq, u32>; 3],
-    held: [BTreeMap<Seq, u32>; 3],
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-
-    #[test]
-    fn lanes_read_what_the_model_says(steps in proptest::collection::vec(step(), 1..40)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(check(steps));
-    }
-}
-
-async fn check(steps: Vec<Step>) {
-    let directory = tempfile::tempdir().unwrap();
-    let mut opened = open(directory.path()).await;
-    let mut model = Model::default();
-    for step in steps {
-        match step {
-            Step::Append(count, lanes) => {
-                let numbers: Vec<u32> = (model.next..model.next + u32::from(count)).collect();
-                model.next += u32::from(count);
-                let appended = opened.append(&numbers, &lanes, true).await;
-                assert_eq!(appended.duplicates, 0);
-                for lane in lanes {
-                    let seqs = appended.first..=appended.through;
-                    model.pending[lane].extend(seqs.zip(numbers.iter().copied()));
-                }
-            }
-            Step::Settle(lane, count, hold) => settle(&opened, &mut model, lane, count, hold),
-            Step::Stop => {
-                opened.journal.close(true).await;
-                drop(opened);
-                opened = open(directory.path()).await;
-                for (lane, state) in opened.lanes.iter().enumerate() {
-                    assert_eq!(state.uncertain_through, 0);
-                    assert_eq!(state.cursor, model.cursors[lane]);
-                }
-            }
-            Step::Crash => {
-                opened.crash();
-                opened = open(directory.path()).await;
-                after_crash(&opened, &mut model);
-            }
-        }
-        compare(&opened, &model).await;
-    }
-}
-
-fn settle(opened: &Opened, model: &mut Model, lane: usize, count: u8, hold: bool) {
-    let done: Vec<(Seq, u32)> =
-        model.pending[lane].iter().take(count.into()).map(|(seq, number)| (*seq, *number)).collect();
-    let Some((through, _)) = done.last().copied() else { return };
-    let mut settlement = Settlement { through, settled: done.len() as u64, ..Settlement::default() };
-    for (at, (seq, number)) in done.into_iter().enumerate() {
-        model.pending[lane].remove(&seq);
-        if hold && at == 0 {
-            settlement.settled -= 1;
-            let held = Held { seq, tries: 1, not_before: 5, reason: "r".to_owned(), redelivered: true };
-            settlement.held.push(held);
-            model.held[lane].insert(seq, number);
-        }
-    }
-    if !hold && let Some((seq, _)) = model.held[lane].pop_first() {
-        settlement.released.push(seq);
-        settlement.settled += 1;
-    }
-    model.cursors[lane] = through;
-    opened.journal.settle(opened.lanes[lane].id, settlement).unwrap();
-}
-
-/// A crash may undo the newest settlements, and nothing else: whatever comes again says
-/// so, and no item is missing.
-fn after_crash(opened: &Opened, model: &mut Model) {
-    for (lane, state) in opened.lanes.iter().enumerate() {
-        assert_eq!(
-            state.cursor, model.cursors[lane],
-            "the journal's thread writes what it was told before it ends"
-        );
-        assert!(model.pending[lane].keys().all(|seq| *seq <= state.uncertain_through));
-    }
-}
-
-async fn compare(opened: &Opened, model: &Model) {
-    for lane in 0..LANES.len() {
-        let pending: Vec<(Seq, u32)> = model.pending[lane].clone().into_iter().collect();
-        assert_eq!(opened.read(lane, model.cursors[lane]).await, pending, "lane {lane}");
-        // What is held can be read for as long as it is held.
-        let id = opened.lanes[lane].id;
-        let seqs: Vec<Seq> = model.held[lane].keys().copied().collect();
-        let held = opened.journal.entries(id, seqs).await.unwrap();
-        let held: BTreeMap<Seq, u32> = held.iter().map(|entry| (entry.seq, jid(entry))).collect();
-        assert_eq!(held, model.held[lane]);
     }
 }
 

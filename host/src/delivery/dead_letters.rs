@@ -1,0 +1,78 @@
+//! Dead letters as an operator handles them: list, hand back, remove.
+//!
+//! They are kept by the journal, whether or not a lane of their name runs. Those of a
+//! lane that runs are tried again at once, those of another when it is back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::lanes::Lanes;
+use crate::journal::{DeadFilter, Held, Journal, JournalError, KeptDeadLetter, LaneId};
+
+/// How many are changed in one transaction of the journal.
+const AT_ONCE: usize = 500;
+
+pub(crate) struct DeadLetters {
+    lanes: Arc<Lanes>,
+    journal: Arc<Journal>,
+}
+
+impl DeadLetters {
+    pub(crate) fn new(lanes: Arc<Lanes>, journal: Arc<Journal>) -> Self {
+        Self { lanes, journal }
+    }
+
+    /// The oldest that fit, at most so many.
+    pub(crate) async fn list(
+        &self,
+        filter: DeadFilter,
+        limit: usize,
+    ) -> Result<Vec<KeptDeadLetter>, JournalError> {
+        self.journal.dead_letters(filter, limit).await
+    }
+
+    /// Hands all that fit now to their lanes again; says how many.
+    pub(crate) async fn replay(&self, filter: DeadFilter) -> Result<u64, JournalError> {
+        let mut replayed = 0;
+        // One that dies again has a new, greater id.
+        for ids in self.all(filter).await? {
+            let held = self.journal.replay(ids).await?;
+            replayed += held.len() as u64;
+            let mut by_lane: HashMap<LaneId, Vec<Held>> = HashMap::new();
+            for (lane, held) in held {
+                by_lane.entry(lane).or_default().push(held);
+            }
+            for lane in self.lanes.all() {
+                if let Some(held) = by_lane.remove(&lane.id()) {
+                    lane.replay(held);
+                }
+            }
+        }
+        Ok(replayed)
+    }
+
+    /// Removes all that fit now for good; says how many.
+    pub(crate) async fn drop_all(&self, filter: DeadFilter) -> Result<u64, JournalError> {
+        let mut dropped = 0;
+        for ids in self.all(filter).await? {
+            let gone = self.journal.drop_dead(ids).await?;
+            dropped += gone.len() as u64;
+            for lane in self.lanes.all() {
+                lane.dropped(gone.iter().filter(|id| **id == lane.id()).count() as u64);
+            }
+        }
+        Ok(dropped)
+    }
+
+    /// The ids of all that fit, in parts.
+    async fn all(&self, filter: DeadFilter) -> Result<Vec<Vec<i64>>, JournalError> {
+        let mut parts = Vec::new();
+        let mut filter = filter;
+        loop {
+            let ids = self.journal.dead_ids(filter.clone(), AT_ONCE).await?;
+            let Some(last) = ids.last() else { return Ok(parts) };
+            filter.after = *last;
+            parts.push(ids);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Dead letters: listing them, handing them back to their lane, removing them.
+//!
+//! A dead letter that is replayed is a held item of its lane again, at its old place;
+//! both change in one transaction, so it is never in both and never in neither.
+
+use rusqlite::types::ToSql;
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+
+use super::book::{self, Book, Targets};
+use super::sum::Sum;
+use super::{Held, JournalError, LaneId, Seq};
+use crate::items::{self, Item, Kind};
+
+/// Which dead letters: those that fit all of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DeadFilter {
+    pub(crate) returner: Option<String>,
+    /// Words of the reason.
+    pub(crate) reason: Option<String>,
+    /// Rejected before, or since, these moments, in milliseconds since 1970-01-01 UTC.
+    pub(crate) before: Option<u64>,
+    pub(crate) since: Option<u64>,
+    /// With a greater id than this.
+    pub(crate) after: i64,
+    /// Only these; empty for all.
+    pub(crate) ids: Vec<i64>,
+}
+
+/// A dead letter as the journal keeps it.
+#[derive(Debug)]
+pub(crate) struct KeptDeadLetter {
+    pub(crate) id: i64,
+    pub(crate) returner: String,
+    pub(crate) accepted: u64,
+    pub(crate) item: Item,
+    pub(crate) reason: String,
+    pub(crate) plugin: String,
+    pub(crate) stderr: String,
+    pub(crate) tries: u32,
+    pub(crate) at: u64,
+}
+
+const COLUMNS: &str = "dead.lane, dead.seq, dead.kind, dead.accepted, dead.body, dead.reason, dead.plugin,
+    dead.stderr, dead.tries, dead.at, dead.sum, dead.id, lanes.name";
+
+/// The oldest dead letters that fit, at most so many.
+pub(super) fn list(
+    connection: &Connection,
+    filter: &DeadFilter,
+    limit: usize,
+) -> Result<Vec<KeptDeadLetter>, JournalError> {
+    select(connection, COLUMNS, filter, limit, letter)
+}
+
+/// The same, by their ids only: also of those that cannot be read any more.
+pub(super) fn ids(
+    connection: &Connection,
+    filter: &DeadFilter,
+    limit: usize,
+) -> Result<Vec<i64>, JournalError> {
+    select(connection, "dead.id", filter, limit, |row| Ok(row.get(0)?))
+}
+
+fn select<T>(
+    connection: &Connection,
+    columns: &str,
+    filter: &DeadFilter,
+    limit: usize,
+    read: impl Fn(&Row<'_>) -> Result<T, JournalError>,
+) -> Result<Vec<T>, JournalError> {
+    let ids = serde_json::json!(filter.ids).to_string();
+    let all = filter.ids.is_empty();
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {columns} FROM dead LEFT JOIN lanes ON lanes.id = dead.lane
+         WHERE dead.id > ?1 AND (?2 OR dead.id IN (SELECT value FROM json_each(?3)))
+           AND (?4 IS NULL OR lanes.name = ?4) AND (?5 IS NULL OR instr(dead.reason, ?5) > 0)
+           AND (?6 IS NULL OR dead.at < ?6) AND (?7 IS NULL OR dead.at >= ?7)
+         ORDER BY dead.id LIMIT ?8"
+    ))?;
+    let DeadFilter { returner, reason, before, since, after, .. } = filter;
+    let parameters: [&dyn ToSql; 8] = [after, &all, &ids, returner, reason, before, since, &limit];
+    let mut rows = statement.query(&parameters[..])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
+fn letter(row: &Row<'_>) -> Result<KeptDeadLetter, JournalError> {
+    let (seq, id) = (row.get(1)?, row.get(11)?);
+    let broken = |reason: String| JournalError::Item { seq, reason };
+    if !Sum::fits(row, 10)? {
+        return Err(broken(format!("the checksum of the dead letter {id} does not fit")));
+    }
+    let code = row.get(2)?;
+    let kind = Kind::from_code(code).ok_or_else(|| broken(format!("its kind is {code}")))?;
+    let body: String = row.get(4)?;
+    let item = items::parse(kind, &body, String::new).map_err(|invalid| broken(invalid.to_string()))?;
+    Ok(KeptDeadLetter {
+        id,
+        // Of a lane that is no more.
+        returner: row.get::<_, Option<String>>(12)?.unwrap_or_default(),
+        accepted: row.get(3)?,
+        item,
+        reason: row.get(5)?,
+        plugin: row.get(6)?,
+        stderr: row.get(7)?,
+        tries: row.get(8)?,
+        at: row.get(9)?,
+    })
+}
+
+pub(super) fn count(connection: &Connection, lane: LaneId) -> rusqlite::Result<u64> {
+    connection.query_row("SELECT count(*) FROM dead WHERE lane = ?1", [lane.0], |row| row.get(0))
+}
+
+/// Hands dead letters back to their lanes; gives what those hold now. An id that is not
+/// there any more is left out.
+pub(super) fn replay(
+    connection: &mut Connection,
+    book: &mut Book,
+    ids: &[i64],
+) -> rusqlite::Result<Vec<(LaneId, Held)>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut targets = Targets { transaction: &transaction, known: &mut book.targets };
+    let mut replayed = Vec::new();
+    for id in ids {
+        let found = transaction
+            .prepare_cached("SELECT lane, seq, kind, accepted, body FROM dead WHERE id = ?1")?
+            .query_row([id], |row| {
+                Ok((LaneId(row.get(0)?), row.get(1)?, row.get(2)?, row.get(3)?, row.get::<_, String>(4)?))
+            })
+            .optional()?;
+        let Some((lane, seq, kind, accepted, body)) = found else { continue };
+        if !book.lanes.contains_key(&lane) {
+            continue;
+        }
+        let target = targets.id(&[lane])?;
+        let sum = book::item_sum(seq, kind, accepted, target, &body);
+        // It is still there where another lane has not settled it.
+        transaction
+            .prepare_cached("INSERT OR IGNORE INTO items VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .execute(params![seq, kind, accepted, target, body, sum])?;
+        let held = held(seq);
+        book::hold(&transaction, lane, &held)?;
+        transaction.prepare_cached("DELETE FROM dead WHERE id = ?1")?.execute([id])?;
+        replayed.push((lane, held));
+    }
+    for (lane, _) in &replayed {
+        if let Some(lane) = book.lanes.get_mut(lane) {
+            lane.add_pending(1);
+        }
+    }
+    for (id, lane) in &mut book.lanes {
+        lane.write(&transaction, *id)?;
+    }
+    transaction.commit()?;
+    Ok(replayed)
+}
+
+/// A plugin that trapped may have stored it, where it writes without a transaction.
+fn held(seq: Seq) -> Held {
+    Held { seq, tries: 0, not_before: 0, reason: "replayed".to_owned(), redelivered: true }
+}
+
+/// Removes dead letters for good; gives the lane of each that was there.
+pub(super) fn remove(connection: &mut Connection, ids: &[i64]) -> rusqlite::Result<Vec<LaneId>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut removed = Vec::new();
+    for id in ids {
+        let lane = transaction
+            .prepare_cached("DELETE FROM dead WHERE id = ?1 RETURNING lane")?
+            .query_row([id], |row| row.get(0).map(LaneId))
+            .optional()?;
+        removed.extend(lane);
+    }
+    transaction.commit()?;
+    Ok(removed)
+}

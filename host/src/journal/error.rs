@@ -1,0 +1,82 @@
+//! What can go wrong with a journal, and what to do about it.
+
+use std::path::PathBuf;
+
+use rusqlite::ErrorCode;
+
+use super::Seq;
+use super::verify::Health;
+
+/// Why a journal is not opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error("cannot use `{}` for the journal: {error}", path.display())]
+    Directory { path: PathBuf, error: std::io::Error },
+    #[error(
+        "`{}` is in use by another process\n  hint: two hosts cannot share `host.data`; stop the other one, or give \
+         this one a directory of its own",
+        path.display()
+    )]
+    InUse { path: PathBuf },
+    #[error("cannot open the journal `{}`: {error}\n  hint: {}", path.display(), hint(error))]
+    Database { path: PathBuf, error: rusqlite::Error },
+    #[error(
+        "the journal `{}` is damaged; nothing was changed\n  {}\n  {}\n  hint: \
+         `returner journal rescue` makes a new journal of what can be read, keeps the damaged one beside it, \
+         and says what is missing",
+        path.display(), health.damage.join("\n  "), health.readable()
+    )]
+    Damaged { path: PathBuf, health: Health },
+    #[error(
+        "the journal `{}` has the layout {found}, this host knows up to {known}\n  hint: run the version of the \
+         host that wrote it, or a newer one",
+        path.display()
+    )]
+    Newer { path: PathBuf, found: i64, known: i64 },
+}
+
+fn hint(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "the disk is full: make room, nothing that was accepted is lost",
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            "nothing was changed; `returner journal rescue` makes a new journal of what can be read, and keeps \
+             the damaged one beside it"
+        }
+        _ => "nothing was changed; is the disk read-only, or does the directory belong to another user?",
+    }
+}
+
+/// Why items were not taken; none of the call was.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum AppendError {
+    #[error("the journal is full: {bytes} of {limit} bytes; `{behind}` is the furthest behind")]
+    Full { bytes: u64, limit: u64, behind: String },
+    #[error("the journal cannot be written: {0}")]
+    Disk(String),
+    #[error("the host is stopping")]
+    Stopped,
+}
+
+impl AppendError {
+    /// The reason in one word, for metrics and programs.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            AppendError::Full { .. } => "full",
+            AppendError::Disk(_) => "disk",
+            AppendError::Stopped => "stopping",
+        }
+    }
+}
+
+/// Why something was not read or changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JournalError {
+    #[error("the journal cannot be read: {0}")]
+    Read(#[from] rusqlite::Error),
+    #[error("the journal cannot be written: {0}")]
+    Write(rusqlite::Error),
+    #[error("the item {seq} of the journal cannot be read: {reason}")]
+    Item { seq: Seq, reason: String },
+    #[error("the journal has stopped")]
+    Stopped,
+}

@@ -1,0 +1,210 @@
+//! Every region of the journal's files damaged in turn: the answer is a report, or
+//! nothing was lost; and what is rescued is what was accepted.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use super::*;
+
+/// The bytes of a region that is damaged at once.
+const REGION: usize = 192;
+
+/// How many items [`fill`] appends.
+const SENT: u32 = 33;
+
+/// What stands in the journal, by lane.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Contents {
+    pending: [Vec<(Seq, String)>; 3],
+    held: [Vec<(Seq, String)>; 3],
+    dead: Vec<(String, String, String)>,
+}
+
+/// A journal with something of everything in it.
+async fn fill(path: &Path) -> Opened {
+    let opened = open(path).await;
+    let numbers: Vec<u32> = (0..30).collect();
+    opened.append(&numbers[..20], &[0], true).await;
+    opened.append(&numbers[20..], &[0, 1, 2], true).await;
+    let entries = opened.journal.next(opened.lanes[0].id, 0, 10, 1 << 20).await.unwrap().entries;
+    let held = Held { seq: 2, tries: 3, not_before: 7, reason: "later".to_owned(), redelivered: true };
+    let dead = DeadLetter {
+        entry: Arc::clone(&entries[4]),
+        reason: "no such column".to_owned(),
+        plugin: "mysql 0.1.0".to_owned(),
+        stderr: "it wrote this".to_owned(),
+        tries: 2,
+        at: 1_700_000_000_000,
+    };
+    let settlement =
+        Settlement { through: 6, settled: 5, held: vec![held], dead: vec![dead], ..Settlement::default() };
+    opened.journal.settle(opened.lanes[0].id, settlement).unwrap();
+    opened.append(&[30, 31], &[1], true).await;
+    opened.append(&[32], &[2], true).await;
+    opened
+}
+
+async fn contents(journal: &Journal) -> Result<Contents, JournalError> {
+    let mut contents = Contents::default();
+    let text = |entry: &Arc<Entry>| (entry.seq, entry.item.text().to_owned());
+    for (at, name) in LANES.iter().enumerate() {
+        let state = journal.lane(name).await?;
+        let mut after = state.cursor;
+        loop {
+            let window = journal.next(state.id, after, 7, 1 << 20).await?;
+            contents.pending[at].extend(window.entries.iter().map(text));
+            if window.entries.is_empty() {
+                break;
+            }
+            after = window.through;
+        }
+        let seqs = state.held.iter().map(|held| held.seq).collect();
+        contents.held[at] = journal.entries(state.id, seqs).await?.iter().map(text).collect();
+    }
+    for letter in journal.dead_letters(DeadFilter::default(), 100).await? {
+        contents.dead.push((letter.returner, letter.item.text().to_owned(), letter.reason));
+    }
+    Ok(contents)
+}
+
+/// As a crash leaves it: the newest of it is in the write-ahead log.
+async fn after_a_crash() -> (tempfile::TempDir, Contents) {
+    let (live, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let opened = fill(live.path()).await;
+    for name in ["journal.db", "journal.db-wal", "acknowledged"] {
+        fs::copy(live.path().join(name), copy.path().join(name)).unwrap();
+    }
+    let contents = contents(&opened.journal).await.unwrap();
+    (copy, contents)
+}
+
+/// As a stop leaves it: all of it is in the database.
+async fn after_a_stop() -> (tempfile::TempDir, Contents) {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = fill(directory.path()).await;
+    let contents = contents(&opened.journal).await.unwrap();
+    opened.journal.close(true).await;
+    drop(opened);
+    (directory, contents)
+}
+
+/// A directory where flushing costs nothing, if the system has one.
+fn in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// Damages each region of a file in turn; gives how many were reported.
+async fn damage_each(original: &Path, file: &str, expected: &Contents) -> usize {
+    let size = fs::metadata(original.join(file)).unwrap().len() as usize;
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut reported = 0;
+    for begin in (0..size).step_by(REGION) {
+        let at = begin + random.usize(..REGION.min(size - begin));
+        let damaged = in_memory();
+        for entry in fs::read_dir(original).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), damaged.path().join(entry.file_name())).unwrap();
+        }
+        let mut bytes = fs::read(damaged.path().join(file)).unwrap();
+        for byte in bytes.iter_mut().skip(at).take(random.usize(1..16)) {
+            *byte ^= random.u8(1..);
+        }
+        fs::write(damaged.path().join(file), bytes).unwrap();
+        reported += usize::from(is_reported(damaged.path(), expected, &format!("{file}, byte {at}")).await);
+    }
+    reported
+}
+
+async fn is_reported(path: &Path, expected: &Contents, place: &str) -> bool {
+    match Journal::open(path, bounds(), JournalMetrics::default()) {
+        Ok(journal) => match contents(&journal).await {
+            Ok(found) => {
+                assert_eq!(found, *expected, "{place}: silent");
+                false
+            }
+            Err(_) => true,
+        },
+        Err(error) => {
+            let report = error.to_string();
+            assert!(report.contains("journal.db") && report.contains("hint: "), "{place}: {report}");
+            rescued(path, expected, place).await;
+            true
+        }
+    }
+}
+
+/// What is saved was accepted, and what is not is named.
+async fn rescued(path: &Path, expected: &Contents, place: &str) {
+    let rescued = match rescue(path) {
+        Ok(rescued) => rescued,
+        Err(error) => {
+            assert!(error.to_string().contains("hint: "), "{place}: {error}");
+            return;
+        }
+    };
+    assert!(rescued.kept.join("journal.db").exists());
+    let journal = Journal::open(path, bounds(), JournalMetrics::default())
+        .unwrap_or_else(|error| panic!("{place}: {error}"));
+    let found = contents(&journal).await.unwrap_or_else(|error| panic!("{place}: {error}"));
+    // Where it is not known how far a lane was, it gets again what it had.
+    let sent: BTreeSet<String> = (0..SENT).map(|number| item(number).text().to_owned()).collect();
+    let mut lost = false;
+    for (found, expected) in
+        found.pending.iter().chain(&found.held).zip(expected.pending.iter().chain(&expected.held))
+    {
+        assert!(found.iter().all(|(_, text)| sent.contains(text)), "{place}: an item that nobody sent");
+        lost |= expected.iter().any(|item| !found.contains(item));
+    }
+    lost |= found.dead.len() < expected.dead.len();
+    assert!(!lost || !rescued.missing.is_empty(), "{place}: something is missing and not named");
+}
+
+#[tokio::test]
+async fn damage_to_the_database_is_reported() {
+    let (directory, expected) = after_a_stop().await;
+    let reported = damage_each(directory.path(), "journal.db", &expected).await;
+    assert!(reported > 20, "{reported}: the test damages nothing");
+}
+
+#[tokio::test]
+async fn damage_to_the_log_is_reported() {
+    let (directory, expected) = after_a_crash().await;
+    let reported = damage_each(directory.path(), "journal.db-wal", &expected).await;
+    assert!(reported > 20, "{reported}: the test damages nothing");
+}
+
+#[tokio::test]
+async fn a_log_that_is_missing_or_short_is_reported() {
+    let (directory, expected) = after_a_crash().await;
+    let log = directory.path().join("journal.db-wal");
+    let bytes = fs::read(&log).unwrap();
+    for keep in [bytes.len() / 2, 40, 0] {
+        let damaged = tempfile::tempdir().unwrap();
+        for name in ["journal.db", "acknowledged"] {
+            fs::copy(directory.path().join(name), damaged.path().join(name)).unwrap();
+        }
+        fs::write(damaged.path().join("journal.db-wal"), &bytes[..keep]).unwrap();
+        assert!(is_reported(damaged.path(), &expected, &format!("{keep} bytes of the log")).await);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_item_is_never_delivered() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open(directory.path()).await;
+    opened.append(&[1, 2, 3], &[0], true).await;
+    // While the host runs; only its own write would be seen by SQLite.
+    let other = rusqlite::Connection::open(directory.path().join("journal.db")).unwrap();
+    other.execute("UPDATE items SET body = replace(body, '2', '7') WHERE seq = 2", []).unwrap();
+    let damaged = opened.journal.entries(opened.lanes[0].id, vec![2]).await;
+    assert!(matches!(damaged, Err(JournalError::Item { seq: 2, .. })), "{damaged:?}");
+}
+
+#[tokio::test]
+async fn what_is_whole_is_rescued_whole() {
+    let (directory, expected) = after_a_crash().await;
+    let rescued = rescue(directory.path()).unwrap();
+    assert_eq!(rescued.missing, Vec::<String>::new());
+    let journal = Journal::open(directory.path(), bounds(), JournalMetrics::default()).unwrap();
+    assert_eq!(contents(&journal).await.unwrap(), expected);
+}

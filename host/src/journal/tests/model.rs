@@ -1,0 +1,222 @@
+//! The journal against a model: whatever order of appends, settlements, stops, crashes
+//! and power cuts, each lane reads what the model says.
+
+use std::fs;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// This many items to these lanes.
+    Append(u8, Vec<usize>),
+    /// The lane settles so many of its items; the first of them is held.
+    Settle(usize, u8, bool),
+    Stop,
+    /// The process ends.
+    Crash,
+    /// The machine ends while items are written: of what was not flushed yet, each sector
+    /// is on the disk or not.
+    PowerCut(u8, Vec<usize>, u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let lanes = || proptest::sample::subsequence(vec![0, 1, 2], 1..=3);
+    prop_oneof![
+        4 => (1..6u8, lanes()).prop_map(|(count, lanes)| Step::Append(count, lanes)),
+        4 => (0..3usize, 1..6u8, any::<bool>()).prop_map(|(lane, count, hold)| Step::Settle(lane, count, hold)),
+        1 => Just(Step::Stop),
+        1 => Just(Step::Crash),
+        2 => (1..6u8, lanes(), any::<u64>()).prop_map(|(count, lanes, seed)| Step::PowerCut(count, lanes, seed)),
+    ]
+}
+
+/// What a lane must still deliver, by place.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Model {
+    cursors: [Seq; 3],
+    pending: [BTreeMap<Seq, u32>; 3],
+    held: [BTreeMap<Seq, u32>; 3],
+}
+
+/// The model as it was after each step since the last flush, the newest last: what a
+/// power cut may leave.
+struct History(Vec<Model>);
+
+impl History {
+    fn now(&self) -> &Model {
+        &self.0[self.0.len() - 1]
+    }
+
+    fn flushed(&mut self, model: Model) {
+        self.0 = vec![model];
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn lanes_read_what_the_model_says(steps in proptest::collection::vec(step(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(check(steps));
+    }
+}
+
+async fn check(steps: Vec<Step>) {
+    let mut directory = tempfile::tempdir().unwrap();
+    let mut opened = open(directory.path()).await;
+    let mut history = History(vec![Model::default()]);
+    let mut next = 0;
+    for step in steps {
+        match step {
+            Step::Append(count, lanes) => {
+                let model = append(&opened, history.now(), &mut next, count, &lanes).await;
+                history.flushed(model);
+            }
+            Step::Settle(lane, count, hold) => {
+                let model = settle(&opened, history.now(), lane, count, hold);
+                history.0.push(model);
+            }
+            Step::Stop => {
+                opened.journal.close(true).await;
+                drop(opened);
+                opened = open(directory.path()).await;
+                assert!(opened.lanes.iter().all(|state| state.uncertain_through == 0));
+                history.flushed(history.now().clone());
+            }
+            Step::Crash => {
+                // The journal's thread writes what it was told before it ends.
+                opened.crash();
+                opened = open(directory.path()).await;
+                history.flushed(history.now().clone());
+                uncertain(&opened, history.now());
+            }
+            Step::PowerCut(count, lanes, seed) => {
+                let before = Files::of(directory.path());
+                let whole = append(&opened, history.now(), &mut next, count, &lanes).await;
+                let after = Files::of(directory.path());
+                opened.crash();
+                directory = tempfile::tempdir().unwrap();
+                before.torn(&after, seed).put(directory.path());
+                opened = open(directory.path()).await;
+                history.0.push(whole);
+                let found = read_all(&opened, None).await;
+                assert!(history.0.contains(&found), "{found:#?}\nis none of\n{:#?}", history.0);
+                uncertain(&opened, &found);
+                history.flushed(found);
+            }
+        }
+        assert_eq!(read_all(&opened, Some(history.now())).await, *history.now());
+    }
+}
+
+async fn append(opened: &Opened, model: &Model, next: &mut u32, count: u8, lanes: &[usize]) -> Model {
+    let mut model = model.clone();
+    let numbers: Vec<u32> = (*next..*next + u32::from(count)).collect();
+    *next += u32::from(count);
+    let appended = opened.append(&numbers, lanes, true).await;
+    assert_eq!(appended.duplicates, 0);
+    for lane in lanes {
+        model.pending[*lane].extend((appended.first..=appended.through).zip(numbers.iter().copied()));
+    }
+    model
+}
+
+fn settle(opened: &Opened, model: &Model, lane: usize, count: u8, hold: bool) -> Model {
+    let mut model = model.clone();
+    let done: Vec<(Seq, u32)> =
+        model.pending[lane].iter().take(count.into()).map(|(seq, number)| (*seq, *number)).collect();
+    let Some((through, _)) = done.last().copied() else { return model };
+    let mut settlement = Settlement { through, settled: done.len() as u64, ..Settlement::default() };
+    for (at, (seq, number)) in done.into_iter().enumerate() {
+        model.pending[lane].remove(&seq);
+        if hold && at == 0 {
+            settlement.settled -= 1;
+            let held = Held { seq, tries: 1, not_before: 5, reason: "r".to_owned(), redelivered: true };
+            settlement.held.push(held);
+            model.held[lane].insert(seq, number);
+        }
+    }
+    if !hold && let Some((seq, _)) = model.held[lane].pop_first() {
+        settlement.released.push(seq);
+        settlement.settled += 1;
+    }
+    model.cursors[lane] = through;
+    opened.journal.settle(opened.lanes[lane].id, settlement).unwrap();
+    model
+}
+
+/// Whatever was pending when the host did not stop by itself says so.
+fn uncertain(opened: &Opened, model: &Model) {
+    for (lane, state) in opened.lanes.iter().enumerate() {
+        assert!(model.pending[lane].keys().all(|seq| *seq <= state.uncertain_through));
+    }
+}
+
+/// What each lane reads: from where it is, or else from where the journal says that it is,
+/// which is all that is known after a power cut.
+async fn read_all(opened: &Opened, known: Option<&Model>) -> Model {
+    let mut found = Model::default();
+    for (lane, name) in LANES.iter().enumerate() {
+        let state = opened.journal.lane(name).await.unwrap();
+        let written = state.held.iter().map(|held| held.seq).collect();
+        // What is held can be read for as long as it is held.
+        let (cursor, seqs): (Seq, Vec<Seq>) = match known {
+            Some(model) => (model.cursors[lane], model.held[lane].keys().copied().collect()),
+            None => (state.cursor, written),
+        };
+        found.cursors[lane] = cursor;
+        found.pending[lane] = opened.read(lane, cursor).await.into_iter().collect();
+        let held = opened.journal.entries(state.id, seqs.clone()).await.unwrap();
+        found.held[lane] = held.iter().map(|entry| (entry.seq, jid(entry))).collect();
+        assert!(seqs.iter().eq(found.held[lane].keys()));
+    }
+    found
+}
+
+/// A journal's files, as they are on the disk.
+struct Files {
+    database: Vec<u8>,
+    log: Vec<u8>,
+    mark: Vec<u8>,
+}
+
+const SECTOR: usize = 512;
+
+/// Of the log.
+const HEADER: usize = 32;
+
+impl Files {
+    fn of(directory: &Path) -> Self {
+        let read = |name: &str| fs::read(directory.join(name)).unwrap_or_default();
+        Self { database: read("journal.db"), log: read("journal.db-wal"), mark: read("acknowledged") }
+    }
+
+    fn put(&self, directory: &Path) {
+        fs::write(directory.join("journal.db"), &self.database).unwrap();
+        fs::write(directory.join("journal.db-wal"), &self.log).unwrap();
+        fs::write(directory.join("acknowledged"), &self.mark).unwrap();
+    }
+
+    /// What a power cut leaves of the write that makes `after` of this. The log's header is
+    /// flushed before its first frame is written.
+    fn torn(&self, after: &Self, seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut log = after.log.clone();
+        for (at, sector) in log.chunks_mut(SECTOR).enumerate() {
+            let old = self.log.get(at * SECTOR..).unwrap_or_default();
+            if random.bool() {
+                for (place, byte) in sector.iter_mut().enumerate() {
+                    *byte = old.get(place).copied().unwrap_or(0);
+                }
+            }
+        }
+        log[..HEADER].copy_from_slice(&after.log[..HEADER]);
+        if random.bool() {
+            log.truncate(random.usize(self.log.len().max(HEADER)..=after.log.len()));
+        }
+        Self { database: self.database.clone(), log, mark: self.mark.clone() }
+    }
+}

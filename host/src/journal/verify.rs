@@ -1,0 +1,160 @@
+//! Whether a journal is whole, before anything is delivered from it.
+//!
+//! What is looked at, in the time that it takes to read what is pending:
+//! - the write-ahead log, for frames that SQLite would silently leave out;
+//! - the structure of the database, by SQLite's own check;
+//! - each row, by its checksum;
+//! - each lane's number of pending items, by counting them;
+//! - the end of the journal, by the place that was last acknowledged.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+use super::schema::TABLES;
+use super::sum::Sum;
+use super::{LaneId, Seq, book, wal};
+
+/// The most that a report names of one kind.
+const MOST_NAMED: usize = 10;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    /// Empty for a journal that is whole.
+    pub(crate) damage: Vec<String>,
+    /// The items that can be read, as far as was looked.
+    pub(crate) items: Option<u64>,
+}
+
+/// Looks at the write-ahead log, which must be before SQLite does: it takes the log up to
+/// the first damaged frame, and forgets the rest.
+pub(super) fn log(path: &Path) -> io::Result<Health> {
+    let mut health = Health::default();
+    if let Some(wal::Damage { frame, behind }) = wal::look(path)? {
+        health.damage.push(format!(
+            "the write-ahead log is damaged in frame {frame}; {behind} whole frames are behind it"
+        ));
+    }
+    Ok(health)
+}
+
+/// Looks at the database. Leaves the write-ahead log alone where there is damage.
+pub(super) fn database(connection: &Connection, acknowledged: Option<Seq>) -> rusqlite::Result<Health> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    let mut health = Health::default();
+    health.structure(connection);
+    for (table, columns) in TABLES {
+        health.rows(connection, table, columns);
+    }
+    if health.damage.is_empty()
+        && let Err(error) = health.counts(connection, acknowledged)
+    {
+        health.damage.push(format!("counting what is pending failed: {error}"));
+    }
+    if health.damage.is_empty() {
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    }
+    Ok(health)
+}
+
+impl Health {
+    /// What can be saved, for a report.
+    pub(super) fn readable(&self) -> String {
+        match self.items {
+            Some(items) => format!("{items} of the items in it can be read"),
+            None => "the items in it were not looked at".to_owned(),
+        }
+    }
+
+    fn structure(&mut self, connection: &Connection) {
+        let check = || {
+            let mut statement = connection.prepare(&format!("PRAGMA quick_check({MOST_NAMED})"))?;
+            let found = statement.query_map([], |row| row.get::<_, String>(0))?;
+            found.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        match check() {
+            Ok(found) => self.damage.extend(found.into_iter().filter(|line| line != "ok")),
+            Err(error) => self.damage.push(format!("its structure cannot be read: {error}")),
+        }
+    }
+
+    fn rows(&mut self, connection: &Connection, table: &str, columns: &str) {
+        let count = columns.split(',').count();
+        let mut bad = Vec::new();
+        let mut good = 0;
+        let mut read = || -> rusqlite::Result<()> {
+            let mut statement = connection.prepare(&format!("SELECT {columns}, sum FROM {table}"))?;
+            let mut rows = statement.query([])?;
+            let mut at = 0;
+            while let Some(row) = rows.next()? {
+                at += 1;
+                match Sum::fits(row, count)? {
+                    true => good += 1,
+                    // An item's place is in its first column.
+                    false if table == "items" => bad.push(row.get::<_, i64>(0).unwrap_or(at)),
+                    false => bad.push(at),
+                }
+            }
+            Ok(())
+        };
+        if let Err(error) = read() {
+            self.damage.push(format!("`{table}` cannot be read to its end: {error}"));
+        }
+        if table == "items" {
+            self.items = Some(good);
+        }
+        if !bad.is_empty() {
+            let named: Vec<String> = bad.iter().take(MOST_NAMED).map(ToString::to_string).collect();
+            let more = if bad.len() > MOST_NAMED { ", ..." } else { "" };
+            let (rows, named) = (bad.len(), named.join(", "));
+            self.damage.push(format!("the checksum of {rows} rows of `{table}` does not fit: {named}{more}"));
+        }
+    }
+
+    fn counts(&mut self, connection: &Connection, acknowledged: Option<Seq>) -> rusqlite::Result<()> {
+        let lanes = book::lanes(connection)?;
+        let mut found: HashMap<LaneId, u64> = HashMap::new();
+        let mut last = lanes.values().map(|lane| lane.cursor).max().unwrap_or(0);
+        let targets = book::targets(connection)?;
+        let targets: HashMap<i64, _> = targets.into_iter().map(|target| (target.id, target.lanes)).collect();
+        let mut items = connection.prepare("SELECT seq, target FROM items ORDER BY seq")?;
+        let mut rows = items.query([])?;
+        while let Some(row) = rows.next()? {
+            let (seq, target): (Seq, i64) = (row.get(0)?, row.get(1)?);
+            last = last.max(seq);
+            let Some(members) = targets.get(&target) else {
+                self.damage.push(format!("nothing says which lanes the item {seq} is meant for"));
+                continue;
+            };
+            for id in members.iter().filter(|id| lanes.get(id).is_some_and(|lane| lane.cursor < seq)) {
+                *found.entry(*id).or_default() += 1;
+            }
+        }
+        let mut held = connection.prepare(
+            "SELECT lane, count(*), count(items.seq) FROM held LEFT JOIN items USING (seq) GROUP BY lane",
+        )?;
+        let mut rows = held.query([])?;
+        while let Some(row) = rows.next()? {
+            let (id, held, there): (i64, u64, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            *found.entry(LaneId(id)).or_default() += there;
+            if there < held {
+                self.damage.push(format!("{} items that wait on their own are missing", held - there));
+            }
+        }
+        for (id, lane) in &lanes {
+            let there = found.get(id).copied().unwrap_or(0);
+            if there != lane.pending {
+                let (name, pending) = (&lane.name, lane.pending);
+                self.damage.push(format!("`{name}` has {there} items pending, and should have {pending}"));
+            }
+        }
+        if let Some(acknowledged) = acknowledged.filter(|acknowledged| *acknowledged > last) {
+            self.damage.push(format!("it ends at the item {last}, and {acknowledged} was acknowledged"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! Dead letters: what a returner rejects for good is kept with the reason, and can be
+//! tried again or removed.
+
+use reqwest::Method;
+use returner_servers::{Host, Mariadb, MysqlDatabase, new_jid, ret, returner, until};
+use serde_json::{Value, json};
+
+use crate::stores::TUTORIAL;
+
+/// A table that takes small returns only.
+const NARROW: &str = "ALTER TABLE salt_returns MODIFY full_ret varchar(300) NOT NULL";
+const WIDE: &str = "ALTER TABLE salt_returns MODIFY full_ret mediumtext NOT NULL";
+
+async fn narrow() -> MysqlDatabase {
+    let database = Mariadb::shared().await.database().await;
+    database.execute(TUTORIAL).await;
+    database.execute(NARROW).await;
+    database
+}
+
+async fn listed(host: &Host, query: &str) -> Vec<Value> {
+    let answer = host.get(&format!("/v1/dead-letters{query}")).await.expect(200).json();
+    answer["dead_letters"].as_array().cloned().unwrap_or_default()
+}
+
+async fn wait_dead(host: &Host, count: usize) -> Vec<Value> {
+    until("the dead letters", async || {
+        let found = listed(host, "").await;
+        if found.len() == count { Ok(found) } else { Err(json!(found).to_string()) }
+    })
+    .await
+}
+
+/// Sends two returns that fit and one, of `wide`, that does not.
+async fn send(host: &Host, jid: &str) {
+    let big = ret(jid, "wide", "test.ping", json!("x".repeat(400)));
+    let items =
+        json!([ret(jid, "web1", "test.ping", json!(1)), big, ret(jid, "web2", "test.ping", json!(2))]);
+    host.post("/v1/returns", &items).await.expect(202);
+    host.wait_drained("mysql").await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_alone_and_says_why() {
+    let database = narrow().await;
+    let host = Host::start(&format!("return: mysql\n{}", database.config())).await;
+    let jid = new_jid();
+    send(&host, &jid).await;
+    assert_eq!(database.count("salt_returns").await, 2, "the others are stored");
+    let found = wait_dead(&host, 1).await;
+    assert_eq!((&found[0]["returner"], &found[0]["kind"]), (&json!("mysql"), &json!("return")));
+    assert!(found[0]["title"].as_str().is_some_and(|title| title.contains("`wide`")), "{found:?}");
+    assert!(found[0]["reason"].as_str().is_some_and(|reason| reason.contains("full_ret")), "{found:?}");
+    assert!(found[0]["plugin"].as_str().is_some_and(|plugin| plugin.starts_with("mysql 0.")), "{found:?}");
+    let whole = host.get(&format!("/v1/dead-letters/{}", found[0]["id"])).await.expect(200).json();
+    assert_eq!((&whole["item"]["jid"], &whole["item"]["id"]), (&json!(jid), &json!("wide")));
+    assert_eq!(host.returner("mysql").await["dead"], 1);
+    host.get("/v1/dead-letters/4711").await.problem_saying(404, "4711");
+}
+
+#[tokio::test]
+async fn they_are_found_by_returner_reason_and_age() {
+    let database = narrow().await;
+    let host = Host::start(&format!("return: mysql\n{}", database.config())).await;
+    send(&host, &new_jid()).await;
+    send(&host, &new_jid()).await;
+    wait_dead(&host, 2).await;
+    for (query, count) in [
+        ("?returner=mysql", 2),
+        ("?returner=redis", 0),
+        ("?reason=full_ret", 2),
+        ("?reason=nothing", 0),
+        ("?newer_than=1h", 2),
+        ("?older_than=1h", 0),
+        ("?limit=1", 1),
+    ] {
+        assert_eq!(listed(&host, query).await.len(), count, "{query}");
+    }
+    let page = host.get("/v1/dead-letters?limit=1").await.expect(200).json();
+    let rest = listed(&host, &format!("?after={}", page["next"])).await;
+    assert_eq!(rest.len(), 1, "{page}");
+    host.get("/v1/dead-letters?older_than=soon").await.problem_saying(400, "older_than");
+    host.get("/v1/dead-letters?id=x").await.problem_saying(400, "`id`");
+}
+
+#[tokio::test]
+async fn they_are_stored_when_they_are_replayed_after_the_cause_is_mended() {
+    let database = narrow().await;
+    let mut host = Host::start(&format!("return: mysql\n{}", database.config())).await;
+    let jid = new_jid();
+    send(&host, &jid).await;
+    let first = wait_dead(&host, 1).await;
+    // Nothing is mended yet: it is rejected again, and nothing is lost.
+    let answer = host.post("/v1/dead-letters/replay?all=true", &json!(null)).await.expect(200).json();
+    assert_eq!(answer["replayed"], 1);
+    host.wait_drained("mysql").await;
+    let again = wait_dead(&host, 1).await;
+    assert_ne!(first[0]["id"], again[0]["id"]);
+    // They outlive a crash, and are tried again by a host that has just started.
+    host.kill();
+    host.restart().await;
+    assert_eq!(host.returner("mysql").await["dead"], 1);
+    database.execute(WIDE).await;
+    let run = returner(host.directory(), &["dead", "replay", "--returner", "mysql", "--url", &host.url("")]);
+    assert!(run.expect(0).stdout.contains("1 replayed"), "{}", run.stdout);
+    host.wait_drained("mysql").await;
+    assert_eq!(database.count(&format!("salt_returns WHERE jid = '{jid}'")).await, 3, "each once");
+    assert_eq!(listed(&host, "").await, Vec::<Value>::new());
+    assert_eq!(host.returner("mysql").await["dead"], 0);
+}
+
+#[tokio::test]
+async fn the_command_line_lists_shows_and_drops_them() {
+    let database = narrow().await;
+    let host = Host::start(&format!("return: mysql\n{}", database.config())).await;
+    send(&host, &new_jid()).await;
+    let id = wait_dead(&host, 1).await[0]["id"].to_string();
+    let url = host.url("");
+    let run = |arguments: &[&str]| {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--url", &url]).collect();
+        returner(host.directory(), &arguments)
+    };
+    let list = run(&["dead", "list"]);
+    assert!(list.expect(0).stdout.contains("full_ret") && list.stdout.contains("`wide`"), "{}", list.stdout);
+    let show = run(&["dead", "show", &id]);
+    assert!(show.expect(0).stdout.contains("dead replay"), "{}", show.stdout);
+    run(&["dead", "drop"]).expect(2);
+    let drop = run(&["dead", "drop", &id]);
+    assert!(drop.expect(0).stdout.contains("1 dropped"), "{}", drop.stdout);
+    assert_eq!(listed(&host, "").await, Vec::<Value>::new());
+    host.send(Method::DELETE, "/v1/dead-letters", "").await.problem_saying(400, "all=true");
+    assert_eq!(host.returner("mysql").await["dead"], 0);
+}

@@ -12,6 +12,7 @@ use crate::intake::Intake;
 use crate::job_cache::JobCache;
 use crate::journal::{Bounds, Journal, OpenError};
 use crate::plugins::{LoadError, Runtime};
+use crate::telemetry::Metrics;
 use crate::web::{self, App, Listeners, ServeError};
 
 /// The newest items that stay in memory for lanes that keep up, in bytes.
@@ -89,15 +90,18 @@ impl Host {
             tail: TAIL,
             reserve: RESERVE,
         };
-        let journal = Arc::new(Journal::open(&data.join("journal"), bounds)?);
-        let lanes = Lanes::start(Arc::clone(&settings), &runtime, Arc::clone(&journal)).await;
+        let metrics = Arc::new(Metrics::new());
+        let journal = Arc::new(Journal::open(&data.join("journal"), bounds, metrics.journal.clone())?);
+        let lanes =
+            Lanes::start(Arc::clone(&settings), &runtime, Arc::clone(&journal), Arc::clone(&metrics)).await;
         let lanes = Arc::new(lanes.map_err(DaemonError::Build)?);
         let app = Arc::new(App {
-            intake: Intake::new(Arc::clone(&lanes), Arc::clone(&journal)),
+            intake: Intake::new(Arc::clone(&lanes), Arc::clone(&journal), metrics.intake.clone()),
             job_cache: JobCache::new(Arc::clone(&lanes), Arc::clone(&journal)),
             dead_letters: DeadLetters::new(Arc::clone(&lanes), Arc::clone(&journal)),
             lanes: Arc::clone(&lanes),
             journal: Arc::clone(&journal),
+            metrics,
             max_body: settings.host.max_body,
         });
         Ok(Self { settings, journal, lanes, app })

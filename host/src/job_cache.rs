@@ -110,7 +110,7 @@ impl JobCache {
         match tokio::time::timeout(waited, lane.passed(head)).await {
             Ok(()) => Ok(lane),
             Err(_) => {
-                let error = lane.standing().status.last_error;
+                let error = lane.status().last_error;
                 let why =
                     error.map(|error| format!("; its last error: {}", error.message)).unwrap_or_default();
                 Err(AskError::Behind { returner, waited, why })

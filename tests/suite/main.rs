@@ -14,4 +14,5 @@ mod odd;
 mod oracle;
 mod recovery;
 mod servers;
+mod status;
 mod stores;

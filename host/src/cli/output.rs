@@ -56,6 +56,27 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(&text)
 }
 
+/// A duration for people: its two greatest units, `3m 20s`.
+pub(super) fn duration(millis: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
+    let seconds = millis / 1000;
+    match (millis, UNITS.iter().position(|(unit, _)| seconds >= *unit)) {
+        (_, None) => format!("{millis}ms"),
+        (..10_000, _) => format!("{:.1}s", millis as f64 / 1000.0),
+        (_, Some(first)) => {
+            let mut left = seconds;
+            let mut parts = Vec::new();
+            for (unit, name) in UNITS.iter().skip(first).take(2) {
+                if left / unit > 0 {
+                    parts.push(format!("{}{name}", left / unit));
+                }
+                left %= unit;
+            }
+            parts.join(" ")
+        }
+    }
+}
+
 /// A reader that went away (`returner jobs | head`) is no failure.
 pub(super) fn line(text: &str) -> Result<(), Failure> {
     match writeln!(io::stdout().lock(), "{text}") {
@@ -63,5 +84,28 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
             Err(Failure::failed(format!("cannot print: {error}")))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_told_in_two_units_at_most() {
+        for (millis, expected) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (1000, "1.0s"),
+            (9_940, "9.9s"),
+            (42_000, "42s"),
+            (200_000, "3m 20s"),
+            (180_999, "3m"),
+            (7_500_000, "2h 5m"),
+            (3_605_000, "1h"),
+            (273_600_000, "3d 4h"),
+        ] {
+            assert_eq!(duration(millis), expected);
+        }
     }
 }

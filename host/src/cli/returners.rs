@@ -1,10 +1,15 @@
-//! `returner status`: how the returners are doing, and why one of them is not.
+//! `returner status`: how the returners and the journal are doing, and of one that is
+//! not well since when, why, what comes next, and what to do.
+//!
+//! The text is for someone who was woken up by it; programs take `--json`, which is the
+//! host's answer as it is.
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::client::Client;
+use super::output::duration;
 use super::{Failure, HostArgs, output};
 
 #[derive(Debug, Args)]
@@ -13,63 +18,279 @@ pub(super) struct Status {
     host: HostArgs,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Answer {
     returners: Vec<Returner>,
+    unclaimed: Vec<Unclaimed>,
+    journal: Journal,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Returner {
     name: String,
-    state: String,
     depth: u64,
+    state: String,
     oldest_ms: Option<u64>,
     stored: u64,
+    retried: u64,
     dead: u64,
+    failing: Option<Failing>,
+    held: Option<Held>,
     last_error: Option<LastError>,
-    #[serde(flatten)]
-    rest: Map<String, Value>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
+struct Failing {
+    since: String,
+    for_ms: u64,
+    tries: u32,
+    next: String,
+    next_try_ms: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Held {
+    items: u64,
+    tries: u32,
+    reason: String,
+    next_try_ms: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
 struct LastError {
     message: String,
-    at: String,
-    next_try_ms: Option<u64>,
+    ago_ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Unclaimed {
+    name: String,
+    depth: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Journal {
+    bytes: u64,
+    limit: u64,
+    refuses: Option<Refusal>,
+    commits: Option<Commits>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Refusal {
+    reason: String,
+    message: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Commits {
+    count: u64,
+    median_ms: f64,
+    slowest_ms: f64,
 }
 
 impl Status {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let answer: Answer = Client::new(&self.host)?.get("/v1/returners", &[]).await?;
+        let answer: Value = Client::new(&self.host)?.get("/v1/returners", &[]).await?;
         if self.host.json {
             return output::json(&answer);
         }
+        let answer: Answer = serde_json::from_value(answer).map_err(|error| {
+            Failure::failed(format!(
+                "the host's answer is not understood: {error}\n  hint: it is of another version than this command"
+            ))
+        })?;
         output::table(
-            &["returner", "state", "behind", "oldest", "stored", "dead"],
-            answer.returners.iter().map(row).collect(),
+            &["returner", "state", "behind", "oldest", "held", "stored", "retried", "dead"],
+            answer.returners.iter().map(Returner::row).collect(),
         )?;
-        for returner in answer.returners.iter().filter(|returner| returner.state != "ready") {
-            if let Some(error) = &returner.last_error {
-                let next = error.next_try_ms.map(|millis| format!("; next try in {}", seconds(millis)));
-                let next = next.unwrap_or_default();
-                output::line(&format!("\n{}: since {}: {}{next}", returner.name, error.at, error.message))?;
-            }
+        for paragraph in answer.paragraphs() {
+            output::line(&format!("\n{paragraph}"))?;
         }
         Ok(())
     }
 }
 
-fn row(returner: &Returner) -> Vec<String> {
-    vec![
-        returner.name.clone(),
-        returner.state.clone(),
-        returner.depth.to_string(),
-        returner.oldest_ms.map(seconds).unwrap_or_default(),
-        returner.stored.to_string(),
-        returner.dead.to_string(),
-    ]
+impl Answer {
+    /// What the table does not tell.
+    fn paragraphs(&self) -> Vec<String> {
+        let mut paragraphs: Vec<String> = self.returners.iter().filter_map(Returner::paragraph).collect();
+        paragraphs.extend(self.unclaimed.iter().filter(|lane| lane.depth > 0).map(|lane| {
+            let Unclaimed { name, depth } = lane;
+            format!(
+                "{name}: not in the configuration, and {depth} items are kept for it\n  hint: they are delivered when \
+                 a returner of that name is declared again"
+            )
+        }));
+        paragraphs.push(self.journal.paragraph());
+        paragraphs
+    }
 }
 
-fn seconds(millis: u64) -> String {
-    format!("{:.1}s", millis as f64 / 1000.0)
+impl Returner {
+    fn row(&self) -> Vec<String> {
+        vec![
+            self.name.clone(),
+            self.state.clone(),
+            self.depth.to_string(),
+            self.oldest_ms.map_or_else(|| "-".to_owned(), duration),
+            self.held.as_ref().map_or(0, |held| held.items).to_string(),
+            self.stored.to_string(),
+            self.retried.to_string(),
+            self.dead.to_string(),
+        ]
+    }
+
+    /// None if it is well.
+    fn paragraph(&self) -> Option<String> {
+        let mut lines = Vec::new();
+        if let Some(Failing { since, for_ms, tries, next, next_try_ms }) = &self.failing {
+            let (lasted, tries) = (duration(*for_ms), counted(u64::from(*tries), "try", "tries"));
+            lines.push(format!("failing for {lasted} (since {since}), {tries}"));
+            lines.extend(self.error());
+            lines.push(format!("  next   {next}, {}", when(*next_try_ms)));
+            lines.push(
+                "  hint: nothing is lost, its items wait in the journal; `returner check --connect` says which server \
+                 does not answer"
+                    .to_owned(),
+            );
+        }
+        if let Some(Held { items, tries, reason, next_try_ms }) = &self.held {
+            let tries = counted(u64::from(*tries), "try", "tries");
+            let items = counted(*items, "item waits", "items wait");
+            lines.push(format!("{items} to be tried again, each on its own"));
+            lines.push(format!("  error  {} (the oldest, after {tries})", indented(reason)));
+            lines.push(format!("  next   the oldest, {}", when(*next_try_ms)));
+        }
+        if self.dead > 0 {
+            let letters = counted(self.dead, "item was", "items were");
+            lines.push(format!("{letters} rejected for good and kept as dead letters"));
+            // Said above already.
+            lines.extend(self.error().filter(|_| self.failing.is_none()));
+            let name = &self.name;
+            lines.push(format!(
+                "  hint: `returner dead list --returner {name}` says which and why; `returner dead replay` tries them \
+                 again"
+            ));
+        }
+        let (first, rest) = lines.split_first()?;
+        let rest = rest.iter().map(|line| match line.starts_with(' ') {
+            true => format!("\n{line}"),
+            false => format!("\n{}: {line}", self.name),
+        });
+        Some(format!("{}: {first}{}", self.name, rest.collect::<String>()))
+    }
+
+    fn error(&self) -> Option<String> {
+        let LastError { message, ago_ms } = self.last_error.as_ref()?;
+        Some(format!("  error  {} ({} ago)", indented(message), duration(*ago_ms)))
+    }
+}
+
+impl Journal {
+    fn paragraph(&self) -> String {
+        let (bytes, limit) = (bytesize::ByteSize(self.bytes), bytesize::ByteSize(self.limit));
+        let takes = if self.refuses.is_none() { "taking in" } else { "REFUSES everything" };
+        let mut text = format!("journal: {takes}; {bytes} of {limit}");
+        if let Some(Commits { count, median_ms, slowest_ms }) = &self.commits {
+            let newest = if *count == 1 { "commit".to_owned() } else { format!("{count} commits") };
+            text += &format!("; the newest {newest} took {median_ms:.1}ms, the slowest {slowest_ms:.1}ms");
+        }
+        if let Some(Refusal { reason, message }) = &self.refuses {
+            text += &format!("\n  error  {}", indented(message));
+            let hint = match reason.as_str() {
+                "full" => {
+                    Some("bring the returner that is furthest behind up again, or raise `host.max_journal`")
+                }
+                "disk" | "slow" => Some(
+                    "look at the disk of `host.data`; the host goes on by itself when it can write again",
+                ),
+                _ => None,
+            };
+            text.extend(hint.map(|hint| format!("\n  hint: {hint}")));
+        }
+        text
+    }
+}
+
+/// A wait may end early, when a server answers again.
+fn when(next_try_ms: Option<u64>) -> String {
+    next_try_ms.map_or_else(|| "now".to_owned(), |millis| format!("in {} at the latest", duration(millis)))
+}
+
+fn counted(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
+/// Text that begins behind a label, its further lines below its first.
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n         ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn answer(returner: Value, journal: Value) -> Answer {
+        let mut whole = json!({
+            "name": "mysql", "state": "ready", "depth": 0, "oldest_ms": null, "stored": 5, "retried": 0, "dead": 0,
+            "failing": null, "held": null, "last_error": null,
+        });
+        let more = returner.as_object().unwrap().clone();
+        whole.as_object_mut().unwrap().extend(more);
+        let mut queue = json!({"bytes": 8192, "limit": 1 << 20, "refuses": null, "commits": null});
+        queue.as_object_mut().unwrap().extend(journal.as_object().unwrap().clone());
+        serde_json::from_value(json!({"returners": [whole], "unclaimed": [], "journal": queue})).unwrap()
+    }
+
+    #[test]
+    fn of_a_lane_that_is_well_there_is_the_table_only() {
+        let answer = answer(json!({"last_error": {"message": "long ago", "ago_ms": 9}}), json!({}));
+        assert_eq!(answer.returners[0].row(), ["mysql", "ready", "0", "-", "0", "5", "0", "0"]);
+        assert_eq!(answer.paragraphs(), ["journal: taking in; 8.0 KiB of 1.0 MiB"]);
+    }
+
+    #[test]
+    fn of_a_lane_that_fails_it_says_since_when_why_and_what_is_next() {
+        let failing = json!({
+            "since": "2026-02-14T09:30:12.000Z", "for_ms": 200_000, "tries": 17, "next": "store 500 returns",
+            "next_try_ms": 12_000,
+        });
+        let returner = json!({
+            "state": "retrying", "depth": 1200, "oldest_ms": 201_000, "failing": failing, "dead": 1,
+            "last_error": {"message": "refused\nby the server", "ago_ms": 4000},
+        });
+        let answer = answer(returner, json!({}));
+        assert_eq!(answer.returners[0].row()[..4], ["mysql", "retrying", "1200", "3m 21s"]);
+        let text = "mysql: failing for 3m 20s (since 2026-02-14T09:30:12.000Z), 17 tries\n  \
+                    error  refused\n         by the server (4.0s ago)\n  \
+                    next   store 500 returns, in 12s at the latest\n  \
+                    hint: nothing is lost, its items wait in the journal; `returner check --connect` says which \
+                    server does not answer\n\
+                    mysql: 1 item was rejected for good and kept as dead letters\n  \
+                    hint: `returner dead list --returner mysql` says which and why; `returner dead replay` tries \
+                    them again";
+        assert_eq!(answer.paragraphs()[0], text);
+    }
+
+    #[test]
+    fn of_held_items_it_tells_the_oldest() {
+        let held = json!({"items": 3, "tries": 1, "reason": "too many", "next_try_ms": null});
+        let answer = answer(json!({"held": held}), json!({}));
+        let text = "mysql: 3 items wait to be tried again, each on its own\n  \
+                    error  too many (the oldest, after 1 try)\n  next   the oldest, now";
+        assert_eq!(answer.paragraphs()[0], text);
+    }
+
+    #[test]
+    fn of_a_journal_that_refuses_it_says_why_and_what_to_do() {
+        let refuses = json!({"reason": "full", "message": "the journal is full"});
+        let commits = json!({"count": 256, "median_ms": 1.25, "slowest_ms": 30.0});
+        let answer = answer(json!({}), json!({"refuses": refuses, "commits": commits}));
+        let text = "journal: REFUSES everything; 8.0 KiB of 1.0 MiB; the newest 256 commits took 1.2ms, the slowest \
+                    30.0ms\n  error  the journal is full\n  \
+                    hint: bring the returner that is furthest behind up again, or raise `host.max_journal`";
+        assert_eq!(answer.paragraphs(), [text]);
+    }
 }

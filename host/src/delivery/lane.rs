@@ -5,6 +5,7 @@
 //! a lane has to keep, and the table of held items what the cursor cannot say.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff;
 use super::batch::{Plan, Task};
+use super::oldest::Oldest;
 use super::returner::Returner;
-use super::status::{Board, State, Status};
+use super::status::{Board, Next, Reporter, Status};
 use super::worker::{Fate, Outcome, Worker};
 use crate::journal::{DeadLetter, Entry, Held, Journal, JournalError, LaneId, Seq, Settlement, Window, now};
+use crate::telemetry::LaneMetrics;
 
 /// The wait after the journal could not be read.
 const AFTER_READ_ERROR: Duration = Duration::from_secs(1);
@@ -32,6 +35,7 @@ pub(crate) struct Lane {
     id: LaneId,
     journal: Arc<Journal>,
     board: Arc<Board>,
+    oldest: Oldest,
     cursor: watch::Receiver<Seq>,
     replayed: mpsc::UnboundedSender<Held>,
     stop: CancellationToken,
@@ -44,22 +48,29 @@ pub(crate) struct Standing {
     pub(crate) status: Status,
     /// Items that are not settled, those that wait on their own included.
     pub(crate) depth: u64,
+    /// When the oldest of them was accepted, in milliseconds since 1970-01-01 UTC.
+    pub(crate) oldest: Option<u64>,
 }
 
 impl Lane {
     /// Starts to deliver to a returner, from where its lane was left.
-    pub(crate) async fn start(returner: Returner, journal: &Arc<Journal>) -> Result<Arc<Self>, JournalError> {
+    pub(crate) async fn start(
+        returner: Returner,
+        journal: &Arc<Journal>,
+        metrics: LaneMetrics,
+    ) -> Result<Arc<Self>, JournalError> {
         let state = journal.lane(&returner.name).await?;
         let returner = Arc::new(returner);
-        let board = Arc::new(Board::new(state.dead, state.held.iter().map(|held| held.seq)));
+        let board = Board::new(metrics, state.dead, &state.held);
         let stop = CancellationToken::new();
         let (cursor, shown) = watch::channel(state.cursor);
         let (replayed, to_try) = mpsc::unbounded_channel();
-        let worker = || Worker::new(&returner, &board, &stop);
+        let worker = || Worker::new(&returner, board.reporter(), &stop);
         let run = Run {
             returner: Arc::clone(&returner),
             journal: Arc::clone(journal),
             board: Arc::clone(&board),
+            reporter: board.reporter(),
             stop: stop.clone(),
             id: state.id,
             uncertain_through: state.uncertain_through,
@@ -70,16 +81,55 @@ impl Lane {
         };
         let task = tokio::spawn(run.run());
         let journal = Arc::clone(journal);
-        let task = Mutex::new(Some(task));
-        Ok(Arc::new(Self { returner, id: state.id, journal, board, cursor: shown, replayed, stop, task }))
+        let (oldest, task) = (Oldest::default(), Mutex::new(Some(task)));
+        Ok(Arc::new(Self {
+            returner,
+            id: state.id,
+            journal,
+            board,
+            oldest,
+            cursor: shown,
+            replayed,
+            stop,
+            task,
+        }))
     }
 
     pub(crate) fn id(&self) -> LaneId {
         self.id
     }
 
-    pub(crate) fn standing(&self) -> Standing {
-        Standing { status: self.board.look(), depth: self.journal.depth(self.id) }
+    pub(crate) fn status(&self) -> Status {
+        self.board.look()
+    }
+
+    pub(crate) async fn standing(&self) -> Standing {
+        let (status, depth) = (self.status(), self.journal.depth(self.id));
+        let oldest = self.oldest(&status, depth).await.unwrap_or_else(|error| {
+            tracing::warn!(returner = self.returner.name, %error, "the age of the oldest item is not known");
+            None
+        });
+        Standing { status, depth, oldest }
+    }
+
+    async fn oldest(&self, status: &Status, depth: u64) -> Result<Option<u64>, JournalError> {
+        let held = status.held.as_ref();
+        let mut oldest = None;
+        if let Some(held) = held {
+            oldest = self.oldest.held(&self.journal, self.id, held.oldest.seq).await?;
+        }
+        if depth > held.map_or(0, |held| held.count as u64) {
+            let cursor = *self.cursor.borrow();
+            let after = self.oldest.after(&self.journal, self.id, cursor).await?;
+            oldest = oldest.into_iter().chain(after).min();
+        }
+        Ok(oldest)
+    }
+
+    /// Whether the lane has one of these items set aside: a dead letter, or to be tried
+    /// again on its own.
+    pub(crate) fn set_aside(&self, seqs: RangeInclusive<Seq>) -> bool {
+        self.board.is_unstored(seqs)
     }
 
     /// Waits until everything up to a place is stored, dead or held.
@@ -97,7 +147,7 @@ impl Lane {
 
     /// Takes dead letters back that the journal holds for it again.
     pub(super) fn replay(&self, held: Vec<Held>) {
-        self.board.exhumed(held.iter().map(|held| held.seq));
+        self.board.exhumed(&held);
         for held in held {
             // A lane that has stopped finds them at its next start.
             let _ = self.replayed.send(held);
@@ -118,7 +168,7 @@ impl Lane {
         if !ended {
             task.abort();
         }
-        self.board.state(State::Stopped);
+        self.board.stopped();
         ended
     }
 }
@@ -128,6 +178,7 @@ struct Run {
     returner: Arc<Returner>,
     journal: Arc<Journal>,
     board: Arc<Board>,
+    reporter: Reporter,
     stop: CancellationToken,
     id: LaneId,
     uncertain_through: Seq,
@@ -147,11 +198,14 @@ impl Run {
         while !self.stop.is_cancelled() {
             head.mark_unchanged();
             match self.round().await {
-                Ok(true) => {}
-                Ok(false) => self.sleep(&mut head).await,
+                Ok(true) => self.reporter.well(),
+                Ok(false) => {
+                    self.board.at_rest();
+                    self.sleep(&mut head).await;
+                }
                 Err(error) => {
                     tracing::error!(returner = self.returner.name, %error, "cannot go on reading");
-                    self.board.failed(&error.to_string(), State::Retrying, Some(AFTER_READ_ERROR));
+                    self.reporter.failed(&error.to_string(), Next::Read, AFTER_READ_ERROR);
                     tokio::time::sleep(AFTER_READ_ERROR).await;
                 }
             }
@@ -180,13 +234,11 @@ impl Run {
             }
             return Ok(false);
         }
-        self.board.oldest(tasks.first().map(|task| task.entry.accepted));
         match self.deliver(tasks).await {
             Some(outcomes) => self.settle(&window, outcomes)?,
             // A fault of the host's own; nothing is known, so all of it comes again.
             None => self.uncertain_through = self.uncertain_through.max(window.through),
         }
-        self.board.oldest(None);
         Ok(true)
     }
 
@@ -246,7 +298,7 @@ impl Run {
                 }
                 Err(error) => {
                     tracing::error!(returner = self.returner.name, %error, "a worker broke; its items come again");
-                    self.workers.push(Worker::new(&self.returner, &self.board, &self.stop));
+                    self.workers.push(Worker::new(&self.returner, self.board.reporter(), &self.stop));
                     whole = false;
                 }
             }
@@ -279,9 +331,7 @@ impl Run {
                 Fate::Pending => settlement.held.push(held(&task, 0, "the host stopped".to_owned())),
             }
         }
-        let places = |held: &[Held]| held.iter().map(|held| held.seq).collect::<Vec<_>>();
-        let dead: Vec<Seq> = settlement.dead.iter().map(|dead| dead.entry.seq).collect();
-        self.board.settled(stored, &places(&settlement.held), &settlement.released, &dead);
+        self.board.settled(stored, &settlement);
         self.held.extend(settlement.held.iter().map(|held| (held.seq, held.clone())));
         self.journal.settle(self.id, settlement)?;
         self.cursor.send_replace(window.through);

@@ -14,8 +14,9 @@ use super::returner::Returner;
 use crate::config::{ConnectionSettings, PluginSource, ReturnerSettings, Settings, VariantError};
 use crate::connections::{Connection, OpenError};
 use crate::items::{Item, Kind, Route};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, LaneId};
 use crate::plugins::{Grants, Interface, LoadError, Plugin, Runtime};
+use crate::telemetry::Metrics;
 
 /// The most lanes that returns may ask for beyond the declared ones: each has
 /// connections of its own.
@@ -24,10 +25,14 @@ const MOST_VARIANTS: usize = 64;
 pub(crate) struct Lanes {
     settings: Arc<Settings>,
     journal: Arc<Journal>,
+    metrics: Arc<Metrics>,
     plugins: BTreeMap<String, Arc<Plugin>>,
     connections: BTreeMap<String, Arc<Connection>>,
     lanes: RwLock<BTreeMap<String, Arc<Lane>>>,
     routes: RwLock<HashMap<(String, Route), Arc<Lane>>>,
+    /// Lanes of the journal that had items when the host started, and that nothing in the
+    /// configuration makes.
+    unclaimed: RwLock<Vec<(String, LaneId)>>,
     /// Held while a lane is made, so that none is made twice.
     making: Mutex<()>,
 }
@@ -80,6 +85,7 @@ impl Lanes {
         settings: Arc<Settings>,
         runtime: &Runtime,
         journal: Arc<Journal>,
+        metrics: Arc<Metrics>,
     ) -> Result<Self, Vec<BuildError>> {
         let (built, errors) = Self::build(&settings, runtime).await;
         if !errors.is_empty() {
@@ -88,14 +94,18 @@ impl Lanes {
         let lanes = Self {
             settings,
             journal,
+            metrics,
             plugins: built.plugins,
             connections: built.connections,
             lanes: RwLock::default(),
             routes: RwLock::default(),
+            unclaimed: RwLock::default(),
             making: Mutex::default(),
         };
         for returner in built.returners {
-            let lane = Lane::start(returner, &lanes.journal).await.map_err(|error| vec![error.into()])?;
+            let metrics = lanes.metrics.lane(&returner.name);
+            let lane = Lane::start(returner, &lanes.journal, metrics).await;
+            let lane = lane.map_err(|error| vec![error.into()])?;
             lanes.lanes.write().insert(lane.returner.name.clone(), lane);
         }
         lanes.resume().await.map_err(|error| vec![error.into()])?;
@@ -159,11 +169,14 @@ impl Lanes {
             };
             match self.variant(base, &route).await {
                 Ok(lane) if lane.returner.name == name => {}
-                _ => tracing::warn!(
-                    lane = name,
-                    items = self.journal.depth(state.id),
-                    "nothing in the configuration takes the items of this lane; they are kept"
-                ),
+                _ => {
+                    tracing::warn!(
+                        lane = name,
+                        items = self.journal.depth(state.id),
+                        "nothing in the configuration takes the items of this lane; they are kept"
+                    );
+                    self.unclaimed.write().push((name, state.id));
+                }
             }
         }
         Ok(())
@@ -175,6 +188,14 @@ impl Lanes {
 
     pub(crate) fn all(&self) -> Vec<Arc<Lane>> {
         self.lanes.read().values().cloned().collect()
+    }
+
+    /// The lanes that have items and no returner, and how many.
+    pub(crate) fn unclaimed(&self) -> Vec<(String, u64)> {
+        let lanes = self.lanes.read();
+        let unclaimed = self.unclaimed.read();
+        let unclaimed = unclaimed.iter().filter(|(name, _)| !lanes.contains_key(name));
+        unclaimed.map(|(name, id)| (name.clone(), self.journal.depth(*id))).collect()
     }
 
     /// The lane of a returner by its name.
@@ -266,7 +287,9 @@ impl Lanes {
         };
         let mut opened = self.connections.clone();
         let returner = make(&settings, Arc::clone(plugin), connections, &mut opened).map_err(build)?;
-        let lane = Lane::start(returner, &self.journal).await.map_err(|error| build(error.into()))?;
+        let metrics = self.metrics.lane(&returner.name);
+        let lane = Lane::start(returner, &self.journal, metrics).await;
+        let lane = lane.map_err(|error| build(error.into()))?;
         self.lanes.write().insert(settings.name, Arc::clone(&lane));
         Ok(lane)
     }

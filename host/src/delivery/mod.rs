@@ -20,12 +20,13 @@ mod batch;
 mod dead_letters;
 mod lane;
 mod lanes;
+mod oldest;
 mod returner;
 mod status;
 mod worker;
 
 pub(crate) use dead_letters::DeadLetters;
-pub(crate) use lane::Lane;
+pub(crate) use lane::{Lane, Standing};
 pub(crate) use lanes::{BuildError, Lanes, RouteError};
 pub(crate) use returner::Returner;
-pub(crate) use status::LastError;
+pub(crate) use status::{Failing, HeldItems, LastError, State};

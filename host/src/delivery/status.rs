@@ -1,11 +1,23 @@
 //! What a lane says of itself, for people and metrics.
+//!
+//! Its workers report to a [`Board`], each through a [`Reporter`] of its own: a lane is
+//! failing as long as one of them is, because its window is settled whole. Whoever looks
+//! gets a [`Status`], which is small and a copy.
+//!
+//! Times that pass are told by a clock that no one sets; the moments beside them are for
+//! reading.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use crate::journal::Seq;
+use crate::items::Kind;
+use crate::journal::{Held, Seq, Settlement};
+use crate::telemetry::{CallEnd, LaneMetrics};
 
 /// How many of the newest dead letters are remembered by their place.
 const RECENT_DEAD: usize = 10_000;
@@ -21,6 +33,8 @@ pub(crate) enum State {
 }
 
 impl State {
+    pub(crate) const ALL: [State; 4] = [State::SettingUp, State::Ready, State::Retrying, State::Stopped];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             State::SettingUp => "setting-up",
@@ -31,11 +45,32 @@ impl State {
     }
 }
 
-#[derive(Debug, Clone)]
-pub(crate) struct LastError {
-    pub(crate) message: String,
-    pub(crate) at: SystemTime,
-    pub(crate) next_try: Option<Instant>,
+/// What a lane will do when it has waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    SetUp,
+    Start,
+    Store(Kind, usize),
+    /// In halves, until the one at fault is alone.
+    Halves(Kind, usize),
+    /// The item that failed is a dead letter.
+    GoOn,
+    Read,
+}
+
+impl fmt::Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Next::SetUp => f.write_str("run the plugin's `setup`"),
+            Next::Start => f.write_str("start the plugin"),
+            Next::Store(kind, count) => write!(f, "store {}", kind.counted(*count)),
+            Next::Halves(kind, count) => {
+                write!(f, "store {} in halves, to find the one at fault", kind.counted(*count))
+            }
+            Next::GoOn => f.write_str("go on with the items after it"),
+            Next::Read => f.write_str("read the journal"),
+        }
+    }
 }
 
 /// A lane's counters since the host started (`dead` since ever) and its state.
@@ -45,100 +80,308 @@ pub(crate) struct Status {
     pub(crate) stored: u64,
     pub(crate) retried: u64,
     pub(crate) dead: u64,
+    pub(crate) failing: Option<Failing>,
+    pub(crate) held: Option<HeldItems>,
+    /// Also of a lane that is well again.
     pub(crate) last_error: Option<LastError>,
-    /// When the oldest item of the present window was accepted, in milliseconds since
-    /// 1970-01-01 UTC.
-    pub(crate) oldest: Option<u64>,
-    held: BTreeSet<Seq>,
-    recent_dead: VecDeque<Seq>,
+}
+
+/// Failures one after the other, with nothing that went well in between.
+#[derive(Debug, Clone)]
+pub(crate) struct Failing {
+    /// When the first of them was.
+    pub(crate) since: SystemTime,
+    pub(crate) lasted: Duration,
+    pub(crate) tries: u32,
+    pub(crate) next: Next,
+    /// How long until then; none if it is being tried.
+    pub(crate) next_in: Option<Duration>,
+}
+
+/// Items that wait to be tried again on their own.
+#[derive(Debug, Clone)]
+pub(crate) struct HeldItems {
+    pub(crate) count: usize,
+    pub(crate) oldest: Held,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct LastError {
+    pub(crate) message: String,
+    pub(crate) at: SystemTime,
+    pub(crate) ago: Duration,
 }
 
 /// Shared by a lane, its workers and whoever looks.
 #[derive(Debug)]
-pub(super) struct Board(Mutex<Status>);
+pub(super) struct Board {
+    metrics: LaneMetrics,
+    notes: Mutex<Notes>,
+}
+
+#[derive(Debug)]
+struct Notes {
+    setting_up: bool,
+    stopped: bool,
+    dead: u64,
+    held: BTreeMap<Seq, Held>,
+    recent_dead: VecDeque<Seq>,
+    last_error: Option<(String, SystemTime, Instant)>,
+    /// By reporter.
+    failing: BTreeMap<u64, Series>,
+    reporters: u64,
+}
+
+#[derive(Debug)]
+struct Series {
+    since: SystemTime,
+    begun: Instant,
+    tries: u32,
+    next: Next,
+    next_try: Instant,
+}
 
 impl Board {
-    pub(super) fn new(dead: u64, held: impl Iterator<Item = Seq>) -> Self {
-        Self(Mutex::new(Status {
-            state: State::SettingUp,
-            stored: 0,
-            retried: 0,
+    pub(super) fn new(metrics: LaneMetrics, dead: u64, held: &[Held]) -> Arc<Self> {
+        let notes = Notes {
+            setting_up: true,
+            stopped: false,
             dead,
-            last_error: None,
-            oldest: None,
-            held: held.collect(),
+            held: held.iter().map(|held| (held.seq, held.clone())).collect(),
             recent_dead: VecDeque::new(),
-        }))
+            last_error: None,
+            failing: BTreeMap::new(),
+            reporters: 0,
+        };
+        Arc::new(Self { metrics, notes: Mutex::new(notes) })
+    }
+
+    pub(super) fn reporter(self: &Arc<Self>) -> Reporter {
+        let mut notes = self.notes.lock();
+        notes.reporters += 1;
+        Reporter { board: Arc::clone(self), number: notes.reporters }
     }
 
     pub(super) fn look(&self) -> Status {
-        self.0.lock().clone()
+        let notes = self.notes.lock();
+        let oldest = notes.held.values().next();
+        Status {
+            state: notes.state(),
+            stored: self.metrics.stored.get(),
+            retried: self.metrics.retried.get(),
+            dead: notes.dead,
+            failing: notes.failing.values().min_by_key(|series| series.begun).map(Series::look),
+            held: oldest.map(|oldest| HeldItems { count: notes.held.len(), oldest: oldest.clone() }),
+            last_error: notes.last_error.clone().map(|(message, at, when)| LastError {
+                message,
+                at,
+                ago: when.elapsed(),
+            }),
+        }
     }
 
-    pub(super) fn state(&self, state: State) {
-        self.0.lock().state = state;
-    }
-
-    pub(super) fn oldest(&self, accepted: Option<u64>) {
-        self.0.lock().oldest = accepted;
-    }
-
-    pub(super) fn failed(&self, message: &str, state: State, next_try: Option<Duration>) {
-        let mut status = self.0.lock();
-        status.state = state;
-        status.last_error = Some(LastError {
-            message: message.to_owned(),
-            at: SystemTime::now(),
-            next_try: next_try.map(|wait| Instant::now() + wait),
-        });
+    /// Whether one of these items waits to be tried again, or is a dead letter.
+    pub(super) fn is_unstored(&self, seqs: RangeInclusive<Seq>) -> bool {
+        let notes = self.notes.lock();
+        let dead = notes.recent_dead.iter().any(|seq| seqs.contains(seq));
+        dead || (!seqs.is_empty() && notes.held.range(seqs).next().is_some())
     }
 
     /// Dead letters that wait to be tried again.
-    pub(super) fn exhumed(&self, seqs: impl Iterator<Item = Seq>) {
-        let mut status = self.0.lock();
-        for seq in seqs {
-            status.dead = status.dead.saturating_sub(1);
-            status.recent_dead.retain(|dead| *dead != seq);
-            status.held.insert(seq);
+    pub(super) fn exhumed(&self, items: &[Held]) {
+        let mut notes = self.notes.lock();
+        for held in items {
+            notes.dead = notes.dead.saturating_sub(1);
+            notes.recent_dead.retain(|dead| *dead != held.seq);
+            notes.held.insert(held.seq, held.clone());
         }
     }
 
     /// Dead letters that were removed for good.
     pub(super) fn dropped(&self, dead: u64) {
-        let mut status = self.0.lock();
-        status.dead = status.dead.saturating_sub(dead);
-    }
-
-    pub(super) fn retried(&self, items: usize) {
-        self.0.lock().retried += items as u64;
+        let mut notes = self.notes.lock();
+        notes.dead = notes.dead.saturating_sub(dead);
     }
 
     /// What became of a window's items.
-    pub(super) fn settled(&self, stored: usize, held: &[Seq], released: &[Seq], dead: &[Seq]) {
-        let mut status = self.0.lock();
-        status.stored += stored as u64;
-        status.dead += dead.len() as u64;
-        for seq in released {
-            status.held.remove(seq);
+    pub(super) fn settled(&self, stored: usize, settlement: &Settlement) {
+        self.metrics.stored.inc_by(stored as u64);
+        self.metrics.dead.inc_by(settlement.dead.len() as u64);
+        self.metrics.retried.inc_by(settlement.held.len() as u64);
+        let mut notes = self.notes.lock();
+        notes.dead += settlement.dead.len() as u64;
+        for seq in &settlement.released {
+            notes.held.remove(seq);
         }
-        status.held.extend(held);
-        status.recent_dead.extend(dead);
-        let excess = status.recent_dead.len().saturating_sub(RECENT_DEAD);
-        status.recent_dead.drain(..excess);
+        notes.held.extend(settlement.held.iter().map(|held| (held.seq, held.clone())));
+        notes.recent_dead.extend(settlement.dead.iter().map(|dead| dead.entry.seq));
+        let excess = notes.recent_dead.len().saturating_sub(RECENT_DEAD);
+        notes.recent_dead.drain(..excess);
+        if let Some(dead) = settlement.dead.last() {
+            notes.error(format!("dead letter: {}: {}", dead.entry.item.title(), dead.reason));
+        }
+    }
+
+    /// Nothing is left that can be tried now: what failed is settled, or held.
+    pub(super) fn at_rest(&self) {
+        self.notes.lock().failing.clear();
+    }
+
+    pub(super) fn stopped(&self) {
+        self.notes.lock().stopped = true;
     }
 }
 
-impl Status {
-    /// How many items wait to be tried again on their own.
-    pub(crate) fn waiting(&self) -> usize {
-        self.held.len()
+impl Notes {
+    fn state(&self) -> State {
+        match self {
+            Notes { stopped: true, .. } => State::Stopped,
+            Notes { setting_up: true, .. } => State::SettingUp,
+            Notes { failing, .. } if failing.is_empty() => State::Ready,
+            _ => State::Retrying,
+        }
     }
 
-    pub(crate) fn is_held(&self, seqs: std::ops::RangeInclusive<Seq>) -> bool {
-        !seqs.is_empty() && self.held.range(seqs).next().is_some()
+    fn error(&mut self, message: String) {
+        self.last_error = Some((message, SystemTime::now(), Instant::now()));
+    }
+}
+
+impl Series {
+    fn look(&self) -> Failing {
+        let next_in = self.next_try.checked_duration_since(Instant::now());
+        Failing {
+            since: self.since,
+            lasted: self.begun.elapsed(),
+            tries: self.tries,
+            next: self.next,
+            next_in: next_in.filter(|wait| !wait.is_zero()),
+        }
+    }
+}
+
+/// The place where one worker says how it is doing. A worker that is gone fails no more.
+#[derive(Debug)]
+pub(super) struct Reporter {
+    board: Arc<Board>,
+    number: u64,
+}
+
+impl Reporter {
+    /// A try failed; what is next comes after a wait.
+    pub(super) fn failed(&self, message: &str, next: Next, wait: Duration) {
+        let mut notes = self.board.notes.lock();
+        notes.error(message.to_owned());
+        let now = Instant::now();
+        let begun = Series { since: SystemTime::now(), begun: now, tries: 0, next, next_try: now };
+        let series = notes.failing.entry(self.number).or_insert(begun);
+        series.tries += 1;
+        series.next = next;
+        series.next_try = now + wait;
     }
 
-    pub(crate) fn is_dead(&self, seqs: &std::ops::RangeInclusive<Seq>) -> bool {
-        self.recent_dead.iter().any(|seq| seqs.contains(seq))
+    /// The wait is another than the last report said.
+    pub(super) fn waits(&self, wait: Duration) {
+        if let Some(series) = self.board.notes.lock().failing.get_mut(&self.number) {
+            series.next_try = Instant::now() + wait;
+        }
+    }
+
+    /// The last try went well.
+    pub(super) fn well(&self) {
+        self.board.notes.lock().failing.remove(&self.number);
+    }
+
+    pub(super) fn set_up(&self) {
+        self.well();
+        self.board.notes.lock().setting_up = false;
+    }
+
+    pub(super) fn retried(&self, items: usize) {
+        self.board.metrics.retried.inc_by(items as u64);
+    }
+
+    pub(super) fn called(&self, end: CallEnd, took: Duration) {
+        self.board.metrics.called(end, took);
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        self.well();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    const WAIT: Duration = Duration::from_secs(60);
+    const NEXT: Next = Next::Store(Kind::Return, 2);
+
+    fn board() -> Arc<Board> {
+        Board::new(Metrics::new().lane("mysql"), 0, &[])
+    }
+
+    #[test]
+    fn a_series_of_failures_keeps_its_beginning_and_ends_with_a_success() {
+        let board = board();
+        let worker = board.reporter();
+        worker.failed("first", Next::SetUp, WAIT);
+        assert_eq!(board.look().state, State::SettingUp);
+        let first = board.look().failing.unwrap();
+        worker.set_up();
+        assert_eq!(board.look().state, State::Ready);
+        worker.failed("second", NEXT, WAIT);
+        let begun = board.look().failing.unwrap();
+        assert!(begun.since >= first.since && begun.tries == 1 && begun.next_in.unwrap() <= WAIT);
+        std::thread::sleep(Duration::from_millis(5));
+        worker.failed("third", NEXT, Duration::ZERO);
+        let again = board.look();
+        let failing = again.failing.unwrap();
+        assert_eq!((again.state, failing.since, failing.tries), (State::Retrying, begun.since, 2));
+        assert_eq!(failing.next_in, None, "it is being tried");
+        assert!(failing.lasted >= Duration::from_millis(5));
+        assert_eq!(again.last_error.unwrap().message, "third");
+        worker.well();
+        let well = board.look();
+        assert!(well.state == State::Ready && well.failing.is_none() && well.last_error.is_some());
+    }
+
+    #[test]
+    fn a_lane_fails_until_each_of_its_workers_is_well() {
+        let board = board();
+        let (first, second) = (board.reporter(), board.reporter());
+        first.set_up();
+        first.failed("x", NEXT, WAIT);
+        second.failed("x", NEXT, WAIT);
+        first.well();
+        assert_eq!(board.look().state, State::Retrying);
+        drop(second);
+        assert_eq!(board.look().state, State::Ready);
+        first.failed("x", NEXT, WAIT);
+        board.at_rest();
+        assert_eq!(board.look().state, State::Ready);
+    }
+
+    #[test]
+    fn held_items_are_told_by_the_oldest() {
+        let held = |seq| Held { seq, tries: 1, not_before: 0, reason: "r".to_owned(), redelivered: false };
+        let board = Board::new(Metrics::new().lane("mysql"), 0, &[held(7), held(3)]);
+        let status = board.look().held.unwrap();
+        assert_eq!((status.count, status.oldest.seq), (2, 3));
+        assert!(board.is_unstored(4..=7) && !board.is_unstored(4..=6));
+        let settlement = Settlement { released: vec![3, 7], held: vec![held(9)], ..Settlement::default() };
+        board.settled(2, &settlement);
+        let status = board.look();
+        assert_eq!((status.stored, status.retried), (2, 1));
+        assert_eq!(status.held.unwrap().oldest.seq, 9);
+    }
+
+    #[test]
+    fn what_is_next_is_said_in_words() {
+        assert_eq!(NEXT.to_string(), "store 2 returns");
+        assert_eq!(Next::Store(Kind::Minions, 1).to_string(), "store 1 list of minions");
     }
 }

@@ -22,9 +22,10 @@ use tokio_util::sync::CancellationToken;
 use super::backoff;
 use super::batch::{Batch, Task};
 use super::returner::Returner;
-use super::status::{Board, State};
+use super::status::{Next, Reporter};
 use crate::items::{Failure, Kind, Refusal};
 use crate::plugins::{CallError, Delivery, Instance, Stop};
+use crate::telemetry::CallEnd;
 
 /// How often a waiting worker looks whether its servers are back.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
@@ -54,7 +55,7 @@ pub(super) struct Outcome {
 
 pub(super) struct Worker {
     returner: Arc<Returner>,
-    board: Arc<Board>,
+    reporter: Reporter,
     stop: CancellationToken,
     instance: Option<Instance>,
     /// The instance has not been called yet.
@@ -75,10 +76,10 @@ enum Verdict {
 }
 
 impl Worker {
-    pub(super) fn new(returner: &Arc<Returner>, board: &Arc<Board>, stop: &CancellationToken) -> Self {
+    pub(super) fn new(returner: &Arc<Returner>, reporter: Reporter, stop: &CancellationToken) -> Self {
         Self {
             returner: Arc::clone(returner),
-            board: Arc::clone(board),
+            reporter,
             stop: stop.clone(),
             instance: None,
             fresh: true,
@@ -93,7 +94,7 @@ impl Worker {
         let mut tries = 0;
         while let Some(instance) = self.instance().await {
             let Err(error) = instance.setup().await else {
-                self.board.state(State::Ready);
+                self.reporter.set_up();
                 return true;
             };
             if !matches!(error, CallError::Failed(_)) {
@@ -105,7 +106,7 @@ impl Worker {
                 _ => None,
             };
             let wait = backoff::wait(tries, self.returner.delivery.max_backoff, asked);
-            self.report(&format!("setup: {error}"), &error, State::SettingUp, wait);
+            self.report(&format!("setup: {error}"), &error, Next::SetUp, wait);
             self.pause(wait).await;
         }
         false
@@ -123,7 +124,7 @@ impl Worker {
             for task in &mut tasks {
                 task.tries += 1;
             }
-            match self.judge(tasks, result) {
+            match self.judge(batch.kind, tasks, result) {
                 Verdict::Done(done) => outcomes.extend(done),
                 Verdict::Halve(mut tasks) => {
                     // The first half is delivered first: order matters.
@@ -131,7 +132,7 @@ impl Worker {
                     parts.push(tasks);
                 }
                 Verdict::Again(tasks, wait) => {
-                    self.board.retried(tasks.len());
+                    self.reporter.retried(tasks.len());
                     self.pause(wait).await;
                     parts.push(tasks);
                 }
@@ -151,16 +152,24 @@ impl Worker {
                 redelivered: task.redelivered,
             })
             .collect();
-        Some(instance.store(kind, &batch).await)
+        let begun = Instant::now();
+        let result = instance.store(kind, &batch).await;
+        self.reporter.called(end_of(&result), begun.elapsed());
+        Some(result)
     }
 
-    fn judge(&mut self, mut tasks: Vec<Task>, result: Result<Vec<Refusal>, CallError>) -> Verdict {
+    fn judge(
+        &mut self,
+        kind: Kind,
+        mut tasks: Vec<Task>,
+        result: Result<Vec<Refusal>, CallError>,
+    ) -> Verdict {
         let fresh = std::mem::replace(&mut self.fresh, false);
         let error = match result {
             Ok(refusals) => {
                 self.stopped = 0;
                 self.failed = 0;
-                self.board.state(State::Ready);
+                self.reporter.well();
                 return Verdict::Done(sort_out(tasks, refusals));
             }
             Err(error) => error,
@@ -179,7 +188,12 @@ impl Worker {
                     task.redelivered = true;
                 }
                 let wait = backoff::wait(self.stopped, self.returner.delivery.max_backoff, None);
-                self.report(&error.to_string(), &error, State::Retrying, wait);
+                let next = match tasks.len() {
+                    1 if fresh => Next::GoOn,
+                    1 => Next::Store(kind, 1),
+                    count => Next::Halves(kind, count),
+                };
+                self.report(&error.to_string(), &error, next, wait);
                 match tasks.len() {
                     // In a new instance it is the item, and not what came before it.
                     1 if fresh => {
@@ -204,7 +218,7 @@ impl Worker {
                 };
                 self.failed += 1;
                 let wait = backoff::wait(self.failed, self.returner.delivery.max_backoff, asked);
-                self.report(&error.to_string(), &error, State::Retrying, wait);
+                self.report(&error.to_string(), &error, Next::Store(kind, tasks.len()), wait);
                 Verdict::Again(tasks, wait)
             }
         }
@@ -214,6 +228,7 @@ impl Worker {
     async fn instance(&mut self) -> Option<&mut Instance> {
         if self.instance.is_none() && self.stopped > 0 {
             let wait = backoff::wait(self.stopped, self.returner.delivery.max_backoff, None);
+            self.reporter.waits(wait);
             self.pause(wait).await;
         }
         let mut tries = 0;
@@ -229,7 +244,7 @@ impl Worker {
                 Err(error) => {
                     tries += 1;
                     let wait = backoff::wait(tries, self.returner.delivery.max_backoff, None);
-                    self.report(&format!("cannot start: {error}"), &error, State::Retrying, wait);
+                    self.report(&format!("cannot start: {error}"), &error, Next::Start, wait);
                     self.pause(wait).await;
                 }
             }
@@ -240,8 +255,8 @@ impl Worker {
         self.instance.as_mut()
     }
 
-    fn report(&self, message: &str, error: &CallError, state: State, wait: Duration) {
-        self.board.failed(message, state, Some(wait));
+    fn report(&self, message: &str, error: &CallError, next: Next, wait: Duration) {
+        self.reporter.failed(message, next, wait);
         let plugin = self.returner.plugin.title();
         let returner = self.returner.name.as_str();
         match error {
@@ -281,6 +296,19 @@ impl Worker {
             // It may answer before it is ready: the waits begin anew.
             self.failed = 0;
         }
+    }
+}
+
+/// How a call ended, for the metrics.
+fn end_of(result: &Result<Vec<Refusal>, CallError>) -> CallEnd {
+    match result {
+        Ok(_) => CallEnd::Stored,
+        Err(CallError::Failed(Failure::Reject(_)) | CallError::Missing(_)) => CallEnd::Reject,
+        Err(CallError::Failed(_) | CallError::NotCommitted(_) | CallError::Unclear(_)) => CallEnd::Retry,
+        Err(CallError::Stopped(trap)) => match trap.stop {
+            Stop::Trap | Stop::Contract => CallEnd::Trapped,
+            Stop::Memory | Stop::Cpu | Stop::Time | Stop::HostTime => CallEnd::Limit,
+        },
     }
 }
 

@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::delivery::{Lane, Lanes, RouteError};
 use crate::items::{self, Item, Kind, Route};
 use crate::journal::{AppendError, Journal, LaneId, NewItem, Seq};
+use crate::telemetry::IntakeMetrics;
 
 use job_ids::JobIds;
 
@@ -28,6 +29,7 @@ const LARGE: usize = 256 << 10;
 pub(crate) struct Intake {
     lanes: Arc<Lanes>,
     journal: Arc<Journal>,
+    metrics: IntakeMetrics,
     job_ids: Arc<JobIds>,
 }
 
@@ -56,6 +58,19 @@ pub(crate) enum Refused {
     Journal(#[from] AppendError),
 }
 
+impl Refused {
+    /// The reason in one word, for the metrics.
+    fn reason(&self) -> &'static str {
+        match self {
+            Refused::Malformed(_) => "malformed",
+            Refused::Empty => "empty",
+            Refused::Items { .. } => "invalid",
+            Refused::Route(_) => "route",
+            Refused::Journal(error) => error.reason(),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct BadItem {
     /// The item's place in the request, from 0.
@@ -70,13 +85,24 @@ struct Read {
 }
 
 impl Intake {
-    pub(crate) fn new(lanes: Arc<Lanes>, journal: Arc<Journal>) -> Self {
-        Self { lanes, journal, job_ids: Arc::default() }
+    pub(crate) fn new(lanes: Arc<Lanes>, journal: Arc<Journal>, metrics: IntakeMetrics) -> Self {
+        Self { lanes, journal, metrics, job_ids: Arc::default() }
     }
 
     /// Takes the items of a body: one JSON object, an array of them, or one a line.
     /// `named` are the returners that the request names.
     pub(crate) async fn take(
+        &self,
+        kind: Kind,
+        body: bytes::Bytes,
+        named: Option<&[String]>,
+    ) -> Result<Receipt, Refused> {
+        let taken = self.read_and_append(kind, body, named).await;
+        self.count(kind, &taken);
+        taken
+    }
+
+    async fn read_and_append(
         &self,
         kind: Kind,
         body: bytes::Bytes,
@@ -100,12 +126,19 @@ impl Intake {
         body: &[u8],
         named: Option<&[String]>,
     ) -> Result<Receipt, Refused> {
-        let minions = text(body)?;
-        let item = items::parse_minions(jid, minions.trim()).map_err(|invalid| Refused::Items {
-            items: vec![BadItem { index: 0, reason: invalid.0 }],
-            of: 1,
-        })?;
-        self.append(Read { items: vec![item], assigned: Vec::new() }, named).await
+        let taken = match read_minions(jid, body) {
+            Ok(read) => self.append(read, named).await,
+            Err(refused) => Err(refused),
+        };
+        self.count(Kind::Minions, &taken);
+        taken
+    }
+
+    fn count(&self, kind: Kind, taken: &Result<Receipt, Refused>) {
+        match taken {
+            Ok(receipt) => self.metrics.accepted(kind, receipt.accepted, receipt.duplicates),
+            Err(refused) => self.metrics.refused(refused.reason()),
+        }
     }
 
     async fn append(&self, read: Read, named: Option<&[String]>) -> Result<Receipt, Refused> {
@@ -200,8 +233,7 @@ impl Receipt {
         let mut behind = Vec::new();
         for lane in &self.lanes {
             lane.passed(last).await;
-            let status = lane.standing().status;
-            if status.is_held(self.seqs.clone()) || status.is_dead(&self.seqs) {
+            if lane.set_aside(self.seqs.clone()) {
                 behind.push(lane.returner.name.clone());
             }
         }
@@ -219,6 +251,12 @@ impl Receipt {
 fn text(body: &[u8]) -> Result<&str, Refused> {
     std::str::from_utf8(body)
         .map_err(|error| Refused::Malformed(format!("it is not UTF-8 at byte {}", error.valid_up_to())))
+}
+
+fn read_minions(jid: &str, body: &[u8]) -> Result<Read, Refused> {
+    let item = items::parse_minions(jid, text(body)?.trim())
+        .map_err(|invalid| Refused::Items { items: vec![BadItem { index: 0, reason: invalid.0 }], of: 1 })?;
+    Ok(Read { items: vec![item], assigned: Vec::new() })
 }
 
 fn read(kind: Kind, body: &[u8], job_ids: &JobIds) -> Result<Read, Refused> {

@@ -51,6 +51,15 @@ impl Kind {
             Kind::Event => "event",
         }
     }
+
+    /// So many of them, for people: "1 return", "2 lists of minions".
+    pub(crate) fn counted(self, count: usize) -> String {
+        match (self, count) {
+            (_, 1) => format!("1 {}", self.name()),
+            (Kind::Minions, _) => format!("{count} lists of minions"),
+            _ => format!("{count} {}s", self.name()),
+        }
+    }
 }
 
 /// One of Salt's messages, checked.

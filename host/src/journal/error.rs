@@ -57,6 +57,17 @@ pub(crate) enum AppendError {
     Stopped,
 }
 
+impl AppendError {
+    /// The reason in one word, for metrics and programs.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            AppendError::Full { .. } => "full",
+            AppendError::Disk(_) => "disk",
+            AppendError::Stopped => "stopping",
+        }
+    }
+}
+
 /// Why something was not read or changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JournalError {

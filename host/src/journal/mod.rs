@@ -62,6 +62,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{oneshot, watch};
 
 use crate::items::{Item, Key};
+use crate::telemetry::JournalMetrics;
 
 pub(crate) use clock::now;
 pub(crate) use dead::{DeadFilter, KeptDeadLetter};
@@ -204,7 +205,7 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// Opens the journal in a directory, and makes it where there is none.
-    pub(crate) fn open(directory: &Path, bounds: Bounds) -> Result<Self, OpenError> {
+    pub(crate) fn open(directory: &Path, bounds: Bounds, metrics: JournalMetrics) -> Result<Self, OpenError> {
         let path = directory.join("journal.db");
         let lock = schema::lock(directory)?;
         let failed = |error| OpenError::Database { path: path.clone(), error };
@@ -222,7 +223,7 @@ impl Journal {
         };
         let tail = Arc::new(Tail::new(bounds.tail));
         let depths = Depths::default();
-        let shared = Shared { tail: Arc::clone(&tail), depths: Arc::clone(&depths) };
+        let shared = Shared { tail: Arc::clone(&tail), depths: Arc::clone(&depths), metrics };
         let (writer, head) = Writer::new(connection, &path, bounds, mark, shared).map_err(failed)?;
         let reader = Arc::new(Reader::open(&path).map_err(failed)?);
         let (commands, receiver) = mpsc::channel();

@@ -26,6 +26,7 @@ use super::{
     AppendError, Appended, Bounds, Depths, Entry, Held, JournalError, LaneId, LaneState, NewItem, Seq,
     Settlement, dead, schema,
 };
+use crate::telemetry::JournalMetrics;
 
 /// The most items of one transaction: bounds how long the last of them waits.
 const GROUP: usize = 4096;
@@ -51,6 +52,7 @@ pub(super) enum Command {
 pub(super) struct Shared {
     pub(super) tail: Arc<Tail>,
     pub(super) depths: Depths,
+    pub(super) metrics: JournalMetrics,
 }
 
 pub(super) struct Writer {
@@ -319,7 +321,12 @@ impl Writer {
         }
         let seen = book.seen.write(&transaction, &fresh, now)?;
         book::trim(&transaction, &book.lanes, &mut book.targets)?;
+        let begun = Instant::now();
         transaction.commit()?;
+        if !entries.is_empty() || !self.settlements.waiting.is_empty() {
+            self.shared.metrics.committed(begun.elapsed(), entries.len());
+        }
+
         book.seen.committed(seen, fresh, now);
         book.bytes = book::size(&self.connection)?;
         self.show(entries);
@@ -361,6 +368,7 @@ impl Writer {
     }
 
     fn show_depths(&self) {
+        self.shared.metrics.size(self.book.bytes, self.bounds.size);
         *self.shared.depths.write() = self.book.lanes.iter().map(|(id, lane)| (*id, lane.pending)).collect();
     }
 

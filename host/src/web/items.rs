@@ -144,6 +144,7 @@ impl FromRequest<Arc<App>> for Body {
         match Bytes::from_request(request, app).await {
             Ok(body) => Ok(Self(body)),
             Err(BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_))) => {
+                app.metrics.intake.refused("too-large");
                 let bound = bytesize::ByteSize(app.max_body);
                 let detail = format!("the body is longer than {bound} (`host.max_body`)");
                 Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).hint("send it in parts"))

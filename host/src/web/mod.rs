@@ -7,11 +7,14 @@
 mod dead_letters;
 mod items;
 mod jobs;
+mod journal;
+mod metrics;
 mod problem;
 mod returners;
 mod serve;
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -22,6 +25,7 @@ use crate::delivery::{DeadLetters, Lanes};
 use crate::intake::Intake;
 use crate::job_cache::JobCache;
 use crate::journal::Journal;
+use crate::telemetry::Metrics;
 
 use problem::Problem;
 
@@ -34,6 +38,7 @@ pub(crate) struct App {
     pub(crate) dead_letters: DeadLetters,
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) journal: Arc<Journal>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) max_body: u64,
 }
 
@@ -54,11 +59,18 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/dead-letters/replay", post(dead_letters::replay))
         .route("/v1/dead-letters/{id}", get(dead_letters::show))
         .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(returners::ready))
+        .route("/readyz", get(journal::ready))
+        .route("/metrics", get(metrics::metrics))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(max_body))
         .with_state(app)
+}
+
+/// How long ago a moment was that is given in milliseconds since 1970-01-01 UTC; nothing
+/// where the clock was set back since.
+fn age(millis: u64, now: SystemTime) -> Duration {
+    now.duration_since(UNIX_EPOCH + Duration::from_millis(millis)).unwrap_or_default()
 }
 
 async fn no_such_path(uri: axum::http::Uri) -> Problem {

@@ -1,22 +1,24 @@
-//! How the returners are doing: `GET /v1/returners`, `/readyz`.
+//! How the returners and the journal are doing: `GET /v1/returners`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::Serialize;
 
-use super::App;
-use super::problem::Problem;
-use crate::delivery::{Lane, LastError, Returner};
+use super::journal::{self, Journal};
+use super::{App, age};
+use crate::delivery::{self, Lane, Returner};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Returners {
     returners: Vec<Entry>,
+    /// What earlier configurations had and this one has not; their items are kept.
+    unclaimed: Vec<Unclaimed>,
+    journal: Journal,
 }
 
 #[derive(Debug, Serialize)]
@@ -27,22 +29,52 @@ struct Entry {
     depth: u64,
     /// The age of the oldest of them, in milliseconds.
     oldest_ms: Option<u64>,
+    /// When the oldest of them was accepted.
+    behind_since: Option<String>,
     stored: u64,
     retried: u64,
-    /// Items that wait on their own to be tried again.
-    waiting: usize,
     dead: u64,
-    last_error: Option<Failure>,
+    failing: Option<Failing>,
+    held: Option<Held>,
+    last_error: Option<LastError>,
     plugin: Plugin,
     grants: Grants,
     limits: Limits,
 }
 
+/// Failures one after the other, with nothing that went well in between.
 #[derive(Debug, Serialize)]
-struct Failure {
+struct Failing {
+    since: String,
+    for_ms: u64,
+    tries: u32,
+    /// What it does next.
+    next: String,
+    /// How long until then, at the latest; none if it is being tried.
+    next_try_ms: Option<u64>,
+}
+
+/// Items that wait to be tried again on their own. The rest is about the oldest of them.
+#[derive(Debug, Serialize)]
+struct Held {
+    items: usize,
+    tries: u32,
+    reason: String,
+    next_try_ms: Option<u64>,
+}
+
+/// Also of a returner that is well again.
+#[derive(Debug, Serialize)]
+struct LastError {
     message: String,
     at: String,
-    next_try_ms: Option<u64>,
+    ago_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Unclaimed {
+    name: String,
+    depth: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,42 +101,78 @@ struct Limits {
 }
 
 pub(super) async fn list(State(app): State<Arc<App>>) -> Json<Returners> {
-    Json(Returners { returners: app.lanes.all().iter().map(|lane| entry(lane)).collect() })
-}
-
-/// Ready as long as intake takes items: a server that is away is a lane's trouble.
-pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
-    match app.journal.append(Vec::new()).await {
-        Ok(_) => Ok("ready\n"),
-        Err(error) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())),
+    let mut returners = Vec::new();
+    for lane in app.lanes.all() {
+        returners.push(entry(&lane).await);
     }
+    let unclaimed = app.lanes.unclaimed().into_iter();
+    let unclaimed = unclaimed.map(|(name, depth)| Unclaimed { name, depth }).collect();
+    Json(Returners { returners, unclaimed, journal: journal::look(&app).await })
 }
 
-fn entry(lane: &Lane) -> Entry {
+async fn entry(lane: &Lane) -> Entry {
     let returner = &lane.returner;
-    let standing = lane.standing();
+    let standing = lane.standing().await;
     let status = standing.status;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    let now = SystemTime::now();
+    let accepted = |millis| moment(UNIX_EPOCH + Duration::from_millis(millis));
     Entry {
         name: returner.name.clone(),
         state: status.state.name(),
         depth: standing.depth,
-        oldest_ms: status.oldest.map(|accepted| now.saturating_sub(accepted)),
+        oldest_ms: standing.oldest.map(|oldest| millis(age(oldest, now))),
+        behind_since: standing.oldest.map(accepted),
         stored: status.stored,
         retried: status.retried,
-        waiting: status.waiting(),
         dead: status.dead,
-        last_error: status.last_error.map(failure),
+        failing: status.failing.map(Failing::from),
+        held: status.held.map(|held| Held::at(held, now)),
+        last_error: status.last_error.map(LastError::from),
         plugin: plugin(returner),
         grants: Grants { connections: returner.connections.clone() },
         limits: limits(returner),
     }
 }
 
-fn failure(error: LastError) -> Failure {
-    let at = humantime::format_rfc3339_millis(error.at).to_string();
-    let wait = error.next_try.and_then(|next| next.checked_duration_since(Instant::now()));
-    Failure { message: error.message, at, next_try_ms: wait.map(|wait| wait.as_millis() as u64) }
+impl From<delivery::Failing> for Failing {
+    fn from(failing: delivery::Failing) -> Self {
+        Self {
+            since: moment(failing.since),
+            for_ms: millis(failing.lasted),
+            tries: failing.tries,
+            next: failing.next.to_string(),
+            next_try_ms: failing.next_in.map(millis),
+        }
+    }
+}
+
+impl Held {
+    fn at(held: delivery::HeldItems, now: SystemTime) -> Self {
+        let next = UNIX_EPOCH + Duration::from_millis(held.oldest.not_before);
+        let wait = next.duration_since(now).ok().filter(|wait| !wait.is_zero());
+        Self {
+            items: held.count,
+            tries: held.oldest.tries,
+            reason: held.oldest.reason,
+            next_try_ms: wait.map(millis),
+        }
+    }
+}
+
+impl From<delivery::LastError> for LastError {
+    fn from(error: delivery::LastError) -> Self {
+        Self { message: error.message, at: moment(error.at), ago_ms: millis(error.ago) }
+    }
+}
+
+fn moment(at: SystemTime) -> String {
+    // Beyond the year 9999 there is no such text.
+    let last = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    humantime::format_rfc3339_millis(at.clamp(UNIX_EPOCH, last)).to_string()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn plugin(returner: &Returner) -> Plugin {
@@ -121,7 +189,6 @@ fn plugin(returner: &Returner) -> Plugin {
 
 fn limits(returner: &Returner) -> Limits {
     let limits = &returner.grants.limits;
-    let millis = |duration: std::time::Duration| duration.as_millis() as u64;
     Limits {
         memory: limits.memory,
         time_ms: millis(limits.time),

@@ -116,7 +116,7 @@ async fn damage_each(original: &Path, file: &str, expected: &Contents) -> usize 
 }
 
 async fn is_reported(path: &Path, expected: &Contents, place: &str) -> bool {
-    match Journal::open(path, bounds()) {
+    match Journal::open(path, bounds(), JournalMetrics::default()) {
         Ok(journal) => match contents(&journal).await {
             Ok(found) => {
                 assert_eq!(found, *expected, "{place}: silent");
@@ -143,7 +143,8 @@ async fn rescued(path: &Path, expected: &Contents, place: &str) {
         }
     };
     assert!(rescued.kept.join("journal.db").exists());
-    let journal = Journal::open(path, bounds()).unwrap_or_else(|error| panic!("{place}: {error}"));
+    let journal = Journal::open(path, bounds(), JournalMetrics::default())
+        .unwrap_or_else(|error| panic!("{place}: {error}"));
     let found = contents(&journal).await.unwrap_or_else(|error| panic!("{place}: {error}"));
     // Where it is not known how far a lane was, it gets again what it had.
     let sent: BTreeSet<String> = (0..SENT).map(|number| item(number).text().to_owned()).collect();
@@ -204,6 +205,6 @@ async fn what_is_whole_is_rescued_whole() {
     let (directory, expected) = after_a_crash().await;
     let rescued = rescue(directory.path()).unwrap();
     assert_eq!(rescued.missing, Vec::<String>::new());
-    let journal = Journal::open(directory.path(), bounds()).unwrap();
+    let journal = Journal::open(directory.path(), bounds(), JournalMetrics::default()).unwrap();
     assert_eq!(contents(&journal).await.unwrap(), expected);
 }

@@ -33,7 +33,7 @@ struct Opened {
 }
 
 async fn open(path: &Path) -> Opened {
-    let journal = Journal::open(path, bounds()).unwrap();
+    let journal = Journal::open(path, bounds(), JournalMetrics::default()).unwrap();
     let mut lanes = Vec::new();
     for name in LANES {
         lanes.push(journal.lane(name).await.unwrap());
@@ -119,14 +119,19 @@ async fn what_every_lane_settled_is_removed() {
 async fn a_second_host_is_kept_out() {
     let directory = tempfile::tempdir().unwrap();
     let opened = open(directory.path()).await;
-    assert!(matches!(Journal::open(directory.path(), bounds()), Err(OpenError::InUse { .. })));
+    assert!(matches!(
+        Journal::open(directory.path(), bounds(), JournalMetrics::default()),
+        Err(OpenError::InUse { .. })
+    ));
     drop(opened);
 }
 
 #[tokio::test]
 async fn a_full_journal_refuses_and_goes_on_when_there_is_room() {
     let directory = tempfile::tempdir().unwrap();
-    let journal = Journal::open(directory.path(), Bounds { size: 1 << 20, ..bounds() }).unwrap();
+    let journal =
+        Journal::open(directory.path(), Bounds { size: 1 << 20, ..bounds() }, JournalMetrics::default())
+            .unwrap();
     let lane = journal.lane("a").await.unwrap();
     let text = format!(r#"{{"jid":"1","id":"m","fun":"f","return":"{}"}}"#, "x".repeat(100_000));
     let new = || NewItem {

@@ -1,0 +1,90 @@
+//! How the journal is doing: `/readyz`, and a part of `GET /v1/returners`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use super::App;
+use super::problem::Problem;
+use crate::journal::{AppendError, Journal as Queue};
+use crate::telemetry;
+
+/// How long the journal may take to say that it takes items in. A disk that hangs must
+/// not make whoever asks hang too.
+const PROBE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Serialize)]
+pub(super) struct Journal {
+    bytes: u64,
+    /// `host.max_journal`.
+    limit: u64,
+    taking_in: bool,
+    /// Why not.
+    refuses: Option<Refusal>,
+    /// None before the first one.
+    commits: Option<Commits>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Refusal {
+    /// One word, as in the metrics.
+    reason: &'static str,
+    message: String,
+}
+
+/// How long the newest commits took: written and flushed.
+#[derive(Debug, Serialize)]
+struct Commits {
+    count: usize,
+    median_ms: f64,
+    slowest_ms: f64,
+}
+
+/// Ready as long as intake takes items: a server that is away is a lane's trouble.
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
+    match refusal(&app.journal).await {
+        None => Ok("ready\n"),
+        Some(refusal) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, refusal.message)),
+    }
+}
+
+pub(super) async fn look(app: &App) -> Journal {
+    let metrics = &app.metrics.journal;
+    let refuses = refusal(&app.journal).await;
+    Journal {
+        bytes: metrics.bytes(),
+        limit: metrics.limit(),
+        taking_in: refuses.is_none(),
+        refuses,
+        commits: metrics.commits().map(Commits::from),
+    }
+}
+
+/// Why the journal takes nothing in, if it does not.
+pub(super) async fn refusal(journal: &Queue) -> Option<Refusal> {
+    match tokio::time::timeout(PROBE, journal.append(Vec::new())).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(error.into()),
+        Err(_) => {
+            let bound = humantime::format_duration(PROBE);
+            Some(Refusal { reason: "slow", message: format!("the journal did not answer within {bound}") })
+        }
+    }
+}
+
+impl From<AppendError> for Refusal {
+    fn from(error: AppendError) -> Self {
+        Self { reason: error.reason(), message: error.to_string() }
+    }
+}
+
+impl From<telemetry::Commits> for Commits {
+    fn from(commits: telemetry::Commits) -> Self {
+        // To the microsecond: a disk's flush takes some dozens of them.
+        let millis = |duration: Duration| duration.as_micros() as f64 / 1000.0;
+        Self { count: commits.count, median_ms: millis(commits.median), slowest_ms: millis(commits.slowest) }
+    }
+}

@@ -1,5 +1,5 @@
 //! Real servers for tests: MariaDB, Redis, two that speak MongoDB's protocol, Salt's
-//! own returner modules, and the host itself as a process.
+//! own returner modules, and the host itself as a process; and a network that fails.
 //!
 //! What it promises:
 //!
@@ -25,6 +25,7 @@ mod mariadb;
 mod mongodb;
 mod port;
 mod process;
+mod proxy;
 mod redis;
 mod salt;
 mod sqlite;
@@ -39,6 +40,7 @@ pub use mariadb::{Mariadb, MysqlDatabase};
 pub use mongodb::{Flavour, MongoDatabase, Mongodb, bson_as_json};
 pub use port::free_port;
 pub use process::Process;
+pub use proxy::{Cut, Proxy, Weather};
 pub use redis::{Redis, RedisDatabase};
 pub use salt::Salt;
 pub use sqlite::SqliteDatabase;

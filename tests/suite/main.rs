@@ -6,6 +6,7 @@
 mod bad_input;
 mod bad_plugins;
 mod command_line;
+mod faults;
 mod hang;
 mod main_job;
 mod odd;

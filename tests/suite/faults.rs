@@ -47,6 +47,11 @@ async fn a_disk_that_is_full() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_of_what_waits() {
+    holds(Scenario::FullOfBacklog, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_can_only_be_read() {
     holds(Scenario::ReadOnlyDisk, 0).await;
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use returner_faults::{Fault, Options, Scenario, run};
 use returner_servers::program;
 
@@ -29,29 +29,22 @@ struct Arguments {
     /// How many clients send
     #[arg(long, default_value_t = 4)]
     clients: usize,
-    /// Which scenarios, one after the other; `all` are all of them
+    /// Which scenarios, one after the other
     #[arg(long, value_delimiter = ',', default_value = "storm")]
-    scenario: Vec<String>,
+    scenario: Vec<Scenario>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}");
-    let scenarios = match scenarios(&arguments.scenario) {
-        Ok(scenarios) => scenarios,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(2);
-        }
-    };
     let faults: BTreeSet<Fault> = match arguments.faults.is_empty() {
         true => Fault::all(),
         false => arguments.faults.into_iter().collect(),
     };
     let options = Options { seed, duration: arguments.duration, faults, clients: arguments.clients };
     let runtime = tokio::runtime::Runtime::new().expect("threads can be had");
-    for scenario in scenarios {
+    for scenario in arguments.scenario {
         let ran = catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(scenario, &options))));
         match ran {
             Ok(summary) => println!("{scenario:?}: {summary}"),
@@ -62,19 +55,6 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
-}
-
-fn scenarios(names: &[String]) -> Result<Vec<Scenario>, String> {
-    let mut scenarios = Vec::new();
-    for name in names {
-        match name.as_str() {
-            "all" => scenarios.extend_from_slice(Scenario::value_variants()),
-            name => {
-                scenarios.push(Scenario::from_str(name, false).map_err(|error| format!("{name}: {error}"))?)
-            }
-        }
-    }
-    Ok(scenarios)
 }
 
 /// Moves what the run left to where later ones do not remove it.

@@ -1,8 +1,6 @@
 //! A deadlock in MySQL: the host's transaction is the one that the server undoes, and its
 //! returns come again.
 
-use std::time::Duration;
-
 use returner_servers::{Host, Mariadb, until};
 
 use super::Sender;
@@ -44,12 +42,11 @@ pub(super) async fn run() -> Summary {
             stores.mysql().execute(&statements).await;
         };
         let meet = async {
-            until("the other session to hold its lock", async || match locks(&stores).await {
+            until("the other session to hold its lock", async || match sleeping(&stores).await {
                 0 => Err("it holds none"),
                 _ => Ok(()),
             })
             .await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
             let both = [low, high].concat();
             sender.must_send(&host, &both, targets).await;
         };
@@ -75,9 +72,9 @@ fn items(prefix: &str) -> Vec<Item> {
     items
 }
 
-/// How many transactions of others have locked rows.
-async fn locks(stores: &Stores) -> i64 {
-    let query = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_rows_modified > 10000";
+/// How many sessions sleep: the other one does when it holds its lock.
+async fn sleeping(stores: &Stores) -> i64 {
+    let query = "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'User sleep'";
     let rows: Vec<(i64,)> = stores.mysql().rows(query).await;
     rows.first().map_or(0, |(count,)| *count)
 }

@@ -33,12 +33,34 @@ struct Bed {
     refused: u64,
 }
 
+/// Full of what somebody else has written.
 pub(super) async fn full() -> Summary {
     let mut bed = Bed::start().await;
     bed.sent().await;
     drain(&bed.host).await;
+    for _ in 0..3 {
+        let ballast = bed.disk.fill();
+        bed.send_until_refused().await;
+        drop(ballast);
+        bed.until_taken("there is room").await;
+    }
+    drain(&bed.host).await;
 
-    // Full of what waits for a database.
+    // The database is away, the disk full, and the host is killed.
+    bed.mariadb.kill();
+    bed.sent().await;
+    let ballast = bed.disk.fill();
+    bed.send_until_refused().await;
+    bed.host.kill();
+    drop(ballast);
+    bed.mariadb.restart().await;
+    bed.host.restart().await;
+    bed.end().await
+}
+
+/// Full of what waits for a database: delivering it makes room.
+pub(super) async fn backlog() -> Summary {
+    let mut bed = Bed::start().await;
     bed.mariadb.kill();
     bed.send_until_refused().await;
     bed.host.get("/healthz").await.expect(200);
@@ -47,14 +69,7 @@ pub(super) async fn full() -> Summary {
     bed.until_taken("the database is back").await;
     drain(&bed.host).await;
 
-    // Full of what somebody else has written.
-    let ballast = bed.disk.fill();
-    bed.send_until_refused().await;
-    drop(ballast);
-    bed.until_taken("there is room").await;
-    drain(&bed.host).await;
-
-    // Full, and the host is killed: it starts, and delivers.
+    // The same, and the host is killed: it starts, and delivers.
     bed.mariadb.kill();
     bed.send_until_refused().await;
     bed.host.kill();

@@ -37,8 +37,10 @@ pub enum Scenario {
     Deadlock,
     /// A server that speaks MongoDB's protocol refuses keys, and is killed meanwhile.
     RefusedKeys,
-    /// The disk is full, of the host's own journal and of other things.
+    /// The disk is full of what somebody else has written.
     FullDisk,
+    /// The disk is full of what waits for a database that is away.
+    FullOfBacklog,
     /// The disk can be read only.
     ReadOnlyDisk,
     /// Nothing fails, and nothing grows.
@@ -79,6 +81,7 @@ pub async fn run(scenario: Scenario, options: &Options) -> Summary {
         Scenario::Deadlock => deadlock::run().await,
         Scenario::RefusedKeys => ferret::run(options).await,
         Scenario::FullDisk => disk::full().await,
+        Scenario::FullOfBacklog => disk::backlog().await,
         Scenario::ReadOnlyDisk => disk::read_only().await,
         Scenario::Soak => soak::run(options).await,
     }

@@ -61,6 +61,8 @@ pub(super) async fn full() -> Summary {
 /// Full of what waits for a database: delivering it makes room.
 pub(super) async fn backlog() -> Summary {
     let mut bed = Bed::start().await;
+    bed.sent().await;
+    drain(&bed.host).await;
     bed.mariadb.kill();
     bed.send_until_refused().await;
     bed.host.get("/healthz").await.expect(200);
@@ -91,7 +93,7 @@ pub(super) async fn read_only() -> Summary {
     assert!(
         run.code.is_some_and(|code| code != 0)
             && run.stderr.contains("journal")
-            && run.stderr.contains("hint: "),
+            && run.stderr.contains("Read-only"),
         "a host on a disk that can only be read says so, and ends: {run:?}"
     );
     bed.disk.writable();

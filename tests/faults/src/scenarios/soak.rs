@@ -39,6 +39,9 @@ struct Look {
     journal: u64,
 }
 
+/// One of the numbers of a look.
+type Of = fn(&Look) -> u64;
+
 pub(super) async fn run(options: &Options) -> Summary {
     let stores = Stores {
         mysql: Some(Mariadb::shared().await.database().await),
@@ -79,9 +82,9 @@ fn flat(looks: &[Look], items: u64) {
     let quarter = looks.len() / 4;
     assert!(quarter > WARM_UP, "the soak is too short: {} looks", looks.len());
     let allowed = SLACK + items * A_KEY;
-    let kinds: [(&str, fn(&Look) -> u64); 2] =
-        [("memory", |look| look.memory), ("the journal", |look| look.journal)];
-    for (kind, of) in kinds {
+    let of_memory: Of = |look| look.memory;
+    let of_journal: Of = |look| look.journal;
+    for (kind, of) in [("memory", of_memory), ("the journal", of_journal)] {
         let median = |looks: &[Look]| {
             let mut values: Vec<u64> = looks.iter().map(of).collect();
             values.sort_unstable();

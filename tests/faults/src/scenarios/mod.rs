@@ -9,6 +9,7 @@ mod storm;
 mod table;
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -70,20 +71,23 @@ impl Options {
 
 /// Runs a scenario. It wants a runtime with threads.
 ///
+/// Boxed, so that its code is generated here and not once more by each caller, which
+/// takes a minute.
+///
 /// # Panics
 ///
 /// If a promise is broken: the message says which, and where logs and data are.
-pub async fn run(scenario: Scenario, options: &Options) -> Summary {
+pub fn run(scenario: Scenario, options: &Options) -> Pin<Box<dyn Future<Output = Summary> + '_>> {
     match scenario {
-        Scenario::Storm => storm::run(options).await,
-        Scenario::TableDropped => table::run().await,
-        Scenario::SmallPacket => packet::run().await,
-        Scenario::Deadlock => deadlock::run().await,
-        Scenario::RefusedKeys => ferret::run(options).await,
-        Scenario::FullDisk => disk::full().await,
-        Scenario::FullOfBacklog => disk::backlog().await,
-        Scenario::ReadOnlyDisk => disk::read_only().await,
-        Scenario::Soak => soak::run(options).await,
+        Scenario::Storm => Box::pin(storm::run(options)),
+        Scenario::TableDropped => Box::pin(table::run()),
+        Scenario::SmallPacket => Box::pin(packet::run()),
+        Scenario::Deadlock => Box::pin(deadlock::run()),
+        Scenario::RefusedKeys => Box::pin(ferret::run(options)),
+        Scenario::FullDisk => Box::pin(disk::full()),
+        Scenario::FullOfBacklog => Box::pin(disk::backlog()),
+        Scenario::ReadOnlyDisk => Box::pin(disk::read_only()),
+        Scenario::Soak => Box::pin(soak::run(options)),
     }
 }
 

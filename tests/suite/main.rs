@@ -7,6 +7,7 @@ mod bad_input;
 mod bad_plugins;
 mod command_line;
 mod dead_letters;
+mod faults;
 mod hang;
 mod journal;
 mod main_job;

@@ -120,6 +120,11 @@ impl Host {
         self.process.terminate()
     }
 
+    /// As [`Host::terminate`], and others go on meanwhile.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.process.stop().await
+    }
+
     /// Whether the process still runs.
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()

@@ -1,5 +1,5 @@
 //! Real servers for tests: MariaDB, Redis, two that speak MongoDB's protocol, NATS, Salt's
-//! own returner modules, and the host itself as a process.
+//! own returner modules, and the host itself as a process; and a network that fails.
 //!
 //! What it promises:
 //!
@@ -26,6 +26,7 @@ mod mongodb;
 mod nats;
 mod port;
 mod process;
+mod proxy;
 mod redis;
 mod salt;
 mod sqlite;
@@ -41,6 +42,7 @@ pub use mongodb::{Flavour, MongoDatabase, Mongodb, bson_as_json};
 pub use nats::Nats;
 pub use port::free_port;
 pub use process::Process;
+pub use proxy::{Cut, Proxy, Weather};
 pub use redis::{Redis, RedisDatabase};
 pub use salt::Salt;
 pub use sqlite::SqliteDatabase;

@@ -111,6 +111,23 @@ impl Process {
         }
     }
 
+    /// As [`Process::terminate`], and others go on meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end within 30 seconds.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        let ended = wait(TO_END, async || match self.child.try_wait() {
+            Ok(Some(status)) => Ok(status),
+            _ => Err("it runs"),
+        })
+        .await;
+        ended.unwrap_or_else(|_| {
+            panic!("{} did not end within {TO_END:?} of SIGTERM; it wrote:\n{}", self.name, self.log_end())
+        })
+    }
+
     /// Makes it hang (SIGSTOP): connections stay open and nobody answers.
     pub fn pause(&self) {
         self.signal(Signal::STOP);

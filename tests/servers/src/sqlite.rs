@@ -11,7 +11,8 @@ use crate::directory::Directory;
 #[derive(Debug)]
 pub struct SqliteDatabase {
     file: PathBuf,
-    _directory: Directory,
+    /// None for a file of somebody else.
+    _directory: Option<Directory>,
 }
 
 impl SqliteDatabase {
@@ -23,7 +24,13 @@ impl SqliteDatabase {
     #[must_use]
     pub fn new() -> Self {
         let directory = Directory::new("sqlite");
-        Self { file: directory.path().join("salt.db"), _directory: directory }
+        Self { file: directory.path().join("salt.db"), _directory: Some(directory) }
+    }
+
+    /// A file that somebody else has made, such as the host's journal.
+    #[must_use]
+    pub fn of_file(file: PathBuf) -> Self {
+        Self { file, _directory: None }
     }
 
     /// Salt's lines of configuration for it.

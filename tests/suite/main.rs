@@ -17,3 +17,4 @@ mod recovery;
 mod servers;
 mod status;
 mod stores;
+mod system;

@@ -18,7 +18,9 @@ pub(super) struct Book {
     pub(super) lanes: HashMap<LaneId, Lane>,
     pub(super) targets: Vec<Target>,
     pub(super) seen: Seen,
+    /// The bytes of the database that are in use, and those that are free inside it.
     pub(super) bytes: u64,
+    pub(super) free: u64,
 }
 
 pub(super) struct Lane {
@@ -53,7 +55,19 @@ impl Book {
         let newest: Option<Seq> = connection.query_row("SELECT max(seq) FROM items", [], |row| row.get(0))?;
         let last = lanes.values().map(|lane| lane.cursor).chain(newest).max().unwrap_or(0);
         let seen = Seen::load(connection, bounds.window, bounds.keys, now())?;
-        Ok(Self { last, lanes, targets, seen, bytes: size(connection)? })
+        let mut book = Self { last, lanes, targets, seen, bytes: 0, free: 0 };
+        book.measure(connection)?;
+        Ok(book)
+    }
+
+    /// Looks how large the database is.
+    pub(super) fn measure(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let pragma =
+            |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, u64>(0));
+        let (page, free) = (pragma("page_size")?, pragma("freelist_count")?);
+        self.free = free * page;
+        self.bytes = pragma("page_count")? * page - self.free;
+        Ok(())
     }
 
     /// Makes a lane that begins at the head.
@@ -289,10 +303,4 @@ pub(super) fn held(connection: &Connection, lane: LaneId) -> rusqlite::Result<Ve
         })
     })?;
     held.collect()
-}
-
-/// The bytes of the database that are in use.
-pub(super) fn size(connection: &Connection) -> rusqlite::Result<u64> {
-    let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, u64>(0));
-    Ok((pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?)
 }

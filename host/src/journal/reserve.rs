@@ -2,7 +2,8 @@
 //!
 //! Settling is what makes room when the disk is full, and is itself a write. So a file
 //! of this size stands beside the journal while there is room; it is given up when a
-//! write finds the disk full, and nothing is taken in until it stands again.
+//! write finds the disk full. Nothing is taken in until it stands again, or until there
+//! is as much room inside the database, which grows and never shrinks.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -11,11 +12,15 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::Errno;
 
+use super::schema;
+
 pub(super) struct Reserve {
     path: PathBuf,
     /// In bytes.
     size: u64,
     held: bool,
+    /// There was no room for what was to be taken in last.
+    closed: bool,
 }
 
 impl Reserve {
@@ -25,12 +30,18 @@ impl Reserve {
         let disk = statvfs(directory).map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
         let size = size.min(disk / 8);
         let held = fs::metadata(&path).is_ok_and(|metadata| metadata.len() == size);
-        Self { path, size, held }
+        Self { path, size, held, closed: false }
     }
 
     /// The room that must be free for it to stand again.
     pub(super) fn needed(&self) -> u64 {
         2 * self.size
+    }
+
+    /// The pages after which the write-ahead log is moved into the database: what that
+    /// grows by then must fit where the reserve stood.
+    pub(super) fn log_pages(&self) -> u64 {
+        (self.size / 2 / schema::PAGE).clamp(64, 2000)
     }
 
     /// Says whether there was something to give up.
@@ -39,14 +50,24 @@ impl Reserve {
         fs::remove_file(&self.path).is_ok()
     }
 
-    /// Stands again if there is room for it and as much again.
-    pub(super) fn take(&mut self) -> io::Result<()> {
-        if self.held {
+    /// Stands again if there is room for it and as much again. `inside` is the room inside
+    /// the database, `taken` what is to be taken in. Says whether there is room for that.
+    pub(super) fn take(&mut self, inside: u64, taken: u64) -> io::Result<()> {
+        if self.held && !self.closed && taken < self.size / 8 {
             return Ok(());
         }
-        let room = statvfs(self.path.parent().unwrap_or(Path::new(".")))?;
-        if room.f_bavail.saturating_mul(room.f_frsize) < self.needed() {
+        let disk = statvfs(self.path.parent().unwrap_or(Path::new(".")))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        // Once in the log, and once more where the database grows. What was closed opens
+        // with some room to go on, so that it does not open and close all the time.
+        let wanted = 2 * taken + if self.closed { self.size / 2 } else { 0 };
+        let needed = if self.held { wanted } else { self.needed() + wanted };
+        self.closed = free + inside < needed;
+        if self.closed {
             return Err(io::ErrorKind::StorageFull.into());
+        }
+        if self.held || free < needed {
+            return Ok(());
         }
         let written = write(&self.path, self.size);
         if written.is_err() {

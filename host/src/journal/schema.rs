@@ -13,6 +13,9 @@ use super::sum::Sum;
 /// Grows with each change that an older host could not read.
 const LAYOUT: i64 = 1;
 
+/// The bytes of a page of the database.
+pub(super) const PAGE: u64 = 8192;
+
 /// To look inside: `sqlite3 journal.db "select seq, body from items"`. Every row ends
 /// with a checksum of what is before it ([`Sum`](super::sum::Sum)).
 const SCHEMA: &str = "
@@ -149,12 +152,12 @@ fn clean_sum(clean: bool) -> u32 {
 /// A connection that flushes at every commit.
 pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
+    connection.pragma_update(None, "page_size", PAGE)?;
     connection.execute_batch(
-        "PRAGMA page_size = 8192;
+        "PRAGMA secure_delete = OFF;
          PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
          PRAGMA busy_timeout = 10000;
-         PRAGMA wal_autocheckpoint = 2000;
          PRAGMA cache_size = -16384;",
     )?;
     connection.set_prepared_statement_cache_capacity(64);

@@ -106,7 +106,8 @@ impl Writer {
         let (head, receiver) = watch::channel(book.last);
         shared.tail.begin(book.last);
         let mut reserve = Reserve::new(path.parent().unwrap_or(Path::new(".")), bounds.reserve);
-        if let Err(error) = reserve.take() {
+        connection.pragma_update(None, "wal_autocheckpoint", reserve.log_pages())?;
+        if let Err(error) = reserve.take(book.free, 0) {
             tracing::warn!(%error, journal = %path.display(), "there is no room for the journal's reserve");
         }
         let numbers = book.lanes.iter().map(|(id, lane)| (*id, lane.settlements)).collect();
@@ -203,7 +204,7 @@ impl Writer {
     fn flush(&mut self, mut appends: Appends) {
         let resting = self.trouble.as_ref().is_some_and(|trouble| Instant::now() < trouble.rest_until);
         if !appends.is_empty()
-            && let Some(refusal) = self.refusal(resting)
+            && let Some(refusal) = self.refusal(resting, &appends)
         {
             for (_, reply) in appends.drain(..) {
                 let _ = reply.send(Err(refusal.clone()));
@@ -232,11 +233,13 @@ impl Writer {
     }
 
     /// Why nothing can be taken in now.
-    fn refusal(&mut self, resting: bool) -> Option<AppendError> {
+    fn refusal(&mut self, resting: bool, appends: &Appends) -> Option<AppendError> {
         if let Some(trouble) = self.trouble.as_ref().filter(|_| resting) {
             return Some(AppendError::Disk(trouble.reason.clone()));
         }
-        if self.reserve.take().is_err() {
+        let items = appends.iter().flat_map(|(items, _)| items);
+        let taken = items.map(|item| item.item.text().len() as u64).sum();
+        if self.reserve.take(self.book.free, taken).is_err() {
             let room = bytesize::ByteSize(self.reserve.needed());
             let directory = self.path.parent().unwrap_or(&self.path).display();
             let reason = format!("the disk of `{directory}` is full; intake goes on when {room} are free");
@@ -328,7 +331,7 @@ impl Writer {
         }
 
         book.seen.committed(seen, fresh, now);
-        book.bytes = book::size(&self.connection)?;
+        book.measure(&self.connection)?;
         self.show(entries);
         Ok(answers)
     }
@@ -354,6 +357,7 @@ impl Writer {
     /// writes all of it once more, and flushes that.
     fn reopen(&mut self) -> rusqlite::Result<()> {
         self.connection = schema::connect(&self.path)?;
+        self.connection.pragma_update(None, "wal_autocheckpoint", self.reserve.log_pages())?;
         if self.trouble.as_ref().is_some_and(|trouble| trouble.unflushed) {
             schema::fold(&self.connection)?;
         }

@@ -14,6 +14,7 @@ use crate::directory::{Directory, program};
 use crate::error::StartError;
 use crate::port::free_port;
 use crate::process::{Process, end_of};
+use crate::system::System;
 use crate::wait::{PATIENCE, until};
 
 /// How long a request may take; longer than any time that the host has for one.
@@ -34,6 +35,8 @@ pub struct Host {
     port: u16,
     /// None for the defaults.
     file: Option<PathBuf>,
+    /// Variables that it starts with.
+    environment: Vec<String>,
     // Removed after the process is gone: fields are dropped in their order.
     directory: Directory,
 }
@@ -56,11 +59,24 @@ impl Host {
     ///
     /// If it does not get there.
     pub async fn start_in(directory: Directory, config: &str) -> Self {
+        Self::configure(directory, config, Vec::new()).await
+    }
+
+    /// As [`Host::start`], on a system that fails when it is told to.
+    ///
+    /// # Panics
+    ///
+    /// If it does not get there.
+    pub async fn start_on(system: &System, config: &str) -> Self {
+        Self::configure(Directory::new("host"), config, system.environment().to_vec()).await
+    }
+
+    async fn configure(directory: Directory, config: &str, environment: Vec<String>) -> Self {
         let port = free_port();
         let own =
             format!("\nhost.listen: 127.0.0.1:{port}\nhost.data: {}/data\n", directory.path().display());
         let file = directory.write("returner.yaml", format!("{config}{own}"));
-        Self::run(directory, port, Some(file)).await
+        Self::run(directory, port, Some(file), environment).await
     }
 
     /// Starts a host as a new user does: no configuration, in an empty directory. There
@@ -70,15 +86,15 @@ impl Host {
     ///
     /// If it does not get there.
     pub async fn start_default() -> Self {
-        Self::run(Directory::new("default"), DEFAULT_PORT, None).await
+        Self::run(Directory::new("default"), DEFAULT_PORT, None, Vec::new()).await
     }
 
-    async fn run(directory: Directory, port: u16, file: Option<PathBuf>) -> Self {
-        let process = match serve(directory.path(), file.as_deref()) {
+    async fn run(directory: Directory, port: u16, file: Option<PathBuf>, environment: Vec<String>) -> Self {
+        let process = match serve(directory.path(), file.as_deref(), &environment) {
             Ok(process) => process,
             Err(error) => panic!("{error}"),
         };
-        let mut host = Self { process, client: client(), port, file, directory };
+        let mut host = Self { process, client: client(), port, file, environment, directory };
         host.wait_ready().await;
         host
     }
@@ -108,7 +124,7 @@ impl Host {
     /// If it does not get there.
     pub async fn restart(&mut self) {
         self.process.kill();
-        match serve(self.directory.path(), self.file.as_deref()) {
+        match serve(self.directory.path(), self.file.as_deref(), &self.environment) {
             Ok(process) => self.process = process,
             Err(error) => panic!("{error}"),
         }
@@ -258,12 +274,15 @@ impl Drop for Host {
     }
 }
 
-fn serve(directory: &Path, config: Option<&Path>) -> Result<Process, StartError> {
-    let mut arguments = vec![OsStr::new("serve")];
+fn serve(directory: &Path, config: Option<&Path>, environment: &[String]) -> Result<Process, StartError> {
+    // `env` becomes the host: the process is the same.
+    let (env, program) = (Path::new("/usr/bin/env"), program());
+    let mut arguments: Vec<&OsStr> = environment.iter().map(OsStr::new).collect();
+    arguments.extend([program.as_os_str(), OsStr::new("serve")]);
     if let Some(config) = config {
         arguments.extend([OsStr::new("--config"), config.as_os_str()]);
     }
-    Process::spawn("returner", &program(), directory, arguments)
+    Process::spawn("returner", env, directory, arguments)
 }
 
 /// What a command of the host's program came to.

@@ -30,6 +30,7 @@ mod proxy;
 mod redis;
 mod salt;
 mod sqlite;
+mod system;
 mod wait;
 
 pub use answer::Answer;
@@ -46,4 +47,5 @@ pub use proxy::{Cut, Proxy, Weather};
 pub use redis::{Redis, RedisDatabase};
 pub use salt::Salt;
 pub use sqlite::SqliteDatabase;
+pub use system::System;
 pub use wait::{PATIENCE, until, until_within};

@@ -1,0 +1,75 @@
+//! A system that fails under the host: flushes that fail, and a clock that jumps.
+
+use returner_servers::{Host, Mariadb, SqliteDatabase, System, new_jid, ret, until};
+use serde_json::json;
+
+#[tokio::test]
+async fn what_a_failed_flush_left_is_written_again_before_anything_is_acknowledged() {
+    let mut server = Mariadb::start().await;
+    let database = server.database().await;
+    let system = System::new();
+    let config = format!("return: mysql\n{}mysql.delivery: {{max_backoff: 1s}}\n", database.config());
+    let mut host = Host::start_on(&system, &config).await;
+    server.kill();
+    let mut acknowledged = Vec::new();
+    for round in 0..3 {
+        let item = ret(&new_jid(), "web1", "test.ping", json!(round));
+        host.post("/v1/returns", &item).await.expect(202);
+        acknowledged.push(item["jid"].as_str().unwrap_or_default().to_owned());
+        system.fail_flushes(true);
+        for _ in 0..3 {
+            let lost = ret(&new_jid(), "web1", "test.ping", json!("refused"));
+            let refused = host.post("/v1/returns", &lost).await;
+            refused.problem_saying(503, "the journal cannot be written");
+            assert!(refused.headers.contains_key("retry-after"));
+        }
+        host.get("/readyz").await.problem(503);
+        host.get("/healthz").await.expect(200);
+        system.fail_flushes(false);
+        let item = ret(&new_jid(), "web1", "test.ping", json!("by itself"));
+        until("intake to go on by itself", async || match host.post("/v1/returns", &item).await.status {
+            202 => Ok(()),
+            status => Err(status),
+        })
+        .await;
+        acknowledged.push(item["jid"].as_str().unwrap_or_default().to_owned());
+    }
+    host.kill();
+    host.restart().await;
+    server.restart().await;
+    host.wait_drained("mysql").await;
+    let query = "SELECT jid, CAST(COUNT(*) AS SIGNED) FROM salt_returns GROUP BY jid";
+    let stored: Vec<(String, i64)> = database.rows(query).await;
+    for jid in &acknowledged {
+        assert!(stored.contains(&(jid.clone(), 1)), "{jid} is not stored once: {stored:?}");
+    }
+    assert!(stored.iter().all(|(_, count)| *count == 1), "what was refused may be there, once: {stored:?}");
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_changes_no_promise() {
+    let mut server = Mariadb::start().await;
+    let (mysql, sqlite) = (server.database().await, SqliteDatabase::new());
+    let system = System::new();
+    let config = format!(
+        "return: [mysql, sqlite3]\n{}{}mysql.delivery: {{max_backoff: 1s}}\n",
+        mysql.config(),
+        sqlite.config()
+    );
+    let host = Host::start_on(&system, &config).await;
+    let known = ret(&new_jid(), "web1", "test.ping", json!(true));
+    host.store("/v1/returns", &known).await;
+    for (jump, seconds) in [("an hour back", -3600), ("a day on", 24 * 3600), ("and back", 0)] {
+        server.kill();
+        host.post("/v1/returns", &ret(&new_jid(), "web1", "test.ping", json!(seconds))).await.expect(202);
+        system.shift_clock(seconds);
+        // Within the window it is the same return as before.
+        let again = host.post("/v1/returns", &known).await.expect(202).json();
+        assert_eq!(again["duplicates"], 1, "{jump}");
+        server.restart().await;
+        for name in ["mysql", "sqlite3"] {
+            host.wait_drained(name).await;
+        }
+    }
+    assert_eq!((mysql.count("salt_returns").await, sqlite.count("salt_returns").await), (4, 4));
+}

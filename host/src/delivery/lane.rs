@@ -12,6 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff;
@@ -25,6 +26,10 @@ use crate::telemetry::LaneMetrics;
 
 /// The wait after the journal could not be read.
 const AFTER_READ_ERROR: Duration = Duration::from_secs(1);
+
+/// The least time from the begin of one window to the next while they are not full: what
+/// comes meanwhile shares a call and a commit. The first one after a rest waits for nothing.
+const BETWEEN: Duration = Duration::from_millis(5);
 
 /// The most held items that are tried again in one window.
 const HELD_AT_ONCE: usize = 500;
@@ -173,6 +178,14 @@ impl Lane {
     }
 }
 
+/// What a window had in it.
+enum Round {
+    Nothing,
+    Part,
+    /// As much as a window holds: there is likely more.
+    Full,
+}
+
 /// A lane at work.
 struct Run {
     returner: Arc<Returner>,
@@ -197,9 +210,14 @@ impl Run {
         let mut head = self.journal.head();
         while !self.stop.is_cancelled() {
             head.mark_unchanged();
+            let begun = Instant::now();
             match self.round().await {
-                Ok(true) => self.reporter.well(),
-                Ok(false) => {
+                Ok(Round::Full) => self.reporter.well(),
+                Ok(Round::Part) => {
+                    self.reporter.well();
+                    tokio::time::sleep_until(begun + BETWEEN).await;
+                }
+                Ok(Round::Nothing) => {
                     self.board.at_rest();
                     self.sleep(&mut head).await;
                 }
@@ -212,8 +230,8 @@ impl Run {
         }
     }
 
-    /// One window; says whether there was anything to do.
-    async fn round(&mut self) -> Result<bool, JournalError> {
+    /// One window.
+    async fn round(&mut self) -> Result<Round, JournalError> {
         let settings = &self.returner.delivery;
         let workers = settings.workers.max(1);
         let after = *self.cursor.borrow();
@@ -232,14 +250,15 @@ impl Run {
                 self.journal.settle(self.id, settlement)?;
                 self.cursor.send_replace(window.through);
             }
-            return Ok(false);
+            return Ok(Round::Nothing);
         }
+        let full = tasks.len() >= count;
         match self.deliver(tasks).await {
             Some(outcomes) => self.settle(&window, outcomes)?,
             // A fault of the host's own; nothing is known, so all of it comes again.
             None => self.uncertain_through = self.uncertain_through.max(window.through),
         }
-        Ok(true)
+        Ok(if full { Round::Full } else { Round::Part })
     }
 
     /// The held items whose time has come, oldest first.

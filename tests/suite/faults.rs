@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use returner_faults::{Options, Scenario, Summary, run};
+use returner_servers::{Host, Mariadb, SqliteDatabase, new_jid, ret, until};
+use serde_json::{Value, json};
 
 /// Fixed, so that a failure is the same for everyone. Longer runs take others.
 const SEED: u64 = 20_260_214;
@@ -59,4 +61,43 @@ async fn a_disk_that_can_only_be_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_and_the_journal_stay_flat() {
     holds(Scenario::Soak, 30).await;
+}
+
+/// Rows are written, and the host is killed before its journal says so. It is started and
+/// stopped while the database is away, which makes nothing of it clear: the returns must
+/// still be looked for before they are written.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_left_unclear_is_so_after_a_clean_stop() {
+    let mut server = Mariadb::start().await;
+    let database = server.database().await;
+    let mut host = Host::start(&format!("return: mysql\n{}", database.config())).await;
+    let journal = SqliteDatabase::of_file(host.directory().join("data/journal/journal.db"));
+    host.wait_drained("mysql").await;
+    let mut sent = 0;
+    loop {
+        let jid = new_jid();
+        let items: Value =
+            (0..50).map(|number| ret(&jid, &format!("web{number}"), "test.ping", json!(number))).collect();
+        host.post("/v1/returns", &items).await.expect(202);
+        sent += 50;
+        until("the rows to stand there", async || match database.count("salt_returns").await {
+            count if count == sent => Ok(()),
+            count => Err(format!("{count} of {sent}")),
+        })
+        .await;
+        host.kill();
+        let pending: Vec<(i64,)> = journal.rows("SELECT pending FROM lanes WHERE name = 'mysql'").await;
+        if pending != [(0,)] {
+            break;
+        }
+        assert!(sent < 2000, "the journal is always faster than the kill");
+        host.restart().await;
+    }
+    server.kill();
+    host.restart().await;
+    assert!(host.stop().await.success(), "{}", host.log());
+    server.restart().await;
+    host.restart().await;
+    host.wait_drained("mysql").await;
+    assert_eq!(database.count("salt_returns").await, sent, "each return stands there once");
 }

@@ -18,8 +18,9 @@ use crate::report::Summary;
 use crate::stores::{Stores, TRAPPING_TABLE, dead_letters};
 use crate::targets::{Target, Targets};
 
-/// How long the lanes may take to deliver everything once nothing fails any more.
-const TO_DRAIN: Duration = Duration::from_secs(180);
+/// How long the lanes may take to deliver everything once nothing fails any more. Isolating
+/// poison takes a second or so for each, and starts anew when the host is killed.
+const TO_DRAIN: Duration = Duration::from_secs(600);
 
 /// A server that a test bed stops, kills and reaches through a proxy.
 #[derive(Debug)]

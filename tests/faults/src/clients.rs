@@ -35,7 +35,7 @@ const MOST_AGAIN: Duration = Duration::from_millis(500);
 const REMEMBERED: usize = 8;
 
 /// Every so manyth return for the plugin that traps is poison.
-const POISON: u64 = 97;
+const POISON: u64 = 397;
 
 /// What clients send.
 #[derive(Debug, Clone)]

@@ -200,9 +200,18 @@ impl MysqlDatabase {
     ///
     /// If the server refuses.
     pub async fn execute(&self, statements: &str) {
-        if let Err(error) = run(&self.url, statements).await {
+        if let Err(error) = self.try_execute(statements).await {
             panic!("{statements}: {error}");
         }
+    }
+
+    /// Runs statements; rows are thrown away.
+    ///
+    /// # Errors
+    ///
+    /// If the server refuses or is not there.
+    pub async fn try_execute(&self, statements: &str) -> Result<(), sqlx::Error> {
+        run(&self.url, statements).await
     }
 
     /// The rows of a query.

@@ -44,7 +44,7 @@ pub(crate) struct Lane {
     cursor: watch::Receiver<Seq>,
     replayed: mpsc::UnboundedSender<Held>,
     stop: CancellationToken,
-    task: Mutex<Option<JoinHandle<()>>>,
+    task: Mutex<Option<JoinHandle<bool>>>,
 }
 
 /// How a lane is doing.
@@ -79,6 +79,7 @@ impl Lane {
             stop: stop.clone(),
             id: state.id,
             uncertain_through: state.uncertain_through,
+            broke: false,
             held: state.held.into_iter().map(|held| (held.seq, held)).collect(),
             workers: (0..returner.delivery.workers.max(1)).map(|_| worker()).collect(),
             cursor,
@@ -165,16 +166,16 @@ impl Lane {
     }
 
     /// Lets the calls under way end, for so long at most; what is not settled then
-    /// stays in the journal. Says whether they ended.
+    /// stays in the journal. Says whether it is known what was delivered.
     pub(crate) async fn stop(&self, within: Duration) -> bool {
         self.stop.cancel();
         let Some(mut task) = self.task.lock().take() else { return true };
-        let ended = tokio::time::timeout(within, &mut task).await.is_ok();
-        if !ended {
+        let ended = tokio::time::timeout(within, &mut task).await;
+        if ended.is_err() {
             task.abort();
         }
         self.board.stopped();
-        ended
+        matches!(ended, Ok(Ok(true)))
     }
 }
 
@@ -195,6 +196,8 @@ struct Run {
     stop: CancellationToken,
     id: LaneId,
     uncertain_through: Seq,
+    /// A worker broke: what it delivered is not known, and was perhaps not settled since.
+    broke: bool,
     held: BTreeMap<Seq, Held>,
     workers: Vec<Worker>,
     cursor: watch::Sender<Seq>,
@@ -202,10 +205,11 @@ struct Run {
 }
 
 impl Run {
-    async fn run(mut self) {
-        let Some(worker) = self.workers.first_mut() else { return };
+    /// Until the lane is stopped; says whether it is known what was delivered.
+    async fn run(mut self) -> bool {
+        let Some(worker) = self.workers.first_mut() else { return true };
         if !worker.set_up().await {
-            return;
+            return true;
         }
         let mut head = self.journal.head();
         while !self.stop.is_cancelled() {
@@ -228,6 +232,7 @@ impl Run {
                 }
             }
         }
+        !self.broke
     }
 
     /// One window.
@@ -256,7 +261,10 @@ impl Run {
         match self.deliver(tasks).await {
             Some(outcomes) => self.settle(&window, outcomes)?,
             // A fault of the host's own; nothing is known, so all of it comes again.
-            None => self.uncertain_through = self.uncertain_through.max(window.through),
+            None => {
+                self.uncertain_through = self.uncertain_through.max(window.through);
+                self.broke = true;
+            }
         }
         Ok(if full { Round::Full } else { Round::Part })
     }

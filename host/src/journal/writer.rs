@@ -392,10 +392,18 @@ impl Writer {
         })
     }
 
+    /// Whether every lane has passed what a crash left unclear. What it has not is as
+    /// unclear at the next start as it was at this one.
+    fn is_certain(&self) -> bool {
+        let through = self.uncertain_through;
+        self.book.lanes.values().all(|lane| lane.pending == 0 || lane.cursor >= through)
+    }
+
     fn close(mut self, certain: bool) {
         self.flush(Appends::new());
         if certain
             && self.settlements.waiting.is_empty()
+            && self.is_certain()
             && let Err(error) = schema::set_clean(&self.connection, true)
         {
             tracing::warn!(%error, "the journal was not closed cleanly; what is pending will say redelivered");

@@ -29,13 +29,7 @@ pub(crate) async fn measure(store: &Store, count: usize, size: usize) -> f64 {
                 store.option("port"),
                 database.name()
             );
-            database.execute("CREATE TABLE IF NOT EXISTS jids (jid varchar(255) PRIMARY KEY)").await;
-            database.execute("DROP TABLE IF EXISTS jids, salt_returns, salt_events").await;
-            for statement in include_str!("../../../plugins/mysql/schema.sql").split(";\n") {
-                if !statement.trim().is_empty() {
-                    database.execute(statement).await;
-                }
-            }
+            store.clear().await;
             workers(samples, async move |part| mysql(&url, part).await).await
         }
         Store::Redis(_) => {
@@ -148,7 +142,7 @@ async fn redis(url: &str, samples: Vec<Sample>) {
 
 async fn mongo(url: &str, name: &str, samples: Vec<Sample>) {
     let client = mongodb::Client::with_uri_str(url).await.unwrap_or_else(|error| panic!("{error}"));
-    let collection = client.database(name).collection::<Document>("limit");
+    let collection = client.database(name).collection::<Document>("native");
     for part in samples.chunks(ROWS) {
         let documents = part.iter().map(|sample| {
             doc! { "minion": &sample.minion, "jid": &sample.jid, "fun": FUN, "return": &sample.value, "full_ret": &sample.full }

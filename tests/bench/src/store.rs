@@ -12,7 +12,15 @@ pub(crate) enum Store {
 impl Store {
     pub(crate) async fn start(name: &str) -> Self {
         match name {
-            "mysql" => Self::Mysql(Mariadb::shared().await.database().await),
+            "mysql" => {
+                let database = Mariadb::shared().await.database().await;
+                for statement in include_str!("../../../plugins/mysql/schema.sql").split(";\n") {
+                    if !statement.trim().is_empty() {
+                        database.execute(statement).await;
+                    }
+                }
+                Self::Mysql(database)
+            }
             "redis" => Self::Redis(Redis::shared().await.database().await),
             "mongo" => Self::Mongo(Mongodb::shared().await.database()),
             "sqlite3" => Self::Sqlite,

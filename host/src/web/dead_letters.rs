@@ -73,7 +73,7 @@ pub(super) struct Whole {
 }
 
 pub(super) async fn list(State(app): State<Arc<App>>, params: Parameters) -> Result<Json<Listed>, Problem> {
-    let params = parameters(params)?;
+    let Query(params) = params?;
     let limit = params.limit.unwrap_or(LISTED).clamp(1, MOST_LISTED);
     let mut found = app.dead_letters.list(params.filter()?, limit + 1).await?;
     let more = found.len() > limit;
@@ -95,7 +95,7 @@ pub(super) async fn replay(
     State(app): State<Arc<App>>,
     params: Parameters,
 ) -> Result<Json<serde_json::Value>, Problem> {
-    let replayed = app.dead_letters.replay(parameters(params)?.chosen()?).await?;
+    let replayed = app.dead_letters.replay(params?.chosen()?).await?;
     Ok(Json(json!({ "replayed": replayed })))
 }
 
@@ -103,7 +103,7 @@ pub(super) async fn remove(
     State(app): State<Arc<App>>,
     params: Parameters,
 ) -> Result<Json<serde_json::Value>, Problem> {
-    let dropped = app.dead_letters.drop_all(parameters(params)?.chosen()?).await?;
+    let dropped = app.dead_letters.drop_all(params?.chosen()?).await?;
     Ok(Json(json!({ "dropped": dropped })))
 }
 
@@ -159,10 +159,4 @@ fn entry(letter: &KeptDeadLetter) -> Entry {
         at: moment(letter.at),
         accepted: moment(letter.accepted),
     }
-}
-
-fn parameters(params: Parameters) -> Result<Params, Problem> {
-    params
-        .map(|Query(params)| params)
-        .map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, rejection.body_text()))
 }

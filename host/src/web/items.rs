@@ -130,7 +130,7 @@ fn parameters(params: Parameters) -> Result<Params, Problem> {
             Err(Problem::new(StatusCode::BAD_REQUEST, "`returner` names no returner"))
         }
         Ok(Query(params)) => Ok(params),
-        Err(rejection) => Err(Problem::new(StatusCode::BAD_REQUEST, rejection.body_text())),
+        Err(rejection) => Err(rejection.into()),
     }
 }
 

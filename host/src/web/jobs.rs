@@ -49,7 +49,7 @@ pub(super) struct Returns {
 }
 
 pub(super) async fn jobs(State(app): State<Arc<App>>, params: Parameters) -> Result<Json<Jobs>, Problem> {
-    let params = parameters(params)?;
+    let Query(params) = params?;
     let jobs = app.job_cache.jobs(params.returner.as_deref(), params.limit).await?;
     let jobs = jobs.into_iter().map(|job| Ok(Job { jid: job.jid, load: raw(job.load)? }));
     Ok(Json(Jobs { jobs: jobs.collect::<Result<_, Problem>>()? }))
@@ -60,7 +60,7 @@ pub(super) async fn load(
     Path(jid): Path<String>,
     params: Parameters,
 ) -> Result<Json<impl Serialize>, Problem> {
-    let params = parameters(params)?;
+    let Query(params) = params?;
     match app.job_cache.load(params.returner.as_deref(), &jid).await? {
         Some(load) => Ok(Json(Job { jid, load: raw(load)? })),
         None => Err(Problem::new(StatusCode::NOT_FOUND, format!("no job `{jid}` is known"))),
@@ -72,7 +72,7 @@ pub(super) async fn returns(
     Path(jid): Path<String>,
     params: Parameters,
 ) -> Result<Json<Returns>, Problem> {
-    let params = parameters(params)?;
+    let Query(params) = params?;
     list(app.job_cache.returns(params.returner.as_deref(), &jid).await?)
 }
 
@@ -81,7 +81,7 @@ pub(super) async fn function(
     Path(fun): Path<String>,
     params: Parameters,
 ) -> Result<Json<Returns>, Problem> {
-    let params = parameters(params)?;
+    let Query(params) = params?;
     list(app.job_cache.function(params.returner.as_deref(), &fun).await?)
 }
 
@@ -89,7 +89,7 @@ pub(super) async fn minions(
     State(app): State<Arc<App>>,
     params: Parameters,
 ) -> Result<Json<serde_json::Value>, Problem> {
-    let params = parameters(params)?;
+    let Query(params) = params?;
     let minions = app.job_cache.minions(params.returner.as_deref()).await?;
     Ok(Json(json!({ "minions": minions })))
 }
@@ -98,7 +98,7 @@ pub(super) async fn clean(
     State(app): State<Arc<App>>,
     params: Parameters,
 ) -> Result<Json<serde_json::Value>, Problem> {
-    let params = parameters(params)?;
+    let Query(params) = params?;
     let bad = |detail: String| {
         Problem::new(StatusCode::BAD_REQUEST, detail).hint("for example `DELETE /v1/jobs?older_than=30d`")
     };
@@ -123,10 +123,4 @@ pub(super) fn raw(text: String) -> Result<Box<RawValue>, Problem> {
     RawValue::from_string(text).map_err(|error| {
         Problem::new(StatusCode::BAD_GATEWAY, format!("what is stored is not JSON: {error}"))
     })
-}
-
-fn parameters(params: Parameters) -> Result<Params, Problem> {
-    params
-        .map(|Query(params)| params)
-        .map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, rejection.body_text()))
 }

@@ -13,6 +13,7 @@ mod journal;
 mod main_job;
 mod odd;
 mod oracle;
+mod order;
 mod recovery;
 mod servers;
 mod status;

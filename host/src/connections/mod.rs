@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub(crate) use self::mongo::{MongoError, MongoFind, MongoPool, MongoUpdate, MongoWriteError};
 pub(crate) use self::redis::{RedisError, RedisPool, RedisReply, RedisScalar};
-pub(crate) use self::sql::{CommitError, SqlError, SqlErrorKind, SqlPool, SqlTransaction, SqlValue};
+pub(crate) use self::sql::{CommitError, Purpose, SqlError, SqlErrorKind, SqlPool, SqlTransaction, SqlValue};
 use crate::config::ConnectionSettings;
 
 /// The longest that connecting may take, where a call may take longer.

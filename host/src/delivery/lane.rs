@@ -263,6 +263,7 @@ impl Run {
             // A fault of the host's own; nothing is known, so all of it comes again.
             None => {
                 self.uncertain_through = self.uncertain_through.max(window.through);
+                self.held.values_mut().for_each(|held| held.redelivered = true);
                 self.broke = true;
             }
         }

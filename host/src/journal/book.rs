@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::seen::Seen;
 use super::sum::Sum;
-use super::{Bounds, DeadLetter, Entry, Held, LaneId, Seq, Settlement, now};
+use super::{Bounds, DeadLetter, Entry, Held, LaneId, Seq, Settlement, now, schema};
 
 /// What the tables say, in memory. Read again after a transaction that failed.
 pub(super) struct Book {
@@ -283,6 +283,25 @@ pub(super) fn trim(
         target.trimmed = through;
     }
     Ok(())
+}
+
+/// Notes that the journal is in use; says whether it was closed cleanly. If not, any item
+/// that was held may have been delivered, which is written to it: it stays so until it is
+/// settled, however often the host starts and stops meanwhile.
+pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<bool> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let clean = schema::is_clean(&transaction)?;
+    if clean {
+        schema::set_clean(&transaction, false)?;
+    } else {
+        for lane in lanes(&transaction)?.into_keys() {
+            for certain in held(&transaction, lane)?.into_iter().filter(|held| !held.redelivered) {
+                hold(&transaction, lane, &Held { redelivered: true, ..certain })?;
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(clean)
 }
 
 /// What a lane holds, oldest first. A wait ends no later than it would have when it was

@@ -211,20 +211,20 @@ impl Journal {
         let failed = |error| OpenError::Database { path: path.clone(), error };
         let mark = Mark::open(directory)
             .map_err(|error| OpenError::Directory { path: directory.to_owned(), error })?;
-        let (connection, _) = match open_sound(directory, &path, &mark) {
+        let (connection, clean) = match begin(directory, &path, &mark) {
             // Settling makes room, so the host must start where only its reserve is left.
             Err(OpenError::Database { error, .. })
                 if error.sqlite_error_code() == Some(ErrorCode::DiskFull)
                     && Reserve::new(directory, bounds.reserve).release() =>
             {
-                open_sound(directory, &path, &mark)?
+                begin(directory, &path, &mark)?
             }
             other => other?,
         };
         let tail = Arc::new(Tail::new(bounds.tail));
         let depths = Depths::default();
         let shared = Shared { tail: Arc::clone(&tail), depths: Arc::clone(&depths), metrics };
-        let (writer, head) = Writer::new(connection, &path, bounds, mark, shared).map_err(failed)?;
+        let (writer, head) = Writer::new(connection, clean, &path, bounds, mark, shared).map_err(failed)?;
         let reader = Arc::new(Reader::open(&path).map_err(failed)?);
         let (commands, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -352,6 +352,14 @@ pub(crate) fn check(directory: &Path) -> Result<Health, OpenError> {
     let files = |error| OpenError::Directory { path: directory.to_owned(), error };
     let mark = Mark::open(directory).map_err(files)?;
     open_sound(directory, &path, &mark).map(|(_, health)| health)
+}
+
+/// Opens the database if it is whole, for use; says whether it was closed cleanly.
+fn begin(directory: &Path, path: &Path, mark: &Mark) -> Result<(Connection, bool), OpenError> {
+    let (mut connection, _) = open_sound(directory, path, mark)?;
+    let clean = book::begin(&mut connection);
+    let clean = clean.map_err(|error| OpenError::Database { path: path.to_owned(), error })?;
+    Ok((connection, clean))
 }
 
 /// Opens the database if it is whole.

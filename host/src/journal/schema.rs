@@ -139,6 +139,10 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(&format!("PRAGMA user_version = {LAYOUT}; COMMIT;"))
 }
 
+pub(super) fn is_clean(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT value FROM state WHERE name = 'clean'", [], |row| row.get(0))
+}
+
 /// Notes whether everything that was delivered is settled.
 pub(super) fn set_clean(connection: &Connection, clean: bool) -> rusqlite::Result<()> {
     let update = "UPDATE state SET value = ?1, sum = ?2 WHERE name = 'clean'";

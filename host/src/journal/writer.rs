@@ -94,15 +94,13 @@ type Appends = Vec<(Vec<NewItem>, Answer<Result<Appended, AppendError>>)>;
 impl Writer {
     pub(super) fn new(
         connection: Connection,
+        clean: bool,
         path: &Path,
         bounds: Bounds,
         mark: Mark,
         shared: Shared,
     ) -> rusqlite::Result<(Self, watch::Receiver<Seq>)> {
         let book = Book::load(&connection, bounds)?;
-        let clean: bool =
-            connection.query_row("SELECT value FROM state WHERE name = 'clean'", [], |row| row.get(0))?;
-        schema::set_clean(&connection, false)?;
         let (head, receiver) = watch::channel(book.last);
         shared.tail.begin(book.last);
         let mut reserve = Reserve::new(path.parent().unwrap_or(Path::new(".")), bounds.reserve);

@@ -5,6 +5,7 @@ use super::contract::exports::salt::returner::job_cache::{Job, MinionReturn};
 use super::contract::salt::returner::types as wit;
 use super::instance::{CallError, Instance};
 use super::load::Interface;
+use crate::connections::Purpose;
 use crate::items::{Failure, Item, Kind, Refusal};
 
 use std::time::Duration;
@@ -24,7 +25,7 @@ impl Instance {
             let Some(indices) = &exports.about else { wasmtime::bail!("`about` is not exported") };
             Ok(Ok(indices.load(&mut *store, guest)?.call_describe(store).await?))
         };
-        self.call(call, |_| Ok(())).await
+        self.call(Purpose::Read, call, |_| Ok(())).await
     }
 
     /// Runs `lifecycle.setup`, where there is one.
@@ -34,7 +35,7 @@ impl Instance {
             let answer = indices.load(&mut *store, guest)?.call_setup(store).await?;
             Ok(answer.map_err(Failure::from))
         };
-        self.call(call, |()| Ok(())).await
+        self.call(Purpose::Write, call, |()| Ok(())).await
     }
 
     /// Stores a batch of items of one kind; gives those that were not stored.
@@ -74,12 +75,12 @@ impl Instance {
             let refusals = answer.map(|refusals| refusals.into_iter().map(Refusal::from).collect::<Vec<_>>());
             Ok(refusals.map_err(Failure::from))
         };
-        self.call(call, |refusals| check_refusals(refusals, batch.len())).await
+        self.call(Purpose::Write, call, |refusals| check_refusals(refusals, batch.len())).await
     }
 }
 
 macro_rules! job_cache_call {
-    ($(#[$doc:meta])* $name:ident, $call:ident, ($($arg:ident: $type:ty),*), $answer:ty) => {
+    ($(#[$doc:meta])* $purpose:ident $name:ident, $call:ident, ($($arg:ident: $type:ty),*), $answer:ty) => {
         $(#[$doc])*
         pub(crate) async fn $name(&mut self $(, $arg: $type)*) -> Result<$answer, CallError> {
             if self.plugin().indices.job_cache.is_none() {
@@ -90,18 +91,18 @@ macro_rules! job_cache_call {
                 let answer = indices.load(&mut *store, guest)?.$call(store $(, $arg)*).await?;
                 Ok(answer.map_err(Failure::from))
             };
-            self.call(call, |_| Ok(())).await
+            self.call(Purpose::$purpose, call, |_| Ok(())).await
         }
     };
 }
 
 impl Instance {
-    job_cache_call!(get_load, call_get_load, (jid: &str), Option<String>);
-    job_cache_call!(get_jid, call_get_jid, (jid: &str), Vec<MinionReturn>);
-    job_cache_call!(get_fun, call_get_fun, (fun: &str), Vec<MinionReturn>);
-    job_cache_call!(get_jids, call_get_jids, (limit: Option<u32>), Vec<Job>);
-    job_cache_call!(get_minions, call_get_minions, (), Vec<String>);
-    job_cache_call!(clean, call_clean, (before: u64), u64);
+    job_cache_call!(Read get_load, call_get_load, (jid: &str), Option<String>);
+    job_cache_call!(Read get_jid, call_get_jid, (jid: &str), Vec<MinionReturn>);
+    job_cache_call!(Read get_fun, call_get_fun, (fun: &str), Vec<MinionReturn>);
+    job_cache_call!(Read get_jids, call_get_jids, (limit: Option<u32>), Vec<Job>);
+    job_cache_call!(Read get_minions, call_get_minions, (), Vec<String>);
+    job_cache_call!(Write clean, call_clean, (before: u64), u64);
 }
 
 fn missing(interface: Interface) -> Failure {

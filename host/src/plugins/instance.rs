@@ -15,7 +15,7 @@ use wasmtime::{Store, Trap as WasmTrap};
 use super::limits::on_epoch;
 use super::load::{Exports, Interface, Plugin};
 use super::state::{Grants, GuestState};
-use crate::connections::CommitError;
+use crate::connections::{CommitError, Purpose};
 use crate::items::Failure;
 
 /// A running guest.
@@ -99,6 +99,7 @@ impl Instance {
     /// One call: runs it within the limits, checks its answer, and commits.
     pub(super) async fn call<T>(
         &mut self,
+        purpose: Purpose,
         call: impl AsyncFnOnce(
             &mut Store<GuestState>,
             &wasmtime::component::Instance,
@@ -108,6 +109,7 @@ impl Instance {
     ) -> Result<T, CallError> {
         let time = self.store.data().grants.limits.time;
         self.store.data_mut().usage.begin_call();
+        self.store.data_mut().purpose = purpose;
         self.store.set_epoch_deadline(1);
         // Broken until the guest has come back on its own.
         self.broken = true;

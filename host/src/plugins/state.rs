@@ -10,7 +10,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::limits::Usage;
 use super::stderr::Stderr;
 use crate::config::Limits;
-use crate::connections::{Connection, SqlTransaction};
+use crate::connections::{Connection, Purpose, SqlTransaction};
 
 /// What a returner is given: the whole of what its guest can reach.
 pub(crate) struct Grants {
@@ -38,6 +38,8 @@ pub(crate) struct GuestState {
     pub(super) grants: Arc<Grants>,
     pub(super) usage: Usage,
     pub(super) stderr: Stderr,
+    /// What the call that is under way is for.
+    pub(super) purpose: Purpose,
     /// Transactions of the call that is under way, by the guest's name of the
     /// connection.
     pub(super) transactions: BTreeMap<String, SqlTransaction>,
@@ -57,6 +59,7 @@ impl GuestState {
             usage: Usage::new(&grants.limits),
             grants,
             stderr,
+            purpose: Purpose::Read,
             transactions: BTreeMap::new(),
             wasi: wasi.build(),
             table: ResourceTable::new(),

@@ -58,7 +58,7 @@ fn other_forms(
     (again, refusals)
 }
 
-/// The places of those that are not stored. A duplicate is, if it is one of `_id`: a
+/// The places of those that are not stored. A duplicate is, if its `_id` is there: a
 /// collection may have unique indexes that an operator made.
 fn refused(
     collection: &str,
@@ -75,8 +75,23 @@ fn refused(
     Ok(errors
         .into_iter()
         .filter(|(place, error)| error.code != DUPLICATE_KEY || !present.contains(&documents[*place].id))
-        .map(|(place, error)| (place, error.failure()))
+        .map(|(place, error)| (place, failure(&error)))
         .collect())
+}
+
+/// A duplicate of an `_id` that is not there is not there yet: an insert that the host gave
+/// up is still on its way through the server, and may be undone.
+fn failure(error: &WriteError) -> Failure {
+    if error.code == DUPLICATE_KEY && !names_another_index(&error.message) {
+        Failure::retry(format!("{} ({}), by a write that is not done yet", error.message, error.code))
+    } else {
+        error.failure()
+    }
+}
+
+/// Whether a message about a duplicate names an index, and not that of `_id`.
+fn names_another_index(message: &str) -> bool {
+    message.contains(" index") && !message.contains(" index: _id_ ")
 }
 
 /// Those of these `_id`s that are there.
@@ -88,4 +103,27 @@ fn present(collection: &str, ids: Vec<&str>) -> Result<HashSet<String>, Failure>
     let options = FindOptions { sort: None, projection: Some(r#"{"_id":1}"#.to_owned()), limit: None };
     let found = mongo::find(CONNECTION, collection, &filter, &options)?;
     Ok(found.iter().filter_map(|document| json::string_member(document, "_id")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duplicate_id_is_told_from_one_of_an_operators_index() {
+        for message in [
+            // MongoDB, nx-27017, and FerretDB on SQLite, which names none.
+            r#"E11000 duplicate key error collection: salt.saltReturns index: _id_ dup key: { _id: "k" }"#,
+            "UNIQUE constraint failed: saltReturns._id",
+            "E11000 duplicate key error collection: salt.saltReturns",
+        ] {
+            assert!(!names_another_index(message), "{message}");
+        }
+        for message in [
+            r#"E11000 duplicate key error collection: salt.saltReturns index: minion_id_1 dup key: { minion_id: "k" }"#,
+            "UNIQUE constraint failed: index 'idx_saltReturns_minion'",
+        ] {
+            assert!(names_another_index(message), "{message}");
+        }
+    }
 }

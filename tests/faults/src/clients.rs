@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -61,6 +61,8 @@ pub(crate) struct Counters {
     pub(crate) abandoned: AtomicU64,
     /// The longest that an acknowledgement took, in milliseconds.
     pub(crate) slowest: AtomicU64,
+    /// The faults that were injected meanwhile.
+    pub(crate) faults: AtomicUsize,
 }
 
 /// Running clients.

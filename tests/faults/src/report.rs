@@ -42,7 +42,7 @@ impl Summary {
             broken: counters.broken.load(Ordering::Relaxed),
             abandoned: counters.abandoned.load(Ordering::Relaxed),
             slowest: counters.slowest.load(Ordering::Relaxed),
-            faults: 0,
+            faults: counters.faults.load(Ordering::Relaxed),
         }
     }
 }

@@ -41,6 +41,13 @@ pub(crate) enum SqlTransaction {
     Sqlite(Box<SqliteTransaction>),
 }
 
+/// What a transaction is for. One that is to write may read too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Read,
+    Write,
+}
+
 /// A parameter, or a column of a row.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum SqlValue {
@@ -112,11 +119,11 @@ impl SqlPool {
     }
 
     /// Begins a transaction, on a connection of its own.
-    pub(crate) async fn begin(&self) -> Result<SqlTransaction, SqlError> {
+    pub(crate) async fn begin(&self, purpose: Purpose) -> Result<SqlTransaction, SqlError> {
         match self {
             Self::Mysql(pool) => pool.begin().await.map(SqlTransaction::Mysql),
             Self::Sqlite(pool) => {
-                pool.begin().await.map(|transaction| SqlTransaction::Sqlite(Box::new(transaction)))
+                pool.begin(purpose).await.map(|transaction| SqlTransaction::Sqlite(Box::new(transaction)))
             }
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! SQLite takes one writer at a time. Writers of this process take turns at a gate,
 //! in the order in which they came; other processes' are waited for as long as
-//! `sqlite3.timeout` says. A transaction that begins with a query reads beside the
-//! writer, and writes only if nobody else wrote meanwhile.
+//! `sqlite3.timeout` says. A transaction that is to write takes its turn at its first
+//! statement, also where that only looks: SQLite refuses to write on what was read
+//! before somebody else wrote. One that is not reads beside the writer.
 //!
 //! A connection and its place in the pool stay with the thread until the statement
 //! has ended, also when nobody waits for it any more: a disk that hangs holds at most
@@ -23,7 +24,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::sqlite_error::{error_of, is_commit_unknown};
-use super::{CommitError, SqlError, SqlErrorKind, SqlRows, SqlValue, sqlite_session, statement};
+use super::{CommitError, Purpose, SqlError, SqlErrorKind, SqlRows, SqlValue, sqlite_session, statement};
 use crate::config::SqliteSettings;
 use crate::connections::connect_bound;
 use crate::connections::pool::{CONNECTIONS, Lease, Pool, Server};
@@ -39,6 +40,7 @@ pub(crate) struct SqliteTransaction {
     session: Option<Session>,
     /// Why nothing of it can be committed any more.
     lost: Option<SqlError>,
+    purpose: Purpose,
     gate: Arc<Mutex<()>>,
     bound: Duration,
     file: String,
@@ -77,12 +79,13 @@ impl SqlitePool {
     }
 
     /// A place for a transaction; its first statement begins it.
-    pub(super) async fn begin(&self) -> Result<SqliteTransaction, SqlError> {
+    pub(super) async fn begin(&self, purpose: Purpose) -> Result<SqliteTransaction, SqlError> {
         let session = Session { lease: self.lease().await?, begun: false, turn: None };
         let gate = Arc::clone(&self.gate);
         Ok(SqliteTransaction {
             session: Some(session),
             lost: None,
+            purpose,
             gate,
             bound: self.bound,
             file: self.file(),
@@ -123,7 +126,8 @@ impl SqliteTransaction {
         statement: String,
         params: Vec<SqlValue>,
     ) -> Result<SqlRows, SqlError> {
-        self.start(statement::only_reads(&statement)).await?;
+        let only_reads = self.purpose == Purpose::Read && statement::only_reads(&statement);
+        self.start(only_reads).await?;
         self.run(move |open| sqlite_session::query(open, &statement, params)).await
     }
 

@@ -24,7 +24,7 @@ impl Fixture {
     }
 
     async fn begin(&self) -> SqlTransaction {
-        self.pool.begin().await.expect("a transaction")
+        self.pool.begin(Purpose::Read).await.expect("a transaction")
     }
 
     async fn count(&self) -> SqlValue {
@@ -135,7 +135,7 @@ const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 F
 async fn an_endless_statement_is_stopped() {
     let fixture = Fixture::new().await;
     let pool = open(&fixture.directory.path().join("deeper/salt.db"), Duration::from_millis(300));
-    let mut transaction = pool.begin().await.expect("a transaction");
+    let mut transaction = pool.begin(Purpose::Read).await.expect("a transaction");
     let begun = Instant::now();
     let error = query(&mut transaction, ENDLESS).await.expect_err("endless");
     assert_eq!((error.kind, error.retryable), (SqlErrorKind::Timeout, true));
@@ -181,6 +181,27 @@ async fn writers_take_turns_and_readers_do_not_wait() {
     assert_eq!(fixture.count().await, SqlValue::Integer(51));
 }
 
+/// As plugins do with what is delivered again.
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_that_look_first_take_turns_too() {
+    let fixture = Arc::new(Fixture::new().await);
+    let writing = (0..20).map(|_| {
+        let fixture = Arc::clone(&fixture);
+        tokio::spawn(async move {
+            let mut transaction = fixture.pool.begin(Purpose::Write).await.expect("a transaction");
+            let rows = query(&mut transaction, "SELECT count(*) FROM t").await.expect("a count").rows;
+            let [SqlValue::Integer(count)] = rows[0][..] else { panic!("a count is a number: {rows:?}") };
+            execute(&mut transaction, &format!("INSERT INTO t VALUES ({count}, 1)")).await.expect("a row");
+            transaction.commit().await.expect("a commit");
+        })
+    });
+    let writing: Vec<_> = writing.collect();
+    for one in writing {
+        one.await.expect("no panic");
+    }
+    assert_eq!(fixture.count().await, SqlValue::Integer(20));
+}
+
 #[tokio::test]
 async fn another_process_that_writes_is_waited_for_and_then_named() {
     let fixture = Fixture::new().await;
@@ -212,16 +233,16 @@ async fn a_file_that_cannot_be_opened_is_named() {
     let fixture = Fixture::new().await;
     let path = fixture.directory.path().join("noise.db");
     fs::write(&path, "this is no database, and long enough to be looked at ".repeat(100)).expect("a file");
-    let Err(error) = open(&path, BOUND).begin().await else { panic!("no database") };
+    let Err(error) = open(&path, BOUND).begin(Purpose::Read).await else { panic!("no database") };
     assert!(error.retryable && error.message.contains("noise.db"), "{error}");
 }
 
 #[tokio::test]
 async fn memory_is_one_database() {
     let pool = open(Path::new(":memory:"), BOUND);
-    let mut transaction = pool.begin().await.expect("a transaction");
+    let mut transaction = pool.begin(Purpose::Read).await.expect("a transaction");
     execute(&mut transaction, "CREATE TABLE t (a)").await.expect("a table");
     transaction.commit().await.expect("a commit");
-    let mut transaction = pool.begin().await.expect("a transaction");
+    let mut transaction = pool.begin(Purpose::Read).await.expect("a transaction");
     execute(&mut transaction, "INSERT INTO t VALUES (1)").await.expect("the table");
 }

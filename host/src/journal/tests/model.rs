@@ -1,6 +1,7 @@
 //! The journal against a model: whatever order of appends, settlements, stops, crashes
 //! and power cuts, each lane reads what the model says.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use proptest::prelude::*;
@@ -77,6 +78,8 @@ async fn check(steps: Vec<Step>) {
     let mut history = History(vec![Model::default()]);
     let mut next = 0;
     let mut unclear = 0;
+    // Held items that a crash left unclear.
+    let mut doubtful = BTreeSet::new();
     for step in steps {
         match step {
             Step::Append(count, lanes) => {
@@ -94,8 +97,10 @@ async fn check(steps: Vec<Step>) {
                 // What a crash left unclear stays so until its lane has passed it.
                 if history.now().has_passed(unclear) {
                     assert!(opened.lanes.iter().all(|state| state.uncertain_through == 0));
+                    let all = held(&opened, |_| true);
+                    assert_eq!(held(&opened, |held| held.redelivered), &all & &doubtful);
                 } else {
-                    uncertain(&opened, history.now());
+                    doubtful = uncertain(&opened, history.now());
                 }
                 unclear = opened.lanes[0].uncertain_through;
                 history.flushed(history.now().clone());
@@ -105,7 +110,7 @@ async fn check(steps: Vec<Step>) {
                 opened.crash();
                 opened = open(directory.path()).await;
                 history.flushed(history.now().clone());
-                uncertain(&opened, history.now());
+                doubtful = uncertain(&opened, history.now());
                 unclear = opened.lanes[0].uncertain_through;
             }
             Step::PowerCut(count, lanes, seed) => {
@@ -119,7 +124,7 @@ async fn check(steps: Vec<Step>) {
                 history.0.push(whole);
                 let found = read_all(&opened, None).await;
                 assert!(history.0.contains(&found), "{found:#?}\nis none of\n{:#?}", history.0);
-                uncertain(&opened, &found);
+                doubtful = uncertain(&opened, &found);
                 unclear = opened.lanes[0].uncertain_through;
                 history.flushed(found);
             }
@@ -150,7 +155,7 @@ fn settle(opened: &Opened, model: &Model, lane: usize, count: u8, hold: bool) ->
         model.pending[lane].remove(&seq);
         if hold && at == 0 {
             settlement.settled -= 1;
-            let held = Held { seq, tries: 1, not_before: 5, reason: "r".to_owned(), redelivered: true };
+            let held = Held { seq, tries: 1, not_before: 5, reason: "r".to_owned(), redelivered: false };
             settlement.held.push(held);
             model.held[lane].insert(seq, number);
         }
@@ -164,11 +169,23 @@ fn settle(opened: &Opened, model: &Model, lane: usize, count: u8, hold: bool) ->
     model
 }
 
-/// Whatever was pending when the host did not stop by itself says so.
-fn uncertain(opened: &Opened, model: &Model) {
+/// Whatever was pending when the host did not stop by itself says so; gives what is held.
+fn uncertain(opened: &Opened, model: &Model) -> BTreeSet<(LaneId, Seq)> {
     for (lane, state) in opened.lanes.iter().enumerate() {
         assert!(model.pending[lane].keys().all(|seq| *seq <= state.uncertain_through));
     }
+    assert_eq!(held(opened, |held| !held.redelivered), BTreeSet::new());
+    held(opened, |_| true)
+}
+
+/// The items that lanes were found to hold when the journal was opened.
+fn held(opened: &Opened, which: impl Fn(&Held) -> bool) -> BTreeSet<(LaneId, Seq)> {
+    let of_lane = |state: &LaneState| {
+        let held: Vec<_> =
+            state.held.iter().filter(|held| which(held)).map(|held| (state.id, held.seq)).collect();
+        held
+    };
+    opened.lanes.iter().flat_map(of_lane).collect()
 }
 
 /// What each lane reads: from where it is, or else from where the journal says that it is,

@@ -50,7 +50,7 @@ impl GuestState {
             let Connection::Sql(pool) = &*connection else {
                 return Err(denied(Self::wrong_kind(name, &connection, "sql")));
             };
-            let transaction = pool.begin().await?;
+            let transaction = pool.begin(self.purpose).await?;
             self.transactions.insert(name.to_owned(), transaction);
         }
         self.transactions

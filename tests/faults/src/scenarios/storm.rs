@@ -1,6 +1,7 @@
 //! Clients send while everything fails that can.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Options;
 use crate::bed::{TestBed, default_targets, settle};
@@ -34,8 +35,8 @@ pub(super) async fn run(options: &Options) -> Summary {
     let plan = Plan::of(options.seed, &options.faults, options.duration);
     let (mut bed, faults) = inject(bed, plan).await;
     let counters = clients.finish().await;
-    let summary = settle(&mut bed.host, &bed.stores, &ledger, &counters, is_poison).await;
-    Summary { faults, ..summary }
+    counters.faults.store(faults, Ordering::Relaxed);
+    settle(&mut bed.host, &bed.stores, &ledger, &counters, is_poison).await
 }
 
 fn is_poison(content: Content, target: Target) -> bool {

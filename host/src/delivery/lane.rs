@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -27,9 +27,10 @@ use crate::telemetry::LaneMetrics;
 /// The wait after the journal could not be read.
 const AFTER_READ_ERROR: Duration = Duration::from_secs(1);
 
-/// The least time from the begin of one window to the next while they are not full: what
-/// comes meanwhile shares a call and a commit. The first one after a rest waits for nothing.
-const BETWEEN: Duration = Duration::from_millis(5);
+/// The least time from the begin of one window to the next while they are not full and
+/// nobody waits for what is in them: what comes meanwhile shares a call and a commit. The
+/// first one after a rest waits for nothing.
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// The most held items that are tried again in one window.
 const HELD_AT_ONCE: usize = 500;
@@ -42,6 +43,7 @@ pub(crate) struct Lane {
     board: Arc<Board>,
     oldest: Oldest,
     cursor: watch::Receiver<Seq>,
+    awaited: Arc<Notify>,
     replayed: mpsc::UnboundedSender<Held>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<bool>>>,
@@ -70,6 +72,7 @@ impl Lane {
         let stop = CancellationToken::new();
         let (cursor, shown) = watch::channel(state.cursor);
         let (replayed, to_try) = mpsc::unbounded_channel();
+        let awaited = Arc::new(Notify::new());
         let worker = || Worker::new(&returner, board.reporter(), &stop);
         let run = Run {
             returner: Arc::clone(&returner),
@@ -83,6 +86,7 @@ impl Lane {
             held: state.held.into_iter().map(|held| (held.seq, held)).collect(),
             workers: (0..returner.delivery.workers.max(1)).map(|_| worker()).collect(),
             cursor,
+            awaited: Arc::clone(&awaited),
             replayed: to_try,
         };
         let task = tokio::spawn(run.run());
@@ -95,6 +99,7 @@ impl Lane {
             board,
             oldest,
             cursor: shown,
+            awaited,
             replayed,
             stop,
             task,
@@ -141,6 +146,7 @@ impl Lane {
     /// Waits until everything up to a place is stored, dead or held.
     pub(crate) async fn passed(&self, seq: Seq) {
         let mut cursor = self.cursor.clone();
+        self.awaited.notify_one();
         // An error says that the lane has stopped: it will not pass.
         if cursor.wait_for(|cursor| *cursor >= seq).await.is_err() {
             std::future::pending().await
@@ -201,6 +207,8 @@ struct Run {
     held: BTreeMap<Seq, Held>,
     workers: Vec<Worker>,
     cursor: watch::Sender<Seq>,
+    /// Somebody began to wait for the cursor.
+    awaited: Arc<Notify>,
     replayed: mpsc::UnboundedReceiver<Held>,
 }
 
@@ -219,7 +227,7 @@ impl Run {
                 Ok(Round::Full) => self.reporter.well(),
                 Ok(Round::Part) => {
                     self.reporter.well();
-                    tokio::time::sleep_until(begun + BETWEEN).await;
+                    self.gather(begun + BETWEEN).await;
                 }
                 Ok(Round::Nothing) => {
                     self.board.at_rest();
@@ -376,6 +384,14 @@ impl Run {
             "dead letter: {item}: {reason}"
         );
         DeadLetter { entry: task.entry, reason, plugin, stderr, tries: task.tries, at }
+    }
+
+    /// Lets more come, unless somebody waits for what is there.
+    async fn gather(&mut self, until: Instant) {
+        // The lane's own handle has a receiver, too.
+        if self.cursor.receiver_count() < 2 {
+            let _ = tokio::time::timeout_at(until, self.awaited.notified()).await;
+        }
     }
 
     /// Until there is something new, something held is due, or the lane stops.

@@ -95,6 +95,10 @@ mod tests {
         journal.append(vec![new(400, own)]).await.unwrap();
         assert_eq!(oldest.after(&journal, own, 2).await.unwrap(), Some(300));
         assert_eq!(oldest.after(&journal, own, 3).await.unwrap(), Some(400));
+        // Until it is removed.
+        while Oldest::default().held(&journal, own, 3).await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         assert_eq!(oldest.held(&journal, own, 3).await.unwrap(), None);
     }
 }

@@ -62,11 +62,12 @@ impl Book {
 
     /// Looks how large the database is.
     pub(super) fn measure(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let pragma =
-            |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, u64>(0));
-        let (page, free) = (pragma("page_size")?, pragma("freelist_count")?);
+        let pragma = |statement| -> rusqlite::Result<u64> {
+            connection.prepare_cached(statement)?.query_row([], |row| row.get(0))
+        };
+        let (page, free) = (pragma("PRAGMA page_size")?, pragma("PRAGMA freelist_count")?);
         self.free = free * page;
-        self.bytes = pragma("page_count")? * page - self.free;
+        self.bytes = pragma("PRAGMA page_count")? * page - self.free;
         Ok(())
     }
 
@@ -264,16 +265,22 @@ fn bury(transaction: &Transaction<'_>, lane: LaneId, dead: &DeadLetter) -> rusql
     Ok(())
 }
 
-/// Removes what every lane of a set has settled. By set, so that a lane that is stuck
-/// keeps its own items and no others.
+/// Removes what every lane of a set has settled, where that is so many places; says whether
+/// it left some. By set, so that a lane that is stuck keeps its own items and no others.
 pub(super) fn trim(
     transaction: &Transaction<'_>,
     lanes: &HashMap<LaneId, Lane>,
     targets: &mut [Target],
-) -> rusqlite::Result<()> {
+    places: u64,
+) -> rusqlite::Result<bool> {
+    let mut left = false;
     for target in targets {
         let cursors = target.lanes.iter().filter_map(|lane| lanes.get(lane)).map(|lane| lane.cursor);
         let Some(through) = cursors.min().filter(|through| *through > target.trimmed) else { continue };
+        if through < target.trimmed + places {
+            left = true;
+            continue;
+        }
         transaction
             .prepare_cached(
                 "DELETE FROM items WHERE seq > ?1 AND seq <= ?2 AND target = ?3
@@ -282,7 +289,7 @@ pub(super) fn trim(
             .execute(params![target.trimmed, through, target.id])?;
         target.trimmed = through;
     }
-    Ok(())
+    Ok(left)
 }
 
 /// Notes that the journal is in use; says whether it was closed cleanly. If not, any item

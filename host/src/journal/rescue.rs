@@ -20,9 +20,9 @@ use super::{OpenError, Seq, wal};
 const DATABASE: &str = "journal.db";
 
 /// What every database of the host begins with, up to the first number that changes
-/// (<https://www.sqlite.org/fileformat2.html#the_database_header>): pages of 8192 bytes,
+/// (<https://www.sqlite.org/fileformat2.html#the_database_header>): pages of 4096 bytes,
 /// in write-ahead mode.
-const BEGIN: &[u8; 24] = b"SQLite format 3\0\x20\0\x02\x02\0\x40\x20\x20";
+const BEGIN: &[u8; 24] = b"SQLite format 3\0\x10\0\x02\x02\0\x40\x20\x20";
 
 /// What came of it.
 #[derive(Debug)]

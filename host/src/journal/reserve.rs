@@ -41,7 +41,7 @@ impl Reserve {
     /// The pages after which the write-ahead log is moved into the database: what that
     /// grows by then must fit where the reserve stood.
     pub(super) fn log_pages(&self) -> u64 {
-        (self.size / 2 / schema::PAGE).clamp(64, 2000)
+        (self.size / 2 / u64::from(schema::PAGE)).clamp(64, 4000)
     }
 
     /// Says whether there was something to give up.

@@ -13,8 +13,8 @@ use super::sum::Sum;
 /// Grows with each change that an older host could not read.
 const LAYOUT: i64 = 1;
 
-/// The bytes of a page of the database.
-pub(super) const PAGE: u64 = 8192;
+/// The bytes of a page of the database. Small ones: each commit writes a few of them.
+pub(super) const PAGE: u32 = 4096;
 
 /// To look inside: `sqlite3 journal.db "select seq, body from items"`. Every row ends
 /// with a checksum of what is before it ([`Sum`](super::sum::Sum)).
@@ -72,7 +72,7 @@ const SCHEMA: &str = "
     -- Keys that were accepted: of each commit, 16 bytes of key and 4 of `target` (least
     -- significant first) for each.
     CREATE TABLE seen (
-        id   INTEGER PRIMARY KEY AUTOINCREMENT,
+        id   INTEGER PRIMARY KEY,
         at   INTEGER NOT NULL,
         keys BLOB NOT NULL,
         sum  INTEGER NOT NULL

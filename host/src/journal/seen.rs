@@ -23,6 +23,8 @@ pub(super) struct Seen {
     /// Of each key its set of lanes, and the newest commit that has it.
     lanes_of: HashMap<Key, (u32, i64)>,
     commits: VecDeque<Commit>,
+    /// The number of the next commit: greater than that of any before it.
+    next: i64,
 }
 
 struct Commit {
@@ -43,7 +45,7 @@ impl Seen {
         bound: usize,
         now: u64,
     ) -> rusqlite::Result<Self> {
-        let mut seen = Self { window, bound, lanes_of: HashMap::new(), commits: VecDeque::new() };
+        let mut seen = Self { window, bound, lanes_of: HashMap::new(), commits: VecDeque::new(), next: 1 };
         let mut statement = connection.prepare("SELECT id, at, keys FROM seen ORDER BY id")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -101,9 +103,9 @@ impl Seen {
         }
         let sum = Sum::default().number(now).blob(&records).value();
         transaction
-            .prepare_cached("INSERT INTO seen (at, keys, sum) VALUES (?1, ?2, ?3)")?
-            .execute(params![now, records, sum])?;
-        Ok(Some(transaction.last_insert_rowid()))
+            .prepare_cached("INSERT INTO seen (id, at, keys, sum) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![self.next, now, records, sum])?;
+        Ok(Some(self.next))
     }
 
     /// After the commit that [`write`](Self::write) was part of.
@@ -115,6 +117,7 @@ impl Seen {
     }
 
     fn remember(&mut self, id: i64, at: u64, records: Vec<(Key, u32)>) {
+        self.next = id + 1;
         self.commits.push_back(Commit { id, at, keys: records.iter().map(|(key, _)| *key).collect() });
         self.lanes_of.extend(records.into_iter().map(|(key, target)| (key, (target, id))));
     }

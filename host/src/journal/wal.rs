@@ -13,6 +13,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::schema::PAGE;
+
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 
@@ -79,7 +81,7 @@ impl Wal {
         wal.header_fits = magic & !1 == MAGIC && wal.sum((0, 0), 0..24) == wal.check(24);
         if !wal.header_fits {
             // The host's own page size and byte order; the salts as the frames have them.
-            (wal.page, wal.big_endian) = (8192, false);
+            (wal.page, wal.big_endian) = (PAGE as usize, false);
         }
         let salts = if wal.header_fits { 16 } else { HEADER + 8 };
         wal.salts = *wal.bytes.get(salts..)?.first_chunk()?;
@@ -120,7 +122,7 @@ impl Wal {
     fn mended(mut self) -> Vec<u8> {
         let last = (0..self.frames()).rfind(|frame| *frame == 0 || self.fits(*frame)).unwrap_or(0);
         if !self.header_fits {
-            let header = [MAGIC, 3_007_000, 8192, 0].map(u32::to_be_bytes).concat();
+            let header = [MAGIC, 3_007_000, PAGE, 0].map(u32::to_be_bytes).concat();
             self.bytes[..16].copy_from_slice(&header);
             self.bytes[16..24].copy_from_slice(&self.salts);
             let sum = self.sum((0, 0), 0..24);

@@ -31,6 +31,10 @@ use crate::telemetry::JournalMetrics;
 /// The most items of one transaction: bounds how long the last of them waits.
 const GROUP: usize = 4096;
 
+/// How many places are trimmed at once while items come in: removing a few each time would
+/// write as many pages as taking them in does. All of it is trimmed when nothing comes.
+const TRIM: u64 = 1024;
+
 /// How long a settlement may wait for a transaction to be part of.
 const SETTLE_WITHIN: Duration = Duration::from_millis(200);
 
@@ -66,6 +70,8 @@ pub(super) struct Writer {
     reserve: Reserve,
     settlements: Settlements,
     uncertain_through: Seq,
+    /// Something that is settled was not removed yet.
+    untrimmed: bool,
     trouble: Option<Trouble>,
 }
 
@@ -120,6 +126,7 @@ impl Writer {
             mark,
             reserve,
             settlements: Settlements { numbers, ..Settlements::default() },
+            untrimmed: false,
             trouble: None,
         };
         writer.show_depths();
@@ -208,14 +215,17 @@ impl Writer {
                 let _ = reply.send(Err(refusal.clone()));
             }
         }
-        let idle = appends.is_empty() && self.settlements.waiting.is_empty() && self.trouble.is_none();
-        if resting || idle {
+        let waiting = !self.settlements.waiting.is_empty() || self.untrimmed || self.trouble.is_some();
+        if resting || (appends.is_empty() && !waiting) {
             return;
         }
         let ready = if self.trouble.is_some() { self.reopen() } else { Ok(()) };
         match ready.and_then(|()| self.commit(&mut appends)) {
             Ok(answers) => {
                 self.settlements.written();
+                if self.untrimmed {
+                    self.settlements.due = Some(Instant::now() + SETTLE_WITHIN);
+                }
                 self.well();
                 for ((_, reply), answer) in appends.into_iter().zip(answers) {
                     let _ = reply.send(Ok(answer));
@@ -321,13 +331,15 @@ impl Writer {
             lane.write(&transaction, *id)?;
         }
         let seen = book.seen.write(&transaction, &fresh, now)?;
-        book::trim(&transaction, &book.lanes, &mut book.targets)?;
+        let places = if entries.is_empty() { 1 } else { TRIM };
+        let untrimmed = book::trim(&transaction, &book.lanes, &mut book.targets, places)?;
         let begun = Instant::now();
         transaction.commit()?;
         if !entries.is_empty() || !self.settlements.waiting.is_empty() {
             self.shared.metrics.committed(begun.elapsed(), entries.len());
         }
 
+        self.untrimmed = untrimmed;
         book.seen.committed(seen, fresh, now);
         book.measure(&self.connection)?;
         self.show(entries);

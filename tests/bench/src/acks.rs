@@ -2,10 +2,13 @@
 //!
 //! Each client sends one return a request and waits for its answer. Beside it, on the same
 //! disk in the same run: NATS JetStream, which is asked to flush before it acknowledges
-//! (`sync_interval: always`), and the disk's own flush.
+//! (`sync_interval: always`), and the disk's own flush, alone and while the lanes deliver:
+//! their servers flush, too.
 
 use std::fs::File;
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -40,50 +43,75 @@ pub(crate) async fn run(options: &Options) {
     table.load_preset(presets::NOTHING).set_header([
         "CLIENTS",
         "DISK P50 US",
+        "DISK P99 US",
         "NATS/S",
         "HOST/S",
         "HOST/NATS",
         "NATS P99 US",
         "HOST P99 US",
-        "P99 US, THREE LANES",
-        "THAT/DISK",
+        "WITH THREE LANES: HOST/S",
+        "HOST P99 US",
+        "DISK P99 US",
+        "HOST/DISK",
     ]);
     for clients in &options.clients {
-        let disk = flush_time();
+        let disk = Disk::default().measure(500, Duration::ZERO);
         let nats = nats(*clients, options).await;
         // No consumer on either side; then with all that a host usually does.
         let host = alone(*clients, options).await;
-        let busy = delivering(*clients, options).await;
+        let (busy, busy_disk) = delivering(*clients, options).await;
         let micros = |duration: Duration| format!("{:.0}", duration.as_secs_f64() * 1e6);
         table.add_row(vec![
             clients.to_string(),
-            micros(disk),
+            micros(disk.half),
+            micros(disk.slowest_percent),
             format!("{:.0}", nats.rate),
             format!("{:.0}", host.rate),
             format!("{:.1}", host.rate / nats.rate),
             micros(nats.slowest_percent),
             micros(host.slowest_percent),
+            format!("{:.0}", busy.rate),
             micros(busy.slowest_percent),
-            format!("{:.1}", busy.slowest_percent.as_secs_f64() / disk.as_secs_f64()),
+            micros(busy_disk.slowest_percent),
+            format!("{:.1}", busy.slowest_percent.as_secs_f64() / busy_disk.slowest_percent.as_secs_f64()),
         ]);
     }
     println!("{}", table.trim_fmt());
 }
 
-/// The median time of a flush of one page, appended to a file where the journals are.
-fn flush_time() -> Duration {
-    let directory = Directory::new("flush");
-    let mut file = File::create(directory.path().join("file")).unwrap_or_else(|error| panic!("{error}"));
-    let mut times: Vec<Duration> = (0..500)
-        .map(|_| {
+/// Flushes of one page that is appended to a file where the journals are.
+#[derive(Default)]
+struct Disk {
+    stop: Arc<AtomicBool>,
+}
+
+/// How long they took.
+struct Flushes {
+    half: Duration,
+    slowest_percent: Duration,
+}
+
+impl Disk {
+    /// So many, or until it is stopped.
+    fn measure(&self, most: usize, pause: Duration) -> Flushes {
+        let directory = Directory::new("flush");
+        let mut file = File::create(directory.path().join("file")).unwrap_or_else(|error| panic!("{error}"));
+        let mut times = Vec::new();
+        while times.len() < most && !self.stop.load(Ordering::Relaxed) {
             let begun = Instant::now();
             let flushed = file.write_all(&[7; 4096]).and_then(|()| file.sync_data());
             flushed.unwrap_or_else(|error| panic!("{error}"));
-            begun.elapsed()
-        })
-        .collect();
-    times.sort_unstable();
-    times[times.len() / 2]
+            times.push(begun.elapsed());
+            std::thread::sleep(pause);
+        }
+        times.sort_unstable();
+        Flushes { half: part(&times, 0.5), slowest_percent: part(&times, 0.99) }
+    }
+}
+
+/// The time that so many of the sorted ones are below.
+fn part(times: &[Duration], part: f64) -> Duration {
+    times.get((times.len() as f64 * part) as usize).copied().unwrap_or_default()
 }
 
 /// The host while its returner's server is away, so that it takes in and nothing else.
@@ -94,12 +122,18 @@ async fn alone(clients: usize, options: &Options) -> Figures {
     measure(&host, clients, options).await
 }
 
-/// The host while three lanes deliver what it acknowledges.
-async fn delivering(clients: usize, options: &Options) -> Figures {
+/// The host while three lanes deliver what it acknowledges, and the disk meanwhile, flushed
+/// a hundred times a second.
+async fn delivering(clients: usize, options: &Options) -> (Figures, Flushes) {
     let (mysql, redis) = (Mariadb::shared().await.database().await, Redis::shared().await.database().await);
     let config = format!("return: [mysql, redis, sqlite3]\n{}{}", mysql.config(), redis.config());
     let host = Host::start(&config).await;
-    measure(&host, clients, options).await
+    let disk = Disk::default();
+    let stop = Arc::clone(&disk.stop);
+    let flushes = tokio::task::spawn_blocking(move || disk.measure(usize::MAX, Duration::from_millis(10)));
+    let figures = measure(&host, clients, options).await;
+    stop.store(true, Ordering::Relaxed);
+    (figures, flushes.await.unwrap_or_else(|error| panic!("{error}")))
 }
 
 async fn measure(host: &Host, clients: usize, options: &Options) -> Figures {
@@ -165,6 +199,5 @@ fn deadline(options: &Options) -> Instant {
 async fn figures(running: JoinSet<Vec<Duration>>, options: &Options) -> Figures {
     let mut times: Vec<Duration> = running.join_all().await.into_iter().flatten().collect();
     times.sort_unstable();
-    let at = |part: f64| times.get((times.len() as f64 * part) as usize).copied().unwrap_or_default();
-    Figures { rate: times.len() as f64 / options.seconds as f64, slowest_percent: at(0.99) }
+    Figures { rate: times.len() as f64 / options.seconds as f64, slowest_percent: part(&times, 0.99) }
 }

@@ -1,5 +1,6 @@
 //! The life of the host: read the settings, build, serve, drain.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,7 +55,8 @@ pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
     let mut signals = Signals::listen().map_err(DaemonError::Signals)?;
     let host = Host::build(Arc::new(loaded.settings)).await?;
     let listeners = host.listen().await?;
-    print!("{}", host.greeting(&listeners.addresses()));
+    // Whoever started it may not read what it says.
+    let _ = std::io::stdout().write_all(host.greeting(&listeners.addresses()).as_bytes());
     let stop = CancellationToken::new();
     let drain = host.settings.host.drain;
     let serving =

@@ -120,6 +120,36 @@ async fn each_bad_item_is_named_and_none_is_taken() {
     fixture.unharmed().await;
 }
 
+/// Of more bad items than can be named, it says how many there are.
+#[tokio::test]
+async fn very_many_items_are_too_many() {
+    let fixture = Fixture::new("").await;
+    let ones = |count: usize| format!("[{}]", vec!["1"; count].join(","));
+    fixture.post(ones(100_000)).await.problem_saying(400, "100000 of 100000 items");
+    fixture.post(ones(100_001)).await.problem_saying(413, "more than 100000");
+    fixture.unharmed().await;
+}
+
+/// A job that the minion itself began is its own load; a member that is none of a load's
+/// makes nothing that cannot be read back.
+#[tokio::test]
+async fn a_return_that_is_no_load_leaves_nothing_behind_that_cannot_be_read() {
+    let mut fixture = Fixture::new("sqlite3.delivery: {max_backoff: 1s}\n").await;
+    let mut item = ret("req", "web1", "test.ping", json!(1));
+    item["minions"] = json!("x");
+    fixture.host.post("/v1/returns", &item).await.expect(202);
+    fixture.host.kill();
+    fixture.host.restart().await;
+    fixture.host.wait_drained("sqlite3").await;
+    let bad = fixture.host.send(Method::POST, "/v1/jobs/1/minions", r#"["a"],"extra":{"x":1}"#).await;
+    bad.problem(400);
+    fixture.host.get("/v1/jobs/%FF").await.problem(400);
+    let mut host = fixture.host;
+    host.store("/v1/returns", &good()).await;
+    assert_eq!(fixture.database.count("salt_returns").await, 3);
+    assert!(host.is_running());
+}
+
 #[tokio::test]
 async fn json_that_no_store_can_keep_is_refused() {
     let fixture = Fixture::new("").await;

@@ -1,6 +1,8 @@
 //! Dead letters: what a returner rejects for good is kept with the reason, and can be
 //! tried again or removed.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use returner_servers::{Host, Mariadb, MysqlDatabase, new_jid, ret, returner, until};
 use serde_json::{Value, json};
@@ -81,6 +83,59 @@ async fn they_are_found_by_returner_reason_and_age() {
     assert_eq!(rest.len(), 1, "{page}");
     host.get("/v1/dead-letters?older_than=soon").await.problem_saying(400, "older_than");
     host.get("/v1/dead-letters?id=x").await.problem_saying(400, "`id`");
+    host.get("/v1/dead-letters/x").await.problem(400);
+    // Nobody means all of them by an empty word.
+    for query in ["reason=", "returner="] {
+        let answer = host.send(Method::DELETE, &format!("/v1/dead-letters?{query}"), "").await;
+        answer.problem_saying(400, "it is empty");
+    }
+    assert_eq!(listed(&host, "").await.len(), 2);
+}
+
+/// A client that does not wait for its replay leaves nothing half-done.
+#[tokio::test]
+async fn a_replay_that_nobody_waits_for_is_done_all_the_same() {
+    let database = narrow().await;
+    let host = Host::start(&format!("return: mysql\n{}", database.config())).await;
+    let jid = new_jid();
+    let wide = |number| ret(&jid, &format!("web{number}"), "test.ping", json!("x".repeat(400)));
+    let items: Value = (0..600).map(wide).collect();
+    host.post("/v1/returns", &items).await.expect(202);
+    host.wait_drained("mysql").await;
+    assert_eq!(host.returner("mysql").await["dead"], 600);
+    database.execute(WIDE).await;
+    for millis in [1, 2, 4, 8, 16] {
+        let replay = host.post("/v1/dead-letters/replay?all=true", &json!(null));
+        let _ = tokio::time::timeout(Duration::from_millis(millis), replay).await;
+    }
+    // The plugin looks at the columns once a second.
+    until("all to be stored", async || {
+        host.wait_drained("mysql").await;
+        let dead = listed(&host, "?limit=1000").await.len();
+        assert_eq!(host.returner("mysql").await["dead"], dead);
+        host.post("/v1/dead-letters/replay?all=true", &json!(null)).await.expect(200);
+        if dead == 0 { Ok(()) } else { Err(dead) }
+    })
+    .await;
+    assert_eq!(database.count("salt_returns").await, 600);
+}
+
+/// After it is dropped, what is sent again is stored; until then nobody is told that it is.
+#[tokio::test]
+async fn what_was_dropped_can_be_sent_again() {
+    let database = narrow().await;
+    let host = Host::start(&format!("return: mysql\n{}", database.config())).await;
+    let item = ret(&new_jid(), "wide", "test.ping", json!("x".repeat(400)));
+    for _ in 0..2 {
+        let answer = host.post("/v1/returns?wait=stored", &item).await.expect(202).json();
+        assert_eq!(answer["stored"], false, "it is a dead letter");
+    }
+    database.execute(WIDE).await;
+    let dropped = host.send(Method::DELETE, "/v1/dead-letters?all=true", "").await.expect(200).json();
+    assert_eq!(dropped["dropped"], 1);
+    let answer = host.post("/v1/returns?wait=stored", &item).await.expect(200).json();
+    assert_eq!((&answer["duplicates"], &answer["stored"]), (&json!(0), &json!(true)));
+    assert_eq!(database.count("salt_returns").await, 1);
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ async fn a_disk_that_can_only_be_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_and_the_journal_stay_flat() {
-    holds(Scenario::Soak, 30).await;
+    holds(Scenario::Soak, 60).await;
 }
 
 /// Rows are written, and the host is killed before its journal says so. It is started and

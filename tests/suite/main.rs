@@ -14,6 +14,7 @@ mod main_job;
 mod odd;
 mod oracle;
 mod order;
+mod readme;
 mod recovery;
 mod servers;
 mod status;

@@ -1,10 +1,22 @@
-//! A system that fails under the host: flushes that fail, and a clock that jumps.
+//! A system that fails under the host: flushes that fail, a disk that becomes read-only,
+//! and a clock that jumps.
 
 use returner_servers::{Host, Mariadb, SqliteDatabase, System, new_jid, ret, until};
 use serde_json::json;
 
 #[tokio::test]
 async fn what_a_failed_flush_left_is_written_again_before_anything_is_acknowledged() {
+    refuses_and_goes_on(System::fail_flushes).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_becomes_read_only_loses_nothing() {
+    refuses_and_goes_on(System::make_read_only).await;
+}
+
+/// Lets the disk fail and recover, three times, and kills the host: what was acknowledged is
+/// stored, each once.
+async fn refuses_and_goes_on(fail: fn(&System, bool)) {
     let mut server = Mariadb::start().await;
     let database = server.database().await;
     let system = System::new();
@@ -16,7 +28,7 @@ async fn what_a_failed_flush_left_is_written_again_before_anything_is_acknowledg
         let item = ret(&new_jid(), "web1", "test.ping", json!(round));
         host.post("/v1/returns", &item).await.expect(202);
         acknowledged.push(item["jid"].as_str().unwrap_or_default().to_owned());
-        system.fail_flushes(true);
+        fail(&system, true);
         for _ in 0..3 {
             let lost = ret(&new_jid(), "web1", "test.ping", json!("refused"));
             let refused = host.post("/v1/returns", &lost).await;
@@ -25,7 +37,7 @@ async fn what_a_failed_flush_left_is_written_again_before_anything_is_acknowledg
         }
         host.get("/readyz").await.problem(503);
         host.get("/healthz").await.expect(200);
-        system.fail_flushes(false);
+        fail(&system, false);
         let item = ret(&new_jid(), "web1", "test.ping", json!("by itself"));
         until("intake to go on by itself", async || match host.post("/v1/returns", &item).await.status {
             202 => Ok(()),

@@ -7,7 +7,8 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 /// Why a command failed, and the exit code that says so to programs.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub(crate) struct Failure {
     code: u8,
     message: String,

@@ -151,7 +151,8 @@ impl Send {
                     bar.inc(part.len() as u64);
                     if answer.stored == Some(false) {
                         return Err(Failure::failed(format!(
-                            "accepted up to line {}, but not stored in time\n  hint: `returner status` says why",
+                            "accepted up to line {}, and not all of it is stored\n  hint: `returner status` says who \
+                             is behind, `returner dead list` what was rejected",
                             part.last().map_or(0, |(line, _)| *line)
                         )));
                     }
@@ -175,6 +176,12 @@ impl Send {
                 Err(error) => {
                     if patience.is_zero() {
                         return Err(error.into());
+                    }
+                    if patience == PATIENCE {
+                        let most = humantime::format_duration(PATIENCE);
+                        bar.suspend(|| {
+                            eprintln!("{}; trying again, for {most} at most", Failure::from(error))
+                        });
                     }
                     patience = patience.saturating_sub(wait);
                     tokio::time::sleep(wait).await;

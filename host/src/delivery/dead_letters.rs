@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::lanes::Lanes;
-use crate::journal::{DeadFilter, Held, Journal, JournalError, KeptDeadLetter, LaneId};
+use crate::journal::{DeadFilter, Held, Journal, JournalError, KeptDeadLetter, LaneId, WholeDeadLetter};
 
 /// How many are changed in one transaction of the journal.
 const AT_ONCE: usize = 500;
@@ -29,6 +29,11 @@ impl DeadLetters {
         limit: usize,
     ) -> Result<Vec<KeptDeadLetter>, JournalError> {
         self.journal.dead_letters(filter, limit).await
+    }
+
+    /// One of them, with its item.
+    pub(crate) async fn show(&self, id: i64) -> Result<Option<WholeDeadLetter>, JournalError> {
+        self.journal.dead_letter(id).await
     }
 
     /// Hands all that fit now to their lanes again; says how many.

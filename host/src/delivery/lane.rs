@@ -143,6 +143,12 @@ impl Lane {
         self.board.is_unstored(seqs)
     }
 
+    /// Whether anything at all is set aside.
+    pub(crate) fn has_set_aside(&self) -> bool {
+        let status = self.status();
+        status.dead > 0 || status.held.is_some()
+    }
+
     /// Waits until everything up to a place is stored, dead or held.
     pub(crate) async fn passed(&self, seq: Seq) {
         let mut cursor = self.cursor.clone();
@@ -294,7 +300,9 @@ impl Run {
         if due.is_empty() {
             return Ok(Vec::new());
         }
-        let entries = self.journal.entries(self.id, due).await?;
+        let settings = &self.returner.delivery;
+        let bytes = settings.batch_bytes * settings.workers.max(1);
+        let entries = self.journal.entries(self.id, due, bytes).await?;
         let task = |entry: Arc<Entry>| {
             let held = self.held.get(&entry.seq)?;
             Some(Task { tries: held.tries, redelivered: held.redelivered, was_held: true, entry })

@@ -159,7 +159,7 @@ impl Lanes {
             let state = self.journal.lane(&name).await?;
             let mut entries = self.journal.next(state.id, state.cursor, 1, 0).await?.entries;
             if let Some(held) = state.held.first() {
-                entries = self.journal.entries(state.id, vec![held.seq]).await?;
+                entries = self.journal.entries(state.id, vec![held.seq], 0).await?;
             }
             let base = name.split('{').next().unwrap_or(&name);
             let base = base.rsplit('.').next().unwrap_or(base);

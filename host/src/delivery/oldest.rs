@@ -42,7 +42,7 @@ impl Oldest {
         if let Some(known) = known(&self.held, first) {
             return Ok(Some(known));
         }
-        let entries = journal.entries(lane, vec![first]).await?;
+        let entries = journal.entries(lane, vec![first], 0).await?;
         Ok(entries.first().map(|entry| remember(&self.held, first, entry.accepted)))
     }
 }

@@ -23,6 +23,9 @@ use job_ids::JobIds;
 /// The most bad items that an answer names.
 const MOST_NAMED: usize = 100;
 
+/// The most items of a request: it is one transaction, and others wait for its end.
+pub(crate) const MOST_ITEMS: usize = 100_000;
+
 /// Bodies from this size on are read on a thread where they hold nobody up, in bytes.
 const LARGE: usize = 256 << 10;
 
@@ -50,8 +53,11 @@ pub(crate) enum Refused {
     Malformed(String),
     #[error("there is no item in it")]
     Empty,
-    #[error("{} of {of} items cannot be taken; nothing was", items.len())]
-    Items { items: Vec<BadItem>, of: usize },
+    #[error("there are {0} items in it, more than {MOST_ITEMS}")]
+    TooMany(usize),
+    /// The first of them are named.
+    #[error("{bad} of {of} items cannot be taken; nothing was")]
+    Items { items: Vec<BadItem>, bad: usize, of: usize },
     #[error(transparent)]
     Route(#[from] RouteError),
     #[error(transparent)]
@@ -64,6 +70,7 @@ impl Refused {
         match self {
             Refused::Malformed(_) => "malformed",
             Refused::Empty => "empty",
+            Refused::TooMany(_) => "too-many",
             Refused::Items { .. } => "invalid",
             Refused::Route(_) => "route",
             Refused::Journal(error) => error.reason(),
@@ -214,14 +221,21 @@ impl Router<'_> {
     /// Salt's own returners save a load for a return whose job id they made: it is the
     /// return itself. Only where a returner stores loads.
     async fn load_of(&self, answer: &items::Return) -> Option<(items::Load, Arc<[LaneId]>)> {
-        let load = answer.as_load();
+        let load = answer.as_load()?;
         let item = Item::Load(load.clone());
-        let lanes = match self.lanes.route(&item, self.named).await {
-            Ok(lanes) => lanes,
-            Err(_) => return None,
-        };
+        let mut lanes = Vec::new();
+        match self.named {
+            None => lanes.extend(self.lanes.route(&item, None).await.into_iter().flatten()),
+            // One that stores no loads is no hindrance to the others.
+            Some(names) => {
+                for name in names {
+                    let one = self.lanes.route(&item, Some(std::slice::from_ref(name))).await;
+                    lanes.extend(one.into_iter().flatten());
+                }
+            }
+        }
         let ids: BTreeSet<LaneId> = lanes.iter().map(|lane| lane.id()).collect();
-        Some((load, ids.into_iter().collect()))
+        (!ids.is_empty()).then(|| (load, ids.into_iter().collect()))
     }
 }
 
@@ -233,7 +247,9 @@ impl Receipt {
         let mut behind = Vec::new();
         for lane in &self.lanes {
             lane.passed(last).await;
-            if lane.set_aside(self.seqs.clone()) {
+            // Which item a duplicate repeats is not kept: it may be any that is set aside.
+            let of_any = self.duplicates > 0 && lane.has_set_aside();
+            if of_any || lane.set_aside(self.seqs.clone()) {
                 behind.push(lane.returner.name.clone());
             }
         }
@@ -254,8 +270,11 @@ fn text(body: &[u8]) -> Result<&str, Refused> {
 }
 
 fn read_minions(jid: &str, body: &[u8]) -> Result<Read, Refused> {
-    let item = items::parse_minions(jid, text(body)?.trim())
-        .map_err(|invalid| Refused::Items { items: vec![BadItem { index: 0, reason: invalid.0 }], of: 1 })?;
+    let item = items::parse_minions(jid, text(body)?.trim()).map_err(|invalid| Refused::Items {
+        items: vec![BadItem { index: 0, reason: invalid.0 }],
+        bad: 1,
+        of: 1,
+    })?;
     Ok(Read { items: vec![item], assigned: Vec::new() })
 }
 
@@ -265,6 +284,9 @@ fn read(kind: Kind, body: &[u8], job_ids: &JobIds) -> Result<Read, Refused> {
         items::split(body).map_err(|malformed| Refused::Malformed(format!("it is not JSON: {malformed}")))?;
     if texts.is_empty() {
         return Err(Refused::Empty);
+    }
+    if texts.len() > MOST_ITEMS {
+        return Err(Refused::TooMany(texts.len()));
     }
     let mut items = Vec::with_capacity(texts.len());
     let mut bad = Vec::new();
@@ -285,8 +307,9 @@ fn read(kind: Kind, body: &[u8], job_ids: &JobIds) -> Result<Read, Refused> {
     if bad.is_empty() {
         return Ok(Read { items, assigned });
     }
+    let count = bad.len();
     bad.truncate(MOST_NAMED);
-    Err(Refused::Items { items: bad, of: texts.len() })
+    Err(Refused::Items { items: bad, bad: count, of: texts.len() })
 }
 
 /// Milliseconds since 1970-01-01 UTC.

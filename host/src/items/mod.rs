@@ -124,13 +124,11 @@ pub(crate) struct Return {
 
 impl Return {
     /// The return as the load of its job, as Salt's own returners save it for a job id
-    /// that they made.
-    pub(crate) fn as_load(&self) -> Load {
-        Load {
-            jid: Arc::clone(&self.jid),
-            fun: Arc::clone(&self.fun),
-            minions: vec![self.minion.to_string()],
-            full: Arc::clone(&self.full),
+    /// that they made; none where its text would not be one.
+    pub(crate) fn as_load(&self) -> Option<Load> {
+        match parse(Kind::Load, &self.full, String::new) {
+            Ok(Item::Load(load)) => Some(load),
+            _ => None,
         }
     }
 

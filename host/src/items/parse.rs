@@ -34,7 +34,7 @@ pub(crate) fn parse(kind: Kind, text: &str, assign: impl FnOnce() -> String) -> 
         Kind::Return => parse_return(&members, assign).map(Item::Return),
         Kind::Load => parse_load(&members).map(Item::Load),
         Kind::Minions => {
-            let minions = members.required("minions", strings)?;
+            let minions = members.required("minions", names)?;
             Ok(Item::Minions(Minions { jid: members.name("jid")?, minions, full: text.into() }))
         }
         Kind::Event => parse_event(&members).map(Item::Event),
@@ -43,6 +43,12 @@ pub(crate) fn parse(kind: Kind, text: &str, assign: impl FnOnce() -> String) -> 
 
 /// The item of a job id and a JSON array of minion ids.
 pub(crate) fn parse_minions(jid: &str, minions: &str) -> Result<Item, Invalid> {
+    let read: Vec<String> = serde_json::from_str(minions)
+        .map_err(|error| Invalid(format!("expected a JSON array of minion ids: {error}")))?;
+    if read.is_empty() {
+        return Err(Invalid("there is no minion in it".to_owned()));
+    }
+    let minions = serde_json::json!(read);
     let text = format!(r#"{{"jid":{},"minions":{minions}}}"#, quote(jid));
     parse(Kind::Minions, &text, String::new)
 }
@@ -79,9 +85,14 @@ fn parse_load(members: &Members<'_>) -> Result<Load, Invalid> {
     if &*jid == "req" {
         return Err(Invalid("`jid` is `req`: a load needs the job id that its returns have".to_owned()));
     }
-    let listed = match members.optional("Minions", strings)? {
+    let listed = match members.optional("Minions", names)? {
         Some(minions) => Some(minions),
-        None => members.optional("minions", strings)?,
+        None => members.optional("minions", names)?,
+    };
+    // A return that is the load of its own job has the minion that it is from.
+    let listed = match (listed, members.find("return"), members.name("id")) {
+        (None, Some(_), Ok(minion)) => Some(vec![minion.to_string()]),
+        (listed, ..) => listed,
     };
     Ok(Load {
         jid,
@@ -203,16 +214,16 @@ impl<'a> Members<'a> {
     /// A text that names something: not empty, of one line, not too long.
     fn name(&self, name: &str) -> Result<Arc<str>, Invalid> {
         let text = self.required(name, |value| value.as_str().map(str::to_owned).ok_or("a string"))?;
-        if text.is_empty() {
-            return Err(Invalid(format!("`{name}` is empty")));
+        match check_name(&text) {
+            Ok(()) => Ok(text.into()),
+            Err(Unnamed::Empty) => Err(Invalid(format!("`{name}` is empty"))),
+            Err(Unnamed::Control) => {
+                Err(Invalid(format!("`{name}` has a control character: {}", quote(&text))))
+            }
+            Err(Unnamed::Long) => {
+                Err(Invalid(format!("`{name}` has {} bytes, more than {MAX_NAME}", text.len())))
+            }
         }
-        if text.chars().any(char::is_control) {
-            return Err(Invalid(format!("`{name}` has a control character: {}", quote(&text))));
-        }
-        if text.len() > MAX_NAME {
-            return Err(Invalid(format!("`{name}` has {} bytes, more than {MAX_NAME}", text.len())));
-        }
-        Ok(text.into())
     }
 
     /// `ret_kwargs`, where it overrides anything.
@@ -248,6 +259,31 @@ fn kind_of(text: &str) -> &'static str {
     }
 }
 
+/// Why a text names nothing.
+enum Unnamed {
+    Empty,
+    Control,
+    Long,
+}
+
+fn check_name(text: &str) -> Result<(), Unnamed> {
+    match text {
+        "" => Err(Unnamed::Empty),
+        _ if text.chars().any(char::is_control) => Err(Unnamed::Control),
+        _ if text.len() > MAX_NAME => Err(Unnamed::Long),
+        _ => Ok(()),
+    }
+}
+
+/// Names of minions, or of functions.
+fn names(value: &Value) -> Result<Vec<String>, &'static str> {
+    let names = strings(value)?;
+    match names.iter().all(|name| check_name(name).is_ok()) {
+        true => Ok(names),
+        false => Err("a list of names: none empty, with control characters, or of more than 1024 bytes"),
+    }
+}
+
 fn strings(value: &Value) -> Result<Vec<String>, &'static str> {
     let expected = "a list of strings";
     let list = value.as_array().ok_or(expected)?;
@@ -266,12 +302,19 @@ fn string_or_null(value: &Value) -> Result<Option<String>, &'static str> {
 /// One function, or a compound job's list of them.
 fn functions(value: &Value) -> Result<String, &'static str> {
     let expected = "a string, or a compound job's list of strings";
-    let name = match value {
-        Value::String(name) => name.clone(),
-        Value::Array(_) => strings(value).map_err(|_| expected)?.join(","),
+    let named = match value {
+        Value::String(name) => vec![name.clone()],
+        Value::Array(_) => strings(value).map_err(|_| expected)?,
         _ => return Err(expected),
     };
-    if name.is_empty() { Err("the name of a function, not an empty one") } else { Ok(name) }
+    // Of several, Salt may leave one empty.
+    let name = named.join(",");
+    match named.iter().filter(|name| !name.is_empty()).try_for_each(|name| check_name(name)) {
+        _ if name.is_empty() => Err("the name of a function, not an empty one"),
+        Err(Unnamed::Control) => Err("the name of a function, without control characters"),
+        Err(_) => Err("the name of a function, of at most 1024 bytes"),
+        Ok(()) => Ok(name),
+    }
 }
 
 /// Salt's `success`; a compound job has one for each function, by name or
@@ -383,6 +426,27 @@ mod tests {
         }
     }
 
+    /// The journal keeps the text: what is read back is the same load, or there is none.
+    #[test]
+    fn a_return_is_the_load_of_its_own_job_where_its_text_is_one() {
+        let load =
+            a_return(r#"{"jid":"req","id":"m","fun":["a","b"],"return":1}"#).as_load().expect("a load");
+        assert_eq!((&*load.fun, &load.minions[..]), ("a,b", &["m".to_owned()][..]));
+        let Ok(Item::Load(again)) = of(Kind::Load, &load.full) else { panic!() };
+        assert_eq!((again.jid, again.fun, again.minions), (load.jid, load.fun, load.minions));
+        let odd = a_return(r#"{"jid":"req","id":"m","fun":"f","return":1,"minions":"x"}"#);
+        assert!(odd.as_load().is_none());
+    }
+
+    #[test]
+    fn later_minions_are_a_list_of_names_and_nothing_else() {
+        let Ok(Item::Minions(item)) = parse_minions("1", r#"[ "a", "b" ]"#) else { panic!() };
+        assert_eq!((&*item.full, item.minions.len()), (r#"{"jid":"1","minions":["a","b"]}"#, 2));
+        for bad in ["[]", r#"[""]"#, r#"["a\u0000"]"#, r#"["a"],"extra":{}"#, r#"["a",1]"#, "{}", "null"] {
+            assert!(parse_minions("1", bad).is_err(), "{bad}");
+        }
+    }
+
     #[test]
     fn an_event_is_given_its_master() {
         let Ok(Item::Event(event)) = of(Kind::Event, r#"{"data":{"a":"é"},"tag":"t"}"#) else { panic!() };
@@ -398,6 +462,10 @@ mod tests {
             (r#"{"id":"m","fun":"f"}"#, "`jid` is missing"),
             (r#"{"jid":1,"id":"m","fun":"f"}"#, "`jid` is a number, expected a string"),
             (r#"{"jid":"1","id":"","fun":"f"}"#, "`id` is empty"),
+            (
+                r#"{"jid":"1","id":"m","fun":"f\u0000"}"#,
+                "`fun` is a string, expected the name of a function, without control characters",
+            ),
             (r#"{"jid":"1","id":"m\u0000","fun":"f"}"#, r#"`id` has a control character: "m\u0000""#),
             (
                 r#"{"jid":"1","id":"m","fun":["a",1]}"#,

@@ -7,8 +7,9 @@ use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::book::{self, Book, Targets};
+use super::seen::Fresh;
 use super::sum::Sum;
-use super::{Held, JournalError, LaneId, Seq};
+use super::{Held, JournalError, LaneId, Seq, now};
 use crate::items::{self, Item, Kind};
 
 /// Which dead letters: those that fit all of it.
@@ -32,18 +33,37 @@ pub(crate) struct KeptDeadLetter {
     pub(crate) id: i64,
     pub(crate) returner: String,
     pub(crate) accepted: u64,
-    pub(crate) item: Item,
+    pub(crate) kind: Kind,
+    /// Names the item.
+    pub(crate) title: String,
     pub(crate) reason: String,
     pub(crate) plugin: String,
-    pub(crate) stderr: String,
     pub(crate) tries: u32,
     pub(crate) at: u64,
+}
+
+/// One of them, with all that is kept of it.
+#[derive(Debug)]
+pub(crate) struct WholeDeadLetter {
+    pub(crate) letter: KeptDeadLetter,
+    /// The item, as Salt sent it.
+    pub(crate) body: String,
+    pub(crate) stderr: String,
 }
 
 const COLUMNS: &str = "dead.lane, dead.seq, dead.kind, dead.accepted, dead.body, dead.reason, dead.plugin,
     dead.stderr, dead.tries, dead.at, dead.sum, dead.id, lanes.name";
 
-/// The oldest dead letters that fit, at most so many.
+/// The one of this id.
+pub(super) fn whole(connection: &Connection, id: i64) -> Result<Option<WholeDeadLetter>, JournalError> {
+    let filter = DeadFilter { ids: vec![id], ..DeadFilter::default() };
+    let read =
+        |row: &Row<'_>| Ok(WholeDeadLetter { letter: letter(row)?, body: row.get(4)?, stderr: row.get(7)? });
+    Ok(select(connection, COLUMNS, &filter, 1, read)?.pop())
+}
+
+/// The oldest dead letters that fit, at most so many. Their items may be large: none of
+/// them is kept longer than it takes to name it.
 pub(super) fn list(
     connection: &Connection,
     filter: &DeadFilter,
@@ -95,17 +115,18 @@ fn letter(row: &Row<'_>) -> Result<KeptDeadLetter, JournalError> {
     }
     let code = row.get(2)?;
     let kind = Kind::from_code(code).ok_or_else(|| broken(format!("its kind is {code}")))?;
-    let body: String = row.get(4)?;
-    let item = items::parse(kind, &body, String::new).map_err(|invalid| broken(invalid.to_string()))?;
+    let body = row.get_ref(4)?;
+    let body = body.as_str().map_err(|error| broken(error.to_string()))?;
+    let item = items::parse(kind, body, String::new).map_err(|invalid| broken(invalid.to_string()))?;
     Ok(KeptDeadLetter {
         id,
         // Of a lane that is no more.
         returner: row.get::<_, Option<String>>(12)?.unwrap_or_default(),
         accepted: row.get(3)?,
-        item,
+        kind,
+        title: item.title(),
         reason: row.get(5)?,
         plugin: row.get(6)?,
-        stderr: row.get(7)?,
         tries: row.get(8)?,
         at: row.get(9)?,
     })
@@ -164,17 +185,33 @@ fn held(seq: Seq) -> Held {
     Held { seq, tries: 0, not_before: 0, reason: "replayed".to_owned(), redelivered: true }
 }
 
-/// Removes dead letters for good; gives the lane of each that was there.
-pub(super) fn remove(connection: &mut Connection, ids: &[i64]) -> rusqlite::Result<Vec<LaneId>> {
+/// Removes dead letters for good; gives the lane of each that was there. What is sent again
+/// afterwards is no duplicate for that lane: it has nothing of it.
+pub(super) fn remove(
+    connection: &mut Connection,
+    book: &mut Book,
+    ids: &[i64],
+) -> rusqlite::Result<Vec<LaneId>> {
+    let now = now();
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut targets = Targets { transaction: &transaction, known: &mut book.targets };
+    let mut fresh = Fresh::default();
     let mut removed = Vec::new();
     for id in ids {
-        let lane = transaction
-            .prepare_cached("DELETE FROM dead WHERE id = ?1 RETURNING lane")?
-            .query_row([id], |row| row.get(0).map(LaneId))
+        let found = transaction
+            .prepare_cached("DELETE FROM dead WHERE id = ?1 RETURNING lane, kind, body")?
+            .query_row([id], |row| Ok((LaneId(row.get(0)?), row.get(1)?, row.get::<_, String>(2)?)))
             .optional()?;
-        removed.extend(lane);
+        let Some((lane, kind, body)) = found else { continue };
+        removed.push(lane);
+        // What cannot be read any more has no key.
+        let item = Kind::from_code(kind).map(|kind| items::parse(kind, &body, String::new));
+        if let Some(Ok(Item::Return(item))) = item {
+            book.seen.remaining_without(&mut fresh, &mut targets, item.key, lane)?;
+        }
     }
+    let seen = book.seen.write(&transaction, &fresh, now)?;
     transaction.commit()?;
+    book.seen.committed(seen, fresh, now);
     Ok(removed)
 }

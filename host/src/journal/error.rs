@@ -10,7 +10,11 @@ use super::verify::Health;
 /// Why a journal is not opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
-    #[error("cannot use `{}` for the journal: {error}", path.display())]
+    #[error(
+        "cannot use `{}` for the journal: {error}\n  hint: nothing was changed; is the disk read-only or full, or does \
+         the directory belong to another user? `host.data` names another one",
+        path.display()
+    )]
     Directory { path: PathBuf, error: std::io::Error },
     #[error(
         "`{}` is in use by another process\n  hint: two hosts cannot share `host.data`; stop the other one, or give \

@@ -65,7 +65,7 @@ use crate::items::{Item, Key};
 use crate::telemetry::JournalMetrics;
 
 pub(crate) use clock::now;
-pub(crate) use dead::{DeadFilter, KeptDeadLetter};
+pub(crate) use dead::{DeadFilter, KeptDeadLetter, WholeDeadLetter};
 pub(crate) use error::{AppendError, JournalError, OpenError};
 pub(crate) use rescue::rescue;
 pub(crate) use verify::Health;
@@ -284,14 +284,16 @@ impl Journal {
         self.depths.read().get(&lane).copied().unwrap_or(0)
     }
 
-    /// Items by their places, for those that are held.
+    /// Items by their places, for those that are held: the first of them, of so many bytes
+    /// together (but at least one).
     pub(crate) async fn entries(
         &self,
         lane: LaneId,
         seqs: Vec<Seq>,
+        bytes: usize,
     ) -> Result<Vec<Arc<Entry>>, JournalError> {
         let reader = Arc::clone(&self.reader);
-        blocking(move || reader.entries(lane, &seqs)).await
+        blocking(move || reader.entries(lane, &seqs, bytes)).await
     }
 
     /// The oldest dead letters that fit, at most so many.
@@ -302,6 +304,12 @@ impl Journal {
     ) -> Result<Vec<KeptDeadLetter>, JournalError> {
         let reader = Arc::clone(&self.reader);
         blocking(move || reader.dead_letters(&filter, limit)).await
+    }
+
+    /// One of them, with its item.
+    pub(crate) async fn dead_letter(&self, id: i64) -> Result<Option<WholeDeadLetter>, JournalError> {
+        let reader = Arc::clone(&self.reader);
+        blocking(move || reader.dead_letter(id)).await
     }
 
     /// The same, by their ids only.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, Row, params};
 
-use super::dead::{self, DeadFilter, KeptDeadLetter};
+use super::dead::{self, DeadFilter, KeptDeadLetter, WholeDeadLetter};
 use super::sum::Sum;
 use super::{Entry, JournalError, LaneId, Seq, Window};
 use crate::items::{self, Kind};
@@ -57,15 +57,26 @@ impl Reader {
     }
 
     /// As [`super::Journal::entries`].
-    pub(super) fn entries(&self, lane: LaneId, seqs: &[Seq]) -> Result<Vec<Arc<Entry>>, JournalError> {
+    pub(super) fn entries(
+        &self,
+        lane: LaneId,
+        seqs: &[Seq],
+        bytes: usize,
+    ) -> Result<Vec<Arc<Entry>>, JournalError> {
         let connection = self.connection.lock();
         let mut statement = connection
             .prepare_cached("SELECT seq, kind, accepted, target, body, sum FROM items WHERE seq = ?1")?;
         let mut entries = Vec::with_capacity(seqs.len());
+        let mut taken = 0;
         for seq in seqs {
             let mut rows = statement.query([seq])?;
             if let Some(row) = rows.next()? {
-                entries.push(Arc::new(entry(row, lane)?));
+                let entry = entry(row, lane)?;
+                taken += entry.item.text().len();
+                if taken > bytes && !entries.is_empty() {
+                    break;
+                }
+                entries.push(Arc::new(entry));
             }
         }
         Ok(entries)
@@ -78,6 +89,11 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<KeptDeadLetter>, JournalError> {
         dead::list(&self.connection.lock(), filter, limit)
+    }
+
+    /// As [`super::Journal::dead_letter`].
+    pub(super) fn dead_letter(&self, id: i64) -> Result<Option<WholeDeadLetter>, JournalError> {
+        dead::whole(&self.connection.lock(), id)
     }
 
     /// As [`super::Journal::dead_ids`].

@@ -25,6 +25,8 @@ pub(super) struct Seen {
     commits: VecDeque<Commit>,
     /// The number of the next commit: greater than that of any before it.
     next: i64,
+    /// The newest commit that was forgotten and is still on disk.
+    forgotten: Option<i64>,
 }
 
 struct Commit {
@@ -45,7 +47,14 @@ impl Seen {
         bound: usize,
         now: u64,
     ) -> rusqlite::Result<Self> {
-        let mut seen = Self { window, bound, lanes_of: HashMap::new(), commits: VecDeque::new(), next: 1 };
+        let mut seen = Self {
+            window,
+            bound,
+            lanes_of: HashMap::new(),
+            commits: VecDeque::new(),
+            next: 1,
+            forgotten: None,
+        };
         let mut statement = connection.prepare("SELECT id, at, keys FROM seen ORDER BY id")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -82,6 +91,21 @@ impl Seen {
         Ok(Some(new))
     }
 
+    /// Takes a lane out of those that had a key.
+    pub(super) fn remaining_without(
+        &self,
+        fresh: &mut Fresh,
+        targets: &mut Targets<'_>,
+        key: Key,
+        lane: LaneId,
+    ) -> rusqlite::Result<()> {
+        let had = fresh.0.get(&key).copied().or_else(|| self.lanes_of.get(&key).map(|(target, _)| *target));
+        let Some(had) = had.and_then(|id| targets.lanes(i64::from(id))) else { return Ok(()) };
+        let others: Vec<LaneId> = had.iter().filter(|other| **other != lane).copied().collect();
+        fresh.0.insert(key, targets.id(&others)? as u32);
+        Ok(())
+    }
+
     /// Writes the keys of a transaction, and removes those that are too old.
     pub(super) fn write(
         &self,
@@ -90,8 +114,8 @@ impl Seen {
         now: u64,
     ) -> rusqlite::Result<Option<i64>> {
         let outdated = self.commits.iter().take_while(|commit| self.outdated(commit, now)).last();
-        if let Some(commit) = outdated {
-            transaction.prepare_cached("DELETE FROM seen WHERE id <= ?1")?.execute([commit.id])?;
+        if let Some(through) = outdated.map(|commit| commit.id).max(self.forgotten) {
+            transaction.prepare_cached("DELETE FROM seen WHERE id <= ?1")?.execute([through])?;
         }
         if fresh.0.is_empty() {
             return Ok(None);
@@ -110,6 +134,7 @@ impl Seen {
 
     /// After the commit that [`write`](Self::write) was part of.
     pub(super) fn committed(&mut self, id: Option<i64>, fresh: Fresh, now: u64) {
+        self.forgotten = None;
         if let Some(id) = id {
             self.remember(id, now, fresh.0.into_iter().collect());
         }
@@ -133,6 +158,7 @@ impl Seen {
                     self.lanes_of.remove(key);
                 }
             }
+            self.forgotten = Some(commit.id);
             self.commits.pop_front();
         }
         // A burst leaves a table that is mostly empty.

@@ -182,7 +182,9 @@ impl Writer {
                 drop(reply.send(replayed));
             }
             Command::Drop { dead, reply } => {
-                drop(reply.send(self.alone(|writer| dead::remove(&mut writer.connection, &dead))));
+                let remove =
+                    |writer: &mut Self| dead::remove(&mut writer.connection, &mut writer.book, &dead);
+                drop(reply.send(self.alone(remove)));
             }
             Command::Append { .. } | Command::Settle { .. } | Command::Close { .. } => {}
         }

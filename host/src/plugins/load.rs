@@ -75,7 +75,7 @@ pub(crate) enum LoadError {
     #[error("cannot read the plugin `{}`: {error}", path.display())]
     Read { path: PathBuf, error: std::io::Error },
     #[error(
-        "`{what}` is not WebAssembly\n  hint: a plugin is a component, a `.wasm` file; see `plugins/README.md`"
+        "`{what}` is not WebAssembly\n  hint: a plugin is a component, a `.wasm` file; the README shows how to make one"
     )]
     NotWasm { what: String },
     #[error(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::App;
 use super::jobs::raw;
 use super::problem::Problem;
-use crate::journal::{DeadFilter, KeptDeadLetter, now};
+use crate::journal::{DeadFilter, JournalError, KeptDeadLetter, now};
 
 /// How many a list has if it is not asked for another number, and at most.
 const LISTED: usize = 100;
@@ -82,20 +82,24 @@ pub(super) async fn list(State(app): State<Arc<App>>, params: Parameters) -> Res
     Ok(Json(Listed { dead_letters: found.iter().map(entry).collect(), next }))
 }
 
-pub(super) async fn show(State(app): State<Arc<App>>, Path(id): Path<i64>) -> Result<Json<Whole>, Problem> {
-    let filter = DeadFilter { ids: vec![id], ..DeadFilter::default() };
-    let found = app.dead_letters.list(filter, 1).await?.pop();
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    id: Result<Path<i64>, PathRejection>,
+) -> Result<Json<Whole>, Problem> {
+    let Path(id) = id?;
+    let found = app.dead_letters.show(id).await?;
     let found =
         found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no dead letter {id}")))?;
-    let (entry, item) = (entry(&found), raw(found.item.text().to_owned())?);
-    Ok(Json(Whole { entry, stderr: found.stderr, item }))
+    let entry = entry(&found.letter);
+    Ok(Json(Whole { entry, stderr: found.stderr, item: raw(found.body)? }))
 }
 
 pub(super) async fn replay(
     State(app): State<Arc<App>>,
     params: Parameters,
 ) -> Result<Json<serde_json::Value>, Problem> {
-    let replayed = app.dead_letters.replay(params?.chosen()?).await?;
+    let filter = params?.chosen()?;
+    let replayed = to_its_end(async move { app.dead_letters.replay(filter).await }).await?;
     Ok(Json(json!({ "replayed": replayed })))
 }
 
@@ -103,8 +107,20 @@ pub(super) async fn remove(
     State(app): State<Arc<App>>,
     params: Parameters,
 ) -> Result<Json<serde_json::Value>, Problem> {
-    let dropped = app.dead_letters.drop_all(params?.chosen()?).await?;
+    let filter = params?.chosen()?;
+    let dropped = to_its_end(async move { app.dead_letters.drop_all(filter).await }).await?;
     Ok(Json(json!({ "dropped": dropped })))
+}
+
+/// Does a change to its end, also where the client no longer waits: the journal and the
+/// lanes must hear of the same.
+async fn to_its_end(
+    change: impl Future<Output = Result<u64, JournalError>> + Send + 'static,
+) -> Result<u64, Problem> {
+    let ended = tokio::spawn(change).await;
+    ended
+        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?
+        .map_err(Problem::from)
 }
 
 impl Params {
@@ -119,6 +135,12 @@ impl Params {
             },
             None => Ok(None),
         };
+        // An empty text would fit every one.
+        for (name, value) in [("returner", &self.returner), ("reason", &self.reason)] {
+            if value.as_ref().is_some_and(String::is_empty) {
+                return Err(bad(name, &"it is empty"));
+            }
+        }
         let ids = self.id.iter().flat_map(|ids| ids.split(',')).map(|id| id.trim().parse::<i64>());
         Ok(DeadFilter {
             returner: self.returner.clone(),
@@ -151,8 +173,8 @@ fn entry(letter: &KeptDeadLetter) -> Entry {
     Entry {
         id: letter.id,
         returner: letter.returner.clone(),
-        kind: letter.item.kind().name(),
-        title: letter.item.title(),
+        kind: letter.kind.name(),
+        title: letter.title.clone(),
         reason: letter.reason.clone(),
         plugin: letter.plugin.clone(),
         tries: letter.tries,

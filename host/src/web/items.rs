@@ -2,9 +2,10 @@
 //! `/v1/jobs/{jid}/minions`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::{BytesRejection, FailedToBufferBody, QueryRejection};
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -15,6 +16,9 @@ use super::App;
 use super::problem::Problem;
 use crate::intake::{Receipt, Refused};
 use crate::items::Kind;
+
+/// The time that a client has to send the body of a request: connections are few.
+const BODY_TIME: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,10 +81,11 @@ pub(super) async fn events(
 
 pub(super) async fn minions(
     State(app): State<Arc<App>>,
-    Path(jid): Path<String>,
+    jid: Result<Path<String>, PathRejection>,
     params: Parameters,
     Body(body): Body,
 ) -> Result<Response, Problem> {
+    let Path(jid) = jid?;
     let params = parameters(params)?;
     let receipt = app.intake.take_minions(&jid, &body, params.named().as_deref()).await;
     answer(&app, receipt, params.wait).await
@@ -141,7 +146,12 @@ impl FromRequest<Arc<App>> for Body {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        match Bytes::from_request(request, app).await {
+        let Ok(body) = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, app)).await else {
+            app.metrics.intake.refused("too-slow");
+            let detail = format!("the body did not arrive within {BODY_TIME:?}");
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail).hint("send it in parts"));
+        };
+        match body {
             Ok(body) => Ok(Self(body)),
             Err(BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_))) => {
                 app.metrics.intake.refused("too-large");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -57,9 +57,10 @@ pub(super) async fn jobs(State(app): State<Arc<App>>, params: Parameters) -> Res
 
 pub(super) async fn load(
     State(app): State<Arc<App>>,
-    Path(jid): Path<String>,
+    jid: Result<Path<String>, PathRejection>,
     params: Parameters,
 ) -> Result<Json<impl Serialize>, Problem> {
+    let Path(jid) = jid?;
     let Query(params) = params?;
     match app.job_cache.load(params.returner.as_deref(), &jid).await? {
         Some(load) => Ok(Json(Job { jid, load: raw(load)? })),
@@ -69,18 +70,20 @@ pub(super) async fn load(
 
 pub(super) async fn returns(
     State(app): State<Arc<App>>,
-    Path(jid): Path<String>,
+    jid: Result<Path<String>, PathRejection>,
     params: Parameters,
 ) -> Result<Json<Returns>, Problem> {
+    let Path(jid) = jid?;
     let Query(params) = params?;
     list(app.job_cache.returns(params.returner.as_deref(), &jid).await?)
 }
 
 pub(super) async fn function(
     State(app): State<Arc<App>>,
-    Path(fun): Path<String>,
+    fun: Result<Path<String>, PathRejection>,
     params: Parameters,
 ) -> Result<Json<Returns>, Problem> {
+    let Path(fun) = fun?;
     let Query(params) = params?;
     list(app.job_cache.function(params.returner.as_deref(), &fun).await?)
 }

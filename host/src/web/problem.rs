@@ -1,7 +1,7 @@
 //! Errors as `application/problem+json` (RFC 9457).
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -96,6 +96,12 @@ impl From<QueryRejection> for Problem {
     }
 }
 
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Self {
+        Problem::new(StatusCode::BAD_REQUEST, rejection.body_text())
+    }
+}
+
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         let detail = refused.to_string();
@@ -103,6 +109,9 @@ impl From<Refused> for Problem {
             Refused::Malformed(_) => Problem::new(StatusCode::BAD_REQUEST, detail)
                 .hint("send one JSON object, an array of them, or one object a line"),
             Refused::Empty => Problem::new(StatusCode::BAD_REQUEST, detail),
+            Refused::TooMany(_) => {
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).hint("send them in parts")
+            }
             Refused::Items { items, .. } => Problem::new(StatusCode::BAD_REQUEST, detail).items(items),
             Refused::Route(error) => error.into(),
             Refused::Journal(error) => error.into(),

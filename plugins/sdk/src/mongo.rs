@@ -17,8 +17,8 @@ impl WriteError {
     /// outage (codes of MongoDB's `error_codes.yml` in the category of retriable
     /// errors).
     pub fn failure(&self) -> Failure {
-        const OUTAGES: [i32; 15] =
-            [6, 7, 43, 89, 91, 112, 189, 262, 358, 9001, 10_107, 11_600, 11_602, 13_435, 13_436];
+        const OUTAGES: [i32; 16] =
+            [6, 7, 43, 89, 91, 112, 189, 262, 358, 9001, 10_107, 11_600, 11_601, 11_602, 13_435, 13_436];
         Failure::of_server(format!("{} ({})", self.message, self.code), OUTAGES.contains(&self.code))
     }
 }

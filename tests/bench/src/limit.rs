@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Document, doc, serialize_to_bson};
 use returner_servers::Directory;
 use sqlx::{AssertSqlSafe, Connection};
 
@@ -12,6 +12,9 @@ use crate::store::Store;
 /// The rows of a statement, and the returns of a batch.
 const ROWS: usize = 512;
 
+/// How long Salt keeps jobs, in seconds: `keep_jobs_seconds`.
+const KEPT: i64 = 86_400;
+
 /// The workers that a lane has.
 const WORKERS: usize = 2;
 
@@ -19,6 +22,7 @@ const WORKERS: usize = 2;
 pub(crate) async fn measure(store: &Store, count: usize, size: usize) -> f64 {
     let round = next_round();
     let samples: Vec<Sample> = (0..count).map(|number| sample(round, number, size)).collect();
+    store.clear().await;
     match store {
         Store::Mysql(database) => {
             let url = format!(
@@ -29,7 +33,6 @@ pub(crate) async fn measure(store: &Store, count: usize, size: usize) -> f64 {
                 store.option("port"),
                 database.name()
             );
-            store.clear().await;
             workers(samples, async move |part| mysql(&url, part).await).await
         }
         Store::Redis(_) => {
@@ -107,9 +110,9 @@ async fn sqlite(path: &str, samples: Vec<Sample>) {
         }
     }
     for part in samples.chunks(ROWS) {
-        let rows = vec!["(?,?,?,?,?,?,datetime('now'))"; part.len()].join(",");
+        let rows = vec!["(?,?,?,NULL,datetime('now'),?,?,?)"; part.len()].join(",");
         let statement = format!(
-            "INSERT INTO salt_returns (fun, jid, id, fun_args, success, full_ret, date) VALUES {rows}"
+            "INSERT INTO salt_returns (fun, jid, id, fun_args, date, full_ret, success, ret) VALUES {rows}"
         );
         let mut query = sqlx::query(AssertSqlSafe(statement));
         for sample in part {
@@ -117,7 +120,7 @@ async fn sqlite(path: &str, samples: Vec<Sample>) {
                 .bind(FUN)
                 .bind(&sample.jid)
                 .bind(&sample.minion)
-                .bind("[]")
+                .bind(&sample.value)
                 .bind("True")
                 .bind(&sample.full);
         }
@@ -132,8 +135,10 @@ async fn redis(url: &str, samples: Vec<Sample>) {
     for part in samples.chunks(ROWS) {
         let mut pipe = ::redis::pipe();
         for sample in part {
-            pipe.hset(format!("ret:{}", sample.jid), &sample.minion, &sample.full).ignore();
-            pipe.set(format!("{}:{FUN}", sample.minion), &sample.jid).ignore();
+            let job = format!("ret:{}", sample.jid);
+            pipe.hset(&job, &sample.minion, &sample.full).ignore();
+            pipe.expire(&job, KEPT).ignore();
+            pipe.set_ex(format!("{}:{FUN}", sample.minion), &sample.jid, KEPT as u64).ignore();
             pipe.sadd("minions", &sample.minion).ignore();
         }
         let () = pipe.query_async(&mut connection).await.unwrap_or_else(|error| panic!("{error}"));
@@ -142,10 +147,17 @@ async fn redis(url: &str, samples: Vec<Sample>) {
 
 async fn mongo(url: &str, name: &str, samples: Vec<Sample>) {
     let client = mongodb::Client::with_uri_str(url).await.unwrap_or_else(|error| panic!("{error}"));
-    let collection = client.database(name).collection::<Document>("native");
+    let collection = client.database(name).collection::<Document>("saltReturns");
+    let json = |text: &str| {
+        let value: serde_json::Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}"));
+        serialize_to_bson(&value).unwrap_or_else(|error| panic!("{error}"))
+    };
     for part in samples.chunks(ROWS) {
         let documents = part.iter().map(|sample| {
-            doc! { "minion": &sample.minion, "jid": &sample.jid, "fun": FUN, "return": &sample.value, "full_ret": &sample.full }
+            doc! {
+                "_id": format!("{}{}", sample.jid, sample.minion), "minion": &sample.minion, "jid": &sample.jid,
+                "fun": FUN, "return": json(&sample.value), "full_ret": json(&sample.full),
+            }
         });
         collection.insert_many(documents).ordered(false).await.unwrap_or_else(|error| panic!("{error}"));
     }

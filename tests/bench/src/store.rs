@@ -1,5 +1,7 @@
 //! The stores: a real server each, with a database of the benchmark's own.
 
+use mongodb::IndexModel;
+use mongodb::bson::{Document, doc};
 use returner_servers::{Mariadb, MongoDatabase, Mongodb, MysqlDatabase, Redis, RedisDatabase};
 
 pub(crate) enum Store {
@@ -67,7 +69,18 @@ impl Store {
         match self {
             Self::Mysql(database) => database.execute("TRUNCATE salt_returns").await,
             Self::Redis(database) => database.ask(&["FLUSHDB"]).await,
-            Self::Mongo(_) | Self::Sqlite => {}
+            Self::Mongo(_) => self.clear_mongo().await.unwrap_or_else(|error| panic!("MongoDB: {error}")),
+            Self::Sqlite => {}
         }
+    }
+
+    /// With the index that the plugin makes.
+    async fn clear_mongo(&self) -> mongodb::error::Result<()> {
+        let url = format!("mongodb://{}:{}", self.option("host"), self.option("port"));
+        let database = mongodb::Client::with_uri_str(url).await?.database(&self.option("db"));
+        let returns = database.collection::<Document>("saltReturns");
+        returns.drop().await?;
+        returns.create_index(IndexModel::builder().keys(doc! {"jid": 1}).build()).await?;
+        Ok(())
     }
 }

@@ -1,10 +1,9 @@
-//! Builds the hostile plugins of `tests/guests`.
+//! The hostile plugins of `tests/guests`.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
-use returner_servers::program;
+use returner_servers::build_plugin;
 
 /// The plugin that traps on poison, built once a process.
 ///
@@ -13,26 +12,6 @@ use returner_servers::program;
 /// If it does not build.
 pub(crate) fn trapping() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build("trapping")).clone()
-}
-
-fn build(name: &str) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests").join(name);
-    // Of its own: whoever runs the tests may hold the lock of the usual one.
-    let target =
-        program().parent().and_then(Path::parent).expect("the host is in `target/release`").join("guests");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(&source).args(["build", "--release", "--locked", "--target", "wasm32-wasip2"]);
-    cargo.arg("--target-dir").arg(&target);
-    // What was set for the tests is not meant for the plugin.
-    for inherited in ["CARGO_BUILD_TARGET", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTFLAGS"] {
-        cargo.env_remove(inherited);
-    }
-    let output = cargo.output().expect("cargo can be run");
-    assert!(
-        output.status.success(),
-        "the plugin `{name}` did not build; `rustup toolchain install` (no arguments) installs its target\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    target.join(format!("wasm32-wasip2/release/{name}.wasm"))
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/trapping");
+    BUILT.get_or_init(|| build_plugin(&source, "trapping")).clone()
 }

@@ -1,4 +1,5 @@
-//! A system that fails under the host: flushes that fail, a wall clock that jumps.
+//! A system that fails under the host: flushes that fail, a disk that becomes read-only, a
+//! wall clock that jumps.
 //!
 //! A small library in C ([`SOURCE`]) stands between the host and the C library. It is a
 //! fake because no real disk fails when it is asked to, and nobody may set the clock of
@@ -37,8 +38,17 @@ impl System {
 
     /// Makes every flush fail, or no more.
     pub fn fail_flushes(&self, fail: bool) {
-        let file = self.0.path().join("flush");
-        if fail {
+        self.set("flush", fail);
+    }
+
+    /// Makes every file one that can only be read, or no more.
+    pub fn make_read_only(&self, read_only: bool) {
+        self.set("read-only", read_only);
+    }
+
+    fn set(&self, name: &str, there: bool) {
+        let file = self.0.path().join(name);
+        if there {
             fs::write(file, "").expect("a test's directory can be written to");
         } else {
             let _ = fs::remove_file(file);

@@ -79,10 +79,10 @@ pub(super) fn is_outage(code: i32) -> bool {
         6 | 7 | 89 | 9001 | 50 | 262 | 202 | 317 | 402 | 462
         // Unauthorized, AuthenticationFailed: rights can be given.
         | 11 | 13 | 18 | 8000
-        // Locks and conflicts.
-        | 24 | 46 | 112 | 244 | 251
+        // Locks and conflicts, a router that knows of older shards, too many sessions.
+        | 24 | 46 | 63 | 112 | 244 | 251 | 261 | 13388
         // Shutdown, not primary, election, no write concern.
-        | 91 | 189 | 10058 | 10107 | 11600 | 11602 | 13435 | 13436 | 64 | 79 | 100 | 133 | 134 | 150
+        | 91 | 189 | 10058 | 10107 | 11600 | 11601 | 11602 | 13435 | 13436 | 64 | 79 | 100 | 133 | 134 | 150
         // Disk, memory, killed on the server.
         | 14031 | 39 | 146 | 292 | 43 | 237 | 290
     )

@@ -47,7 +47,7 @@ pub(super) fn ends_transaction(error: &SqlError) -> bool {
 fn classify(number: u16, state: &str) -> (SqlErrorKind, bool) {
     use SqlErrorKind::{Constraint, Data, Denied, Other, Statement, Timeout, Unavailable};
     match number {
-        // Disk full, out of memory, too many connections, shutting down, killed,
+        // Disk full, out of memory, too many connections or statements, shutting down, killed,
         // read-only, a table that is full or crashed, a node that is not ready.
         1021
         | 1030
@@ -71,6 +71,7 @@ fn classify(number: u16, state: &str) -> (SqlErrorKind, bool) {
         | 1290
         | 1317
         | 1429
+        | 1461
         | 1792
         | 1836
         | 1927
@@ -103,15 +104,16 @@ fn classify(number: u16, state: &str) -> (SqlErrorKind, bool) {
         | 1292
         | 1300
         | 1301
-        | 1364..=1367
+        | 1365..=1367
         | 1406
         | 1411
         | 1525
         | 1690
         | 3140..=3159 => (Data, false),
-        // No such database, table, column: what `setup` or an operator can mend.
-        1049 | 1051 | 1054 | 1109 | 1146 | 1176 | 1932 => (Statement, true),
-        1064 | 1065 | 1136 | 1149 | 1210 | 1243 | 1295 | 1305 | 1390 => (Statement, false),
+        // No such database, table, column or routine, a column without a default: what
+        // `setup` or an operator can mend.
+        1049 | 1051 | 1054 | 1109 | 1146 | 1176 | 1305 | 1364 | 1932 => (Statement, true),
+        1064 | 1065 | 1136 | 1149 | 1210 | 1243 | 1295 | 1390 => (Statement, false),
         _ => match state.get(..2) {
             Some("08") => (Unavailable, true),
             Some("28") => (Denied, true),
@@ -135,6 +137,7 @@ mod tests {
             (1040, "08004", Unavailable, true),
             (1021, "HY000", Unavailable, true),
             (1290, "HY000", Unavailable, true),
+            (1461, "42000", Unavailable, true),
             (1205, "HY000", Timeout, true),
             (1213, "40001", Timeout, true),
             (1045, "28000", Denied, true),

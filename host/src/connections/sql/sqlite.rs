@@ -10,9 +10,9 @@
 //! has ended, also when nobody waits for it any more: a disk that hangs holds at most
 //! as many threads as there are connections.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -258,6 +258,11 @@ impl Database {
             create_directory(parent).map_err(|error| {
                 SqlError::unavailable(format!("cannot create the directory `{}`: {error}", parent.display()))
             })?;
+        }
+        if !self.in_memory() {
+            // Before SQLite does, which would leave it readable to others. What cannot be
+            // made, or is no plain path, is for SQLite to complain of.
+            let _ = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&self.path);
         }
         let connection = Connection::open(&self.path).map_err(|error| error_of(&error))?;
         let open =

@@ -59,10 +59,11 @@ async fn contents(journal: &Journal) -> Result<Contents, JournalError> {
             after = window.through;
         }
         let seqs = state.held.iter().map(|held| held.seq).collect();
-        contents.held[at] = journal.entries(state.id, seqs).await?.iter().map(text).collect();
+        contents.held[at] = journal.entries(state.id, seqs, usize::MAX).await?.iter().map(text).collect();
     }
     for letter in journal.dead_letters(DeadFilter::default(), 100).await? {
-        contents.dead.push((letter.returner, letter.item.text().to_owned(), letter.reason));
+        let body = journal.dead_letter(letter.id).await?.map(|whole| whole.body).unwrap_or_default();
+        contents.dead.push((letter.returner, body, letter.reason));
     }
     Ok(contents)
 }
@@ -196,7 +197,7 @@ async fn a_damaged_item_is_never_delivered() {
     // While the host runs; only its own write would be seen by SQLite.
     let other = rusqlite::Connection::open(directory.path().join("journal.db")).unwrap();
     other.execute("UPDATE items SET body = replace(body, '2', '7') WHERE seq = 2", []).unwrap();
-    let damaged = opened.journal.entries(opened.lanes[0].id, vec![2]).await;
+    let damaged = opened.journal.entries(opened.lanes[0].id, vec![2], usize::MAX).await;
     assert!(matches!(damaged, Err(JournalError::Item { seq: 2, .. })), "{damaged:?}");
 }
 

@@ -94,6 +94,48 @@ async fn a_key_is_taken_once_for_each_lane() {
     assert_eq!(opened.journal.depth(opened.lanes[0].id), 4);
 }
 
+/// What is dropped is gone: sent again, it is new.
+#[tokio::test]
+async fn a_dead_letter_that_is_dropped_is_no_duplicate_any_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut opened = open(directory.path()).await;
+    opened.append(&[1, 2], &[0, 1], true).await;
+    let entry = opened.journal.next(opened.lanes[0].id, 0, 1, 1 << 20).await.unwrap().entries.remove(0);
+    let (reason, plugin, stderr) = ("bad".to_owned(), "p".to_owned(), String::new());
+    let dead = vec![DeadLetter { entry, reason, plugin, stderr, tries: 1, at: 1 }];
+    let settlement = Settlement { through: 1, settled: 1, dead, ..Settlement::default() };
+    opened.journal.settle(opened.lanes[0].id, settlement).unwrap();
+    assert_eq!(opened.append(&[1], &[0, 1], true).await.duplicates, 1, "it may be replayed");
+    let ids = opened.journal.dead_ids(DeadFilter::default(), 10).await.unwrap();
+    assert_eq!(opened.journal.drop_dead(ids).await.unwrap(), [opened.lanes[0].id]);
+    // Also after a restart; the other lane has had it.
+    opened.journal.close(true).await;
+    drop(opened);
+    opened = open(directory.path()).await;
+    let again = opened.append(&[1, 2], &[0, 1], true).await;
+    assert_eq!((again.duplicates, opened.read(0, 2).await), (1, vec![(again.through, 1)]));
+    assert_eq!(opened.read(1, 2).await, []);
+    assert_eq!(opened.append(&[1], &[0, 1], true).await.duplicates, 1);
+}
+
+#[tokio::test]
+async fn keys_beyond_the_bound_are_forgotten_on_disk_too() {
+    for keys in [0, 15] {
+        let directory = tempfile::tempdir().unwrap();
+        let bounds = Bounds { keys, ..bounds() };
+        let journal = Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
+        let state = journal.lane("a").await.unwrap();
+        let opened = Opened { journal, lanes: vec![state] };
+        for round in 0..20_u32 {
+            let numbers: Vec<u32> = (round * 10..round * 10 + 10).collect();
+            assert_eq!(opened.append(&numbers, &[0], true).await.duplicates, 0);
+        }
+        let database = rusqlite::Connection::open(directory.path().join("journal.db")).unwrap();
+        let rows: u64 = database.query_row("SELECT count(*) FROM seen", [], |row| row.get(0)).unwrap();
+        assert!(rows <= 2, "{rows} commits are kept for {keys} keys");
+    }
+}
+
 #[tokio::test]
 async fn what_every_lane_settled_is_removed() {
     let directory = tempfile::tempdir().unwrap();

@@ -202,7 +202,7 @@ async fn read_all(opened: &Opened, known: Option<&Model>) -> Model {
         };
         found.cursors[lane] = cursor;
         found.pending[lane] = opened.read(lane, cursor).await.into_iter().collect();
-        let held = opened.journal.entries(state.id, seqs.clone()).await.unwrap();
+        let held = opened.journal.entries(state.id, seqs.clone(), usize::MAX).await.unwrap();
         found.held[lane] = held.iter().map(|entry| (entry.seq, jid(entry))).collect();
         assert!(seqs.iter().eq(found.held[lane].keys()));
     }

@@ -12,6 +12,9 @@ use crate::store::Store;
 /// The rows of a statement, and the returns of a batch.
 const ROWS: usize = 512;
 
+/// The most bytes of a batch: half of MariaDB's `max_allowed_packet`.
+const BYTES: usize = 8 << 20;
+
 /// How long Salt keeps jobs, in seconds: `keep_jobs_seconds`.
 const KEPT: i64 = 86_400;
 
@@ -56,6 +59,12 @@ pub(crate) async fn measure(store: &Store, count: usize, size: usize) -> f64 {
     }
 }
 
+/// Parts of so many rows, and of no more bytes than a server takes at once.
+fn batches(samples: &[Sample]) -> impl Iterator<Item = &[Sample]> {
+    let largest = samples.iter().map(|sample| sample.value.len() + sample.full.len()).max().unwrap_or(1);
+    samples.chunks((BYTES / largest).clamp(1, ROWS))
+}
+
 /// Deals the samples out to the workers; gives returns per second.
 async fn workers<W>(samples: Vec<Sample>, work: W) -> f64
 where
@@ -74,7 +83,7 @@ where
 
 async fn mysql(url: &str, samples: Vec<Sample>) {
     let mut connection = sqlx::MySqlConnection::connect(url).await.unwrap_or_else(|error| panic!("{error}"));
-    for part in samples.chunks(ROWS) {
+    for part in batches(&samples) {
         let rows = vec!["(?,?,?,?,?,?)"; part.len()].join(",");
         let statement =
             format!("INSERT INTO salt_returns (fun, jid, `return`, id, success, full_ret) VALUES {rows}");
@@ -109,7 +118,7 @@ async fn sqlite(path: &str, samples: Vec<Sample>) {
                 .unwrap_or_else(|error| failed(error));
         }
     }
-    for part in samples.chunks(ROWS) {
+    for part in batches(&samples) {
         let rows = vec!["(?,?,?,NULL,datetime('now'),?,?,?)"; part.len()].join(",");
         let statement = format!(
             "INSERT INTO salt_returns (fun, jid, id, fun_args, date, full_ret, success, ret) VALUES {rows}"
@@ -132,7 +141,7 @@ async fn redis(url: &str, samples: Vec<Sample>) {
     let client = ::redis::Client::open(url).unwrap_or_else(|error| panic!("{error}"));
     let mut connection =
         client.get_multiplexed_async_connection().await.unwrap_or_else(|error| panic!("{error}"));
-    for part in samples.chunks(ROWS) {
+    for part in batches(&samples) {
         let mut pipe = ::redis::pipe();
         for sample in part {
             let job = format!("ret:{}", sample.jid);
@@ -152,7 +161,7 @@ async fn mongo(url: &str, name: &str, samples: Vec<Sample>) {
         let value: serde_json::Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}"));
         serialize_to_bson(&value).unwrap_or_else(|error| panic!("{error}"))
     };
-    for part in samples.chunks(ROWS) {
+    for part in batches(&samples) {
         let documents = part.iter().map(|sample| {
             doc! {
                 "_id": format!("{}{}", sample.jid, sample.minion), "minion": &sample.minion, "jid": &sample.jid,

@@ -68,7 +68,7 @@ impl Store {
     pub(crate) async fn clear(&self) {
         match self {
             Self::Mysql(database) => database.execute("TRUNCATE salt_returns").await,
-            Self::Redis(database) => database.ask(&["FLUSHDB"]).await,
+            Self::Redis(database) => database.ask(&["FLUSHDB", "ASYNC"]).await,
             Self::Mongo(_) => self.clear_mongo().await.unwrap_or_else(|error| panic!("MongoDB: {error}")),
             Self::Sqlite => {}
         }

@@ -72,7 +72,10 @@ pub(crate) struct Exports {
 /// Why a file is not a plugin.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
-    #[error("cannot read the plugin `{}`: {error}", path.display())]
+    #[error(
+        "cannot read the plugin `{}`: {error}\n  hint: a path in a configuration is seen from the directory of its file",
+        path.display()
+    )]
     Read { path: PathBuf, error: std::io::Error },
     #[error(
         "`{what}` is not WebAssembly\n  hint: a plugin is a component, a `.wasm` file; the README shows how to make one"

@@ -5,8 +5,8 @@
 //! configuration grants to it, and nothing else. The least of one:
 //!
 #![cfg_attr(not(feature = "full"), doc = "```")]
-// It is no `FullReturner`.
-#![cfg_attr(feature = "full", doc = "```ignore")]
+// It is no `FullReturner`: a test of the suite builds the same from the README.
+#![cfg_attr(feature = "full", doc = "```text")]
 //! use returner_sdk::{JobReturn, Outcome, Returner, sql};
 //!
 //! struct Audit;

@@ -1,7 +1,8 @@
 //! The columns that are really there, and how a text is fitted to one.
 //!
 //! An instance reads them once. They are read again before an item is refused for
-//! them, so that an operator who widens a column sees it work at once.
+//! them, so that an operator who widens a column, or makes one that was missing, sees it
+//! work at once.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -57,21 +58,27 @@ impl Columns {
     /// The text as the column takes it.
     pub(crate) fn fit(&self, column: Column, text: String) -> Result<String, Failure> {
         let (table, name, _) = PLACES[column as usize];
-        let Some(shape) = self.shapes.borrow()[column as usize] else {
-            return Err(Failure::retry(format!(
-                "there is no column `{name}` in a table `{table}`; `returner schema mysql` prints the tables"
-            )));
+        let shape = self.shapes.borrow()[column as usize];
+        let fitted = match shape {
+            Some(shape) => shape.fit(column, text).map_err(|Misfit { text, reason }| {
+                let reason = format!("column `{name}` of table `{table}` does not take it: {reason}");
+                (text, Failure::reject(reason))
+            }),
+            None => {
+                let message = format!(
+                    "there is no column `{name}` in a table `{table}`; `returner schema mysql` prints the tables"
+                );
+                Err((text, Failure::retry(message)))
+            }
         };
-        match shape.fit(column, text) {
+        match fitted {
             Ok(text) => Ok(text),
-            Err(Misfit { text, .. }) if self.read.get().elapsed() > FRESH => {
+            Err((text, _)) if self.read.get().elapsed() > FRESH => {
                 self.shapes.replace(read()?);
                 self.read.set(Instant::now());
                 self.fit(column, text)
             }
-            Err(Misfit { reason, .. }) => {
-                Err(Failure::reject(format!("column `{name}` of table `{table}` does not take it: {reason}")))
-            }
+            Err((_, failure)) => Err(failure),
         }
     }
 }

@@ -29,11 +29,11 @@ async fn a_returner_of_ones_own_stores_in_the_table_of_its_own() {
     fs::create_dir_all(directory.path().join("audit/src")).expect("a test's directory can be written to");
     directory.write("audit/Cargo.toml", manifest);
     directory.write("audit/src/lib.rs", between(&section, "<<'RUST'\n", "RUST\n"));
-    // The same libraries on every day.
+    // The same libraries on every day. It has more than the plugin needs, so it is not `--locked`.
     let locked = fs::read(root.join("Cargo.lock")).expect("the project has one");
     directory.write("audit/Cargo.lock", locked);
     let source = directory.path().join("audit");
-    let plugin = tokio::task::spawn_blocking(move || build_plugin(&source, "audit")).await;
+    let plugin = tokio::task::spawn_blocking(move || build_plugin(&source, "audit", &[])).await;
     let plugin = plugin.expect("it builds").display().to_string();
 
     let shown = returner(directory.path(), &["plugins", "show", &plugin]);

@@ -207,7 +207,7 @@ pub(super) fn remove(
         // What cannot be read any more has no key.
         let item = Kind::from_code(kind).map(|kind| items::parse(kind, &body, String::new));
         if let Some(Ok(Item::Return(item))) = item {
-            book.seen.remaining_without(&mut fresh, &mut targets, item.key, lane)?;
+            book.seen.take_out(&mut fresh, &mut targets, item.key, lane)?;
         }
     }
     let seen = book.seen.write(&transaction, &fresh, now)?;

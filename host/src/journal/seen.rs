@@ -76,8 +76,7 @@ impl Seen {
         key: Key,
         lanes: &Arc<[LaneId]>,
     ) -> rusqlite::Result<Option<Arc<[LaneId]>>> {
-        let had = fresh.0.get(&key).copied().or_else(|| self.lanes_of.get(&key).map(|(target, _)| *target));
-        let Some(had) = had.and_then(|id| targets.lanes(i64::from(id))) else {
+        let Some(had) = self.had(fresh, targets, key) else {
             fresh.0.insert(key, targets.id(lanes)? as u32);
             return Ok(Some(Arc::clone(lanes)));
         };
@@ -91,16 +90,21 @@ impl Seen {
         Ok(Some(new))
     }
 
+    /// The lanes that had a key, by this transaction or before it.
+    fn had(&self, fresh: &Fresh, targets: &Targets<'_>, key: Key) -> Option<Arc<[LaneId]>> {
+        let had = fresh.0.get(&key).or_else(|| self.lanes_of.get(&key).map(|(target, _)| target));
+        had.and_then(|id| targets.lanes(i64::from(*id)))
+    }
+
     /// Takes a lane out of those that had a key.
-    pub(super) fn remaining_without(
+    pub(super) fn take_out(
         &self,
         fresh: &mut Fresh,
         targets: &mut Targets<'_>,
         key: Key,
         lane: LaneId,
     ) -> rusqlite::Result<()> {
-        let had = fresh.0.get(&key).copied().or_else(|| self.lanes_of.get(&key).map(|(target, _)| *target));
-        let Some(had) = had.and_then(|id| targets.lanes(i64::from(id))) else { return Ok(()) };
+        let Some(had) = self.had(fresh, targets, key) else { return Ok(()) };
         let others: Vec<LaneId> = had.iter().filter(|other| **other != lane).copied().collect();
         fresh.0.insert(key, targets.id(&others)? as u32);
         Ok(())

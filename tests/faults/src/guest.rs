@@ -13,5 +13,5 @@ use returner_servers::build_plugin;
 pub(crate) fn trapping() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/trapping");
-    BUILT.get_or_init(|| build_plugin(&source, "trapping")).clone()
+    BUILT.get_or_init(|| build_plugin(&source, "trapping", &["--locked"])).clone()
 }

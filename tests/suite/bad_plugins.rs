@@ -79,7 +79,7 @@ fn a_file_that_is_not_there() {
     let directory = Directory::new("plugin");
     directory.write("returner.yaml", "return: audit\naudit.plugin: audit.wasm\n");
     let run = returner(directory.path(), &["check", "--config", "returner.yaml"]);
-    for part in ["`audit`", "audit.wasm", "hint: "] {
+    for part in ["returner.yaml:2: ", "`audit.plugin`", "audit.wasm", "hint: "] {
         assert!(run.expect(2).stderr.contains(part), "nothing of {part}: {}", run.stderr);
     }
 }

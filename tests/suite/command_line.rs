@@ -20,6 +20,10 @@ async fn send_takes_lines_and_arrays_and_names_the_lines_that_are_refused() {
     let run = returner(directory, &["send", "lines.ndjson", "--url", &url, "--wait", "--json"]);
     let sent = parsed(&run.expect(4).stdout);
     assert_eq!((&sent["accepted"], &sent["refused"][0]["line"]), (&json!(2), &json!(2)), "{sent}");
+    std::fs::write(directory.join("bad.json"), r#"[{"jid": "1"}]"#)
+        .expect("a test's directory can be written to");
+    let run = returner(directory, &["send", "bad.json", "--url", &url]);
+    assert!(run.expect(4).stderr.contains("error: item 1: "), "an array has no lines: {}", run.stderr);
     let array = json!([good("c"), good("a")]).to_string();
     std::fs::write(directory.join("array.json"), array).expect("a test's directory can be written to");
     let run = returner(directory, &["send", "array.json", "--url", &url, "--wait", "--json"]);
@@ -73,6 +77,8 @@ async fn what_needs_no_host() {
         assert!(plugins.contains(name), "{plugins}");
     }
     assert!(show(&["plugins", "show", "mysql"]).contains("returns"));
+    let nobody = returner(directory.path(), &["plugins", "show", "sqlite"]);
+    assert!(nobody.expect(2).stderr.contains("`sqlite3`"), "{}", nobody.stderr);
     assert!(show(&["completions", "bash"]).contains("returner"));
     show(&["check"]);
     // The printed schemas are what the tables are made of.

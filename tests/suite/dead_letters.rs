@@ -182,6 +182,8 @@ async fn the_command_line_lists_shows_and_drops_them() {
     run(&["dead", "drop"]).expect(2);
     let drop = run(&["dead", "drop", &id]);
     assert!(drop.expect(0).stdout.contains("1 dropped"), "{}", drop.stdout);
+    let again = run(&["dead", "replay", &id]);
+    assert!(again.expect(1).stderr.contains("1 of the 1 named are not there"), "{}", again.stderr);
     assert_eq!(listed(&host, "").await, Vec::<Value>::new());
     host.send(Method::DELETE, "/v1/dead-letters", "").await.problem_saying(400, "all=true");
     assert_eq!(host.returner("mysql").await["dead"], 0);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use returner_faults::{Options, Scenario, Summary, run};
-use returner_servers::{Host, Mariadb, SqliteDatabase, new_jid, ret, until};
+use returner_servers::{Host, Mariadb, Server, SqliteDatabase, new_jid, ret, until};
 use serde_json::{Value, json};
 
 /// Fixed, so that a failure is the same for everyone. Longer runs take others.

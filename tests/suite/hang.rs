@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use mongodb::bson::doc;
-use returner_servers::{Flavour, Host, Mariadb, Mongodb, Redis, SqliteDatabase, new_jid, ret, until};
+use returner_servers::{Flavour, Host, Mariadb, Mongodb, Redis, Server, SqliteDatabase, new_jid, ret, until};
 use serde_json::{Value, json};
 
 /// How many returns are sent while the server hangs.

@@ -1,7 +1,7 @@
 //! The journal as an operator meets it: its check, its damage, its rescue, and a host that
 //! starts with much to do.
 
-use returner_servers::{Host, Mariadb, SqliteDatabase, new_jid, ret, returner};
+use returner_servers::{Host, Mariadb, Server, SqliteDatabase, new_jid, ret, returner};
 use serde_json::{Value, json};
 
 fn returns(jid: &str, count: usize) -> Value {
@@ -48,6 +48,8 @@ async fn a_damaged_journal_is_reported_and_rescued() {
     assert!(run(&["journal", "check"]).expect(0).stdout.contains("whole"));
 
     server.restart().await;
+    let again = run(&["journal", "rescue"]);
+    assert!(again.expect(0).stdout.contains("nothing to rescue"), "{}", again.stdout);
     host.restart().await;
     host.wait_drained("mysql").await;
     assert_eq!(database.count("salt_returns").await, 49);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use returner_servers::{Host, Mariadb, MysqlDatabase, SqliteDatabase, load, new_jid, ret};
+use returner_servers::{Host, Mariadb, MysqlDatabase, Server, SqliteDatabase, load, new_jid, ret};
 use serde_json::{Value, json};
 
 const MINIONS: usize = 12;

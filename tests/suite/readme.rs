@@ -38,12 +38,15 @@ async fn a_returner_of_ones_own_stores_in_the_table_of_its_own() {
 
     let shown = returner(directory.path(), &["plugins", "show", &plugin]);
     assert!(shown.expect(0).stdout.contains("sql"), "{}", shown.stdout);
-
     let database = Mariadb::shared().await.database().await;
     database.execute(between(&section, "mysql salt -e '", "'")).await;
     let own = between(&section, "```yaml\n", "```");
     let own = own.replace("audit/target/wasm32-wasip2/release/audit.wasm", &plugin);
     let host = Host::start(&format!("{own}{}", database.config())).await;
+    for arguments in [&["plugins"][..], &["plugins", "show", "audit"]] {
+        let run = returner(host.directory(), &[arguments, &["--config", "returner.yaml"]].concat());
+        assert!(run.expect(0).stdout.contains("audit"), "{}", run.stdout);
+    }
     let jid = new_jid();
     host.store("/v1/returns", &ret(&jid, "web1", "test.ping", json!(true))).await;
     let rows: Vec<(String, String, String)> = database.rows("SELECT jid, minion, fun FROM audit").await;

@@ -1,7 +1,9 @@
 //! Crashes: what was acknowledged is stored, and in SQL it is stored once.
 
 use reqwest::Method;
-use returner_servers::{Flavour, Host, Mariadb, Mongodb, MysqlDatabase, Redis, SqliteDatabase, new_jid, ret};
+use returner_servers::{
+    Flavour, Host, Mariadb, Mongodb, MysqlDatabase, Redis, Server, SqliteDatabase, new_jid, ret,
+};
 use serde_json::{Value, json};
 
 fn returns(jid: &str, count: usize) -> Value {

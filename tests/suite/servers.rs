@@ -1,7 +1,7 @@
 //! The servers themselves: that they start, keep their data, and come back.
 
 use mongodb::bson::doc;
-use returner_servers::{Flavour, Mariadb, Mongodb, Redis, Salt, until};
+use returner_servers::{Flavour, Mariadb, Mongodb, Redis, Salt, Server, until};
 use serde_json::{Map, json};
 
 #[tokio::test]

@@ -5,8 +5,8 @@ mod exposition;
 
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use returner_servers::{Host, Redis, SqliteDatabase, event, free_port, load, new_jid, ret};
-use returner_servers::{returner, until};
+use returner_servers::{Host, Redis, Server, SqliteDatabase};
+use returner_servers::{event, free_port, load, new_jid, ret, returner, until};
 use serde_json::{Value, json};
 
 use exposition::Exposition;

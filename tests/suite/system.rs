@@ -1,7 +1,7 @@
 //! A system that fails under the host: flushes that fail, a disk that becomes read-only,
 //! and a clock that jumps.
 
-use returner_servers::{Host, Mariadb, SqliteDatabase, System, new_jid, ret, until};
+use returner_servers::{Host, Mariadb, Server, SqliteDatabase, System, new_jid, ret, until};
 use serde_json::json;
 
 #[tokio::test]

@@ -190,9 +190,19 @@ async fn change(
     }
     let answer: Value = Client::new(host)?.call(method, path, &borrowed(&query)).await?;
     if host.json {
-        return output::json(&answer);
+        output::json(&answer)?;
+    } else {
+        output::line(&format!("{} {done}", answer[done]))?;
     }
-    output::line(&format!("{} {done}", answer[done]))
+    let missing = (chosen.ids.len() as u64).saturating_sub(answer[done].as_u64().unwrap_or(0));
+    if missing == 0 {
+        return Ok(());
+    }
+    Err(Failure::failed(format!(
+        "{missing} of the {} named are not there, or do not fit what else is said\n  hint: `returner dead list` shows \
+         which there are",
+        chosen.ids.len()
+    )))
 }
 
 fn row(entry: &Entry) -> Vec<String> {

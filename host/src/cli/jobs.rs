@@ -55,6 +55,9 @@ impl Jobs {
                 if self.host.json {
                     return output::json(&answer);
                 }
+                if answer.returns.is_empty() {
+                    eprintln!("nothing was returned to the job `{jid}`");
+                }
                 output::table(
                     &["minion", "function", "success", "return"],
                     answer.returns.iter().map(returned).collect(),

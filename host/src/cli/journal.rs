@@ -46,6 +46,9 @@ fn check(config: &ConfigArgs) -> Result<(), Failure> {
 
 fn rescue(config: &ConfigArgs) -> Result<(), Failure> {
     let directory = settings(config)?.data.join("journal");
+    if directory.join("journal.db").exists() && journal::check(&directory).is_ok() {
+        return output::line("the journal is whole; there is nothing to rescue, and nothing was changed");
+    }
     let rescued = journal::rescue(&directory).map_err(|error| Failure::failed(error.to_string()))?;
     output::line(&format!(
         "saved {} items and {} dead letters; the damaged journal is in `{}`",

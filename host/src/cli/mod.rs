@@ -64,7 +64,7 @@ enum Command {
 struct ConfigArgs {
     /// The configuration file; without it `/etc/returner/returner.yaml` if that is
     /// there, or else the defaults
-    #[arg(long, value_name = "FILE", env = "RETURNER_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "RETURNER_CONFIG", global = true)]
     config: Option<PathBuf>,
 }
 

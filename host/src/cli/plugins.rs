@@ -1,18 +1,21 @@
-//! `returner plugins`: what the bundled plugins, or a file, export and import.
+//! `returner plugins`: what the bundled plugins, those of the configuration, or a file
+//! export and import.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{Failure, output};
-use crate::config::{Bundled, PluginSource};
+use super::{ConfigArgs, Failure, output};
+use crate::config::{Bundled, PluginSource, Settings};
 use crate::plugins::{Plugin, Runtime};
 
 #[derive(Debug, Args)]
 pub(super) struct Plugins {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Print JSON instead of tables
     #[arg(long, global = true)]
     json: bool,
@@ -22,7 +25,8 @@ pub(super) struct Plugins {
 enum Command {
     /// Show what a plugin exports, imports and would need to be granted
     Show {
-        /// A bundled plugin's name (`mysql`, `mongo`, `redis`, `sqlite3`) or a file
+        /// A bundled plugin's name (`mysql`, `mongo`, `redis`, `sqlite3`), a returner of the
+        /// configuration, or a file
         plugin: String,
     },
 }
@@ -46,20 +50,20 @@ impl Plugins {
         let runtime = runtime.map_err(|error| Failure::failed(error.to_string()))?;
         match self.command {
             Some(Command::Show { plugin }) => {
-                let shown = load(&runtime, source(&plugin)).await?;
+                let shown = load(&runtime, source(&plugin, &self.config)?).await?;
                 if self.json { output::json(&shown) } else { print(&shown) }
             }
             None => {
                 let mut all = Vec::new();
-                for bundled in Bundled::ALL {
-                    all.push((bundled.name(), load(&runtime, PluginSource::Bundled(bundled)).await?));
+                for (name, source) in known(&self.config)? {
+                    all.push((name, load(&runtime, source).await?));
                 }
                 if self.json {
                     return output::json(&all.into_iter().map(|(_, shown)| shown).collect::<Vec<_>>());
                 }
                 let rows = all.into_iter().map(|(name, shown)| {
                     let version = shown.version.unwrap_or_default();
-                    vec![name.to_owned(), version, shown.exports.join(" "), shown.needs.join(", ")]
+                    vec![name, version, shown.exports.join(" "), shown.needs.join(", ")]
                 });
                 output::table(&["plugin", "version", "exports", "needs"], rows.collect())
             }
@@ -67,10 +71,37 @@ impl Plugins {
     }
 }
 
-fn source(plugin: &str) -> PluginSource {
-    match Bundled::from_name(plugin) {
-        Some(bundled) => PluginSource::Bundled(bundled),
-        None => PluginSource::File { path: Path::new(plugin).to_owned(), sha256: None },
+/// The bundled plugins, and the files of the configuration by the returners that have them.
+fn known(config: &ConfigArgs) -> Result<Vec<(String, PluginSource)>, Failure> {
+    let loaded = Settings::load(config.file().as_deref());
+    let settings = loaded.map_err(|errors| Failure::usage(errors.to_string()))?.settings;
+    let bundled = Bundled::ALL.map(|bundled| (bundled.name().to_owned(), PluginSource::Bundled(bundled)));
+    let customs = settings.returners.into_values().filter_map(|returner| match returner.plugin {
+        source @ PluginSource::File { .. } => Some((returner.name, source)),
+        PluginSource::Bundled(_) => None,
+    });
+    Ok(bundled.into_iter().chain(customs).collect())
+}
+
+/// A file is looked at without reading the configuration: it may be what is wrong there.
+fn source(plugin: &str, config: &ConfigArgs) -> Result<PluginSource, Failure> {
+    if let Some(bundled) = Bundled::from_name(plugin) {
+        return Ok(PluginSource::Bundled(bundled));
+    }
+    let path = Path::new(plugin);
+    if path.is_file() || path.components().count() > 1 || path.extension().is_some() {
+        return Ok(PluginSource::File { path: path.to_owned(), sha256: None });
+    }
+    let known = known(config)?;
+    match known.iter().find(|(name, _)| name == plugin) {
+        Some((_, source)) => Ok(source.clone()),
+        None => {
+            let names: Vec<String> = known.iter().map(|(name, _)| format!("`{name}`")).collect();
+            Err(Failure::usage(format!(
+                "there is no plugin and no file `{plugin}`\n  hint: there are {}",
+                names.join(", ")
+            )))
+        }
     }
 }
 

@@ -53,6 +53,9 @@ enum What {
 
 #[derive(Debug, Default, Serialize)]
 struct Sent {
+    /// What the file has: `line`s, or the `item`s of an array.
+    #[serde(skip)]
+    unit: &'static str,
     accepted: usize,
     duplicates: usize,
     refused: Vec<Refused>,
@@ -80,9 +83,10 @@ impl Send {
         let client = Client::new(&self.host)?;
         let mut input = open(&self.file).await?;
         let bar = progress(&self.file);
-        let mut sent = Sent::default();
+        let mut sent = Sent { unit: "line", ..Sent::default() };
         let mut number = 0;
         if first_byte(&mut input).await? == Some(b'[') {
+            sent.unit = "item";
             let mut text = String::new();
             input.read_to_string(&mut text).await.map_err(|error| unreadable(&self.file, &error))?;
             let items = items::split(&text)
@@ -128,8 +132,10 @@ impl Send {
         if sent.refused.is_empty() {
             return Ok(());
         }
-        let lines =
-            sent.refused.iter().map(|refused| format!("error: line {}: {}", refused.line, refused.reason));
+        let lines = sent.refused.iter().map(|Refused { line, reason }| {
+            let place = format!("{} {line}", sent.unit);
+            format!("error: {place}: {}", reason.replace("at line 1, column", "at column"))
+        });
         Err(Failure::refused(lines.collect::<Vec<_>>().join("\n")))
     }
 
@@ -151,8 +157,9 @@ impl Send {
                     bar.inc(part.len() as u64);
                     if answer.stored == Some(false) {
                         return Err(Failure::failed(format!(
-                            "accepted up to line {}, and not all of it is stored\n  hint: `returner status` says who \
+                            "accepted up to {} {}, and not all of it is stored\n  hint: `returner status` says who \
                              is behind, `returner dead list` what was rejected",
+                            sent.unit,
                             part.last().map_or(0, |(line, _)| *line)
                         )));
                     }

@@ -99,6 +99,20 @@ impl Declared {
     }
 }
 
+/// Warns of `mysq.host`: a name that nobody has, close to a bundled one's and with a key of
+/// it. It could be somebody else's, so it is no error.
+pub(super) fn warn_of_mistyped(root: &Section<'_>, findings: &mut Findings) {
+    for (name, place) in root.names() {
+        let near = |bundled: &Bundled| strsim::damerau_levenshtein(bundled.name(), name) == 1;
+        let Some(bundled) = Bundled::ALL.into_iter().find(near) else { continue };
+        let section = root.under(name);
+        if let Some(key) = keys_of(bundled).find(|key| section.has(key)) {
+            let finding = Finding::new(place, format!("`{name}.{key}` is a key of nobody here"));
+            findings.warning(finding.hint(format!("did you mean `{}.{key}`?", bundled.name())));
+        }
+    }
+}
+
 fn keys_of<'k>(bundled: Bundled) -> impl Iterator<Item = &'k str> {
     salt_keys::keys(bundled).iter().map(|key| key.name)
 }

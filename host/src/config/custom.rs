@@ -41,11 +41,10 @@ pub(super) fn read(root: &Section<'_>, name: &str, findings: &mut Findings) -> O
         findings.error(finding.hint(format!("use at most {MAX_NAME} letters, digits, `-` and `_`")));
         return None;
     }
-    let path = findings.take(found.path())?;
+    let path = findings.take(found.file());
     let sha256 = section.get("sha256", sha256, findings);
     Some(ReturnerSettings {
         name: name.to_owned(),
-        plugin: PluginSource::File { path, sha256 },
         options: options(&section, findings),
         connections: granted(&section, findings)
             .into_iter()
@@ -55,6 +54,7 @@ pub(super) fn read(root: &Section<'_>, name: &str, findings: &mut Findings) -> O
         delivery: delivery(&section, findings),
         allow_http: allowed(&section, "allow_http", &["http", "https"], findings),
         allow_connect: allowed(&section, "allow_connect", &["tcp", "udp"], findings),
+        plugin: PluginSource::File { path: path?, sha256 },
     })
 }
 

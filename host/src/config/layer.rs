@@ -133,7 +133,7 @@ pub(super) fn read(key: &Key, found: &Found<'_>) -> Result<Option<Value>, Findin
     };
     match key.kind {
         Kind::Secret if is_none => Ok(Some(Value::Nothing)),
-        Kind::Text | Kind::Path | Kind::Flag | Kind::FlagOrForeign if is_none => Ok(None),
+        Kind::Text | Kind::Path | Kind::File | Kind::Flag | Kind::FlagOrForeign if is_none => Ok(None),
         Kind::FlagOrForeign if matches!(found.value, Written::Map(_)) => Ok(None),
         Kind::Secret => secret::read(found).map(|secret| Some(Value::Secret(secret))),
         Kind::Text => found.text().map(|text| Some(Value::Text(text))),
@@ -141,6 +141,7 @@ pub(super) fn read(key: &Key, found: &Found<'_>) -> Result<Option<Value>, Findin
         Kind::Number => found.number(0..=MAX_NUMBER).map(|number| Some(Value::Number(number))),
         Kind::Flag | Kind::FlagOrForeign => found.flag().map(|flag| Some(Value::Flag(flag))),
         Kind::Path => path(found).map(|path| Some(Value::Path(path))),
+        Kind::File => found.file().map(|path| Some(Value::Path(path))),
         Kind::Seconds => found.duration(Duration::ZERO..=MAX_SECONDS).map(|time| Some(Value::Seconds(time))),
     }
 }

@@ -32,6 +32,7 @@ pub(super) fn build(files: &[File], findings: &mut Findings) -> Settings {
         }
     }
     uses.warn(&declared, &returners, findings);
+    bundled::warn_of_mistyped(&root, findings);
     Settings {
         files: files.iter().map(|file| file.path.to_path_buf()).collect(),
         host,

@@ -26,6 +26,8 @@ pub(super) enum Kind {
     /// [`Kind::Flag`], or a map that is the business of Salt's `mysql` pillar.
     FlagOrForeign,
     Path,
+    /// [`Kind::Path`] of a file that is there.
+    File,
     Seconds,
 }
 
@@ -56,9 +58,9 @@ const MYSQL: &[Key] = &[
     key("db", Kind::Text, ByReturn::Free),
     // Ours.
     key("ssl", Kind::FlagOrForeign, ByReturn::Never),
-    key("ssl_ca", Kind::Path, ByReturn::Never),
-    key("ssl_cert", Kind::Path, ByReturn::Never),
-    key("ssl_key", Kind::Path, ByReturn::Never),
+    key("ssl_ca", Kind::File, ByReturn::Never),
+    key("ssl_cert", Kind::File, ByReturn::Never),
+    key("ssl_key", Kind::File, ByReturn::Never),
 ];
 
 const MONGO: &[Key] = &[
@@ -71,9 +73,9 @@ const MONGO: &[Key] = &[
     key("indexes", Kind::Flag, ByReturn::Free),
     key("ssl", Kind::Flag, ByReturn::Never),
     // Ours.
-    key("ssl_ca", Kind::Path, ByReturn::Never),
-    key("ssl_cert", Kind::Path, ByReturn::Never),
-    key("ssl_key", Kind::Path, ByReturn::Never),
+    key("ssl_ca", Kind::File, ByReturn::Never),
+    key("ssl_cert", Kind::File, ByReturn::Never),
+    key("ssl_key", Kind::File, ByReturn::Never),
 ];
 
 const REDIS: &[Key] = &[
@@ -85,9 +87,9 @@ const REDIS: &[Key] = &[
     key("password", Kind::Secret, ByReturn::Free),
     key("db", Kind::Number, ByReturn::Free),
     key("ssl", Kind::Flag, ByReturn::Never),
-    key("ssl_ca", Kind::Path, ByReturn::Never),
-    key("ssl_cert", Kind::Path, ByReturn::Never),
-    key("ssl_key", Kind::Path, ByReturn::Never),
+    key("ssl_ca", Kind::File, ByReturn::Never),
+    key("ssl_cert", Kind::File, ByReturn::Never),
+    key("ssl_key", Kind::File, ByReturn::Never),
     key("cluster_mode", Kind::Flag, ByReturn::Never),
 ];
 

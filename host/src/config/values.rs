@@ -4,6 +4,7 @@
 //! as Salt is: a number may be quoted, a list of one may be a text, a list of names may
 //! have commas. Does not know keys.
 
+use std::fs::File;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,6 +58,21 @@ impl<'a> Found<'a> {
     /// A relative path is relative to the file that says it.
     pub(super) fn path(&self) -> Result<PathBuf, Finding> {
         Ok(beside(&self.place.file, &self.text()?))
+    }
+
+    /// The path of a file that can be read now.
+    pub(super) fn file(&self) -> Result<PathBuf, Finding> {
+        let text = self.text()?;
+        let path = beside(&self.place.file, &text);
+        let wrong = |error: &str| self.wrong(format!("names the file `{}`: {error}", path.display()));
+        match File::open(&path).and_then(|file| file.metadata()) {
+            Ok(metadata) if metadata.is_file() => Ok(path),
+            Ok(_) => Err(wrong("it is something else")),
+            Err(error) if Path::new(&text).is_relative() => {
+                Err(wrong(&error.to_string()).hint("a relative path is relative to the file that says it"))
+            }
+            Err(error) => Err(wrong(&error.to_string())),
+        }
     }
 
     pub(super) fn flag(&self) -> Result<bool, Finding> {

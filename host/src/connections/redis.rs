@@ -66,17 +66,44 @@ pub(crate) enum RedisScalar {
     /// A simple string such as `OK`.
     Status(String),
     Bulk(Vec<u8>),
-    /// This command failed, in the server's words: `WRONGTYPE Operation against ...`.
-    Error(String),
+    /// This command failed.
+    Error(RedisError),
 }
 
-/// There is no reply at all.
+/// There is no reply at all, or one command failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct RedisError {
-    /// Never credentials.
+    /// Never credentials. The server's words, where it answered: `WRONGTYPE Operation ...`.
     pub(crate) message: String,
     pub(crate) retryable: bool,
+}
+
+impl RedisError {
+    /// A server that is out of memory, loading, read-only or closed to this user is an
+    /// outage: an operator or time can mend it. What a server says begins with its kind.
+    fn of_server(message: String) -> Self {
+        const OUTAGES: [&str; 15] = [
+            "ASK",
+            "BUSY",
+            "CLUSTERDOWN",
+            "LOADING",
+            "MASTERDOWN",
+            "MISCONF",
+            "MOVED",
+            "NOAUTH",
+            "NOPERM",
+            "NOREPLICAS",
+            "OOM",
+            "READONLY",
+            "TRYAGAIN",
+            "UNBLOCKED",
+            "WRONGPASS",
+        ];
+        let kind = message.split(' ').next().unwrap_or_default();
+        let retryable = OUTAGES.contains(&kind);
+        Self { message, retryable }
+    }
 }
 
 pub(crate) struct Redis {
@@ -122,7 +149,7 @@ impl RedisPool {
         let info = self.pipeline(vec![vec![b"INFO".to_vec(), b"server".to_vec()]]).await;
         match info.map_err(|error| CheckError(error.to_string()))?.pop() {
             Some(RedisReply::Scalar(RedisScalar::Bulk(info))) => Ok(version(&String::from_utf8_lossy(&info))),
-            Some(RedisReply::Scalar(RedisScalar::Error(message))) => Err(CheckError(message)),
+            Some(RedisReply::Scalar(RedisScalar::Error(error))) => Err(CheckError(error.message)),
             _ => Ok("unknown".to_owned()),
         }
     }
@@ -317,10 +344,13 @@ fn scalar(value: Value) -> RedisScalar {
         Value::BulkString(bytes) => RedisScalar::Bulk(bytes),
         Value::SimpleString(text) => RedisScalar::Status(text),
         Value::Okay => RedisScalar::Status("OK".to_owned()),
-        Value::ServerError(error) => RedisScalar::Error(error_text(&error)),
+        Value::ServerError(error) => RedisScalar::Error(RedisError::of_server(error_text(&error))),
         // The contract's replies are one array deep, and the protocol is the older one,
         // which has nothing else.
-        _ => RedisScalar::Error("ERR the reply is nested deeper than the contract has it".to_owned()),
+        _ => {
+            let message = "ERR the reply is nested deeper than the contract has it".to_owned();
+            RedisScalar::Error(RedisError { message, retryable: false })
+        }
     }
 }
 
@@ -345,8 +375,16 @@ mod tests {
         let nested = Value::Array(vec![Value::Int(1), Value::Array(vec![Value::Nil])]);
         let RedisReply::Many(scalars) = reply(nested) else { panic!("an array") };
         assert_eq!(scalars[0], RedisScalar::Integer(1));
-        assert!(matches!(&scalars[1], RedisScalar::Error(message) if message.contains("deeper")));
+        assert!(matches!(&scalars[1], RedisScalar::Error(error) if error.message.contains("deeper")));
         assert_eq!(reply(Value::Okay), RedisReply::Scalar(RedisScalar::Status("OK".to_owned())));
+    }
+
+    #[test]
+    fn an_outage_is_tried_again_and_a_wrong_type_is_not() {
+        let full = "OOM command not allowed when used memory > 'maxmemory'.";
+        assert!(RedisError::of_server(full.to_owned()).retryable);
+        let wrong = "WRONGTYPE Operation against a key holding the wrong kind of value";
+        assert!(!RedisError::of_server(wrong.to_owned()).retryable);
     }
 
     #[test]

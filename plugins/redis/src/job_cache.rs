@@ -171,6 +171,7 @@ mod tests {
     #[test]
     fn nothing_is_no_text_and_an_error_is_a_failure() {
         assert!(texts(Reply::Scalar(Scalar::Nil)).unwrap().is_empty());
-        assert!(texts(Reply::Scalar(Scalar::Error("WRONGTYPE".to_owned()))).is_err());
+        let error = redis::Error { message: "WRONGTYPE".to_owned(), retryable: false };
+        assert!(texts(Reply::Scalar(Scalar::Error(error))).is_err());
     }
 }

@@ -69,14 +69,15 @@ pub(crate) fn command<const N: usize>(arguments: [&str; N]) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use returner_sdk::redis::Scalar;
+    use returner_sdk::redis::{Error, Scalar};
 
     #[test]
     fn a_failed_command_refuses_the_items_that_need_it() {
+        let error = |message: &str, retryable| Error { message: message.to_owned(), retryable };
         let replies = [
             Reply::Scalar(Scalar::Integer(1)),
-            Reply::Scalar(Scalar::Error("OOM command not allowed".to_owned())),
-            Reply::Scalar(Scalar::Error("WRONGTYPE not a hash".to_owned())),
+            Reply::Scalar(Scalar::Error(error("OOM command not allowed", true))),
+            Reply::Scalar(Scalar::Error(error("WRONGTYPE not a hash", false))),
         ];
         let needed_by = [vec![0, 1], vec![0, 2], vec![1]];
         let found: Vec<Refusal> = refusals(&replies, &needed_by).collect();

@@ -50,37 +50,11 @@ impl Pipeline {
     }
 }
 
-/// What a server's error reply means for the item that it is about.
-///
-/// A server that is out of memory, loading, read-only or closed to this user is an
-/// outage: the item can be stored once an operator has mended it.
-pub fn failure_of_reply(message: &str) -> Failure {
-    const OUTAGES: [&str; 15] = [
-        "ASK",
-        "BUSY",
-        "CLUSTERDOWN",
-        "LOADING",
-        "MASTERDOWN",
-        "MISCONF",
-        "MOVED",
-        "NOAUTH",
-        "NOPERM",
-        "NOREPLICAS",
-        "OOM",
-        "READONLY",
-        "TRYAGAIN",
-        "UNBLOCKED",
-        "WRONGPASS",
-    ];
-    let kind = message.split(' ').next().unwrap_or_default();
-    Failure::of_server(message.to_owned(), OUTAGES.contains(&kind))
-}
-
 impl Reply {
     /// The failure, if this is an error reply.
     pub fn failure(&self) -> Option<Failure> {
         match self {
-            Reply::Scalar(Scalar::Error(message)) => Some(failure_of_reply(message)),
+            Reply::Scalar(Scalar::Error(error)) => Some(error.clone().into()),
             _ => None,
         }
     }
@@ -94,18 +68,5 @@ impl Scalar {
             Scalar::Status(text) => Some(text),
             Scalar::Nil | Scalar::Integer(_) | Scalar::Error(_) => None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_outage_is_tried_again_and_a_wrong_type_is_not() {
-        let full = "OOM command not allowed when used memory > 'maxmemory'.";
-        assert!(matches!(failure_of_reply(full), Failure::Retry(_)));
-        let wrong = "WRONGTYPE Operation against a key holding the wrong kind of value";
-        assert!(matches!(failure_of_reply(wrong), Failure::Reject(_)));
     }
 }

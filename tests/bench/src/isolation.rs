@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use clap::Args;
 use comfy_table::{Table, presets};
-use returner_servers::{Flavour, Host, Mariadb, Mongodb, Redis};
+use returner_servers::{Flavour, Host, Mariadb, Mongodb, Redis, Server};
 
 use crate::http::Client;
 use crate::sample::{next_round, sample};

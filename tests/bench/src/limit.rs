@@ -12,8 +12,8 @@ use crate::store::Store;
 /// The rows of a statement, and the returns of a batch.
 const ROWS: usize = 512;
 
-/// The most bytes of a batch: half of MariaDB's `max_allowed_packet`.
-const BYTES: usize = 8 << 20;
+/// The most bytes of a statement, as of the plugins.
+const BYTES: usize = 1_000_000;
 
 /// How long Salt keeps jobs, in seconds: `keep_jobs_seconds`.
 const KEPT: i64 = 86_400;

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use returner_servers::{Cut, Host, Mariadb, Mongodb, Proxy, Redis, Weather};
+use returner_servers::{Cut, Host, Mariadb, Mongodb, Proxy, Redis, Server, Weather};
 use tokio::time::sleep;
 
 use crate::bed::{Behind, TestBed};

@@ -13,6 +13,7 @@ use crate::directory::{Directory, find};
 use crate::error::StartError;
 use crate::port::free_port;
 use crate::process::Process;
+use crate::server::Server;
 
 const VARIABLE: &str = "MYSQL_URL";
 const INSTEAD: &str =
@@ -78,60 +79,8 @@ impl Mariadb {
         let url = Url::parse(&format!("mysql://{USER}:{PASSWORD}@127.0.0.1:{port}"));
         let url = url.expect("the parts of the URL are constants and a port");
         let mut server = Self { process: None, url, directory: Some(directory) };
-        server.run().await?;
+        server.process = Some(server.run().await?);
         Ok(server)
-    }
-
-    async fn run(&mut self) -> Result<(), StartError> {
-        let directory = self.directory.as_ref().expect("only a server that was started here is run").path();
-        let mut arguments = vec![
-            "--no-defaults".to_owned(),
-            format!("--datadir={}", directory.join("data").display()),
-            format!("--init-file={}", directory.join("users.sql").display()),
-            format!("--tmpdir={}", directory.display()),
-            format!("--port={}", self.url.port().unwrap_or_default()),
-            "--bind-address=127.0.0.1".to_owned(),
-            // Relative to the data: a socket's path may have 107 bytes only.
-            "--socket=mariadb.sock".to_owned(),
-            "--max-allowed-packet=64M".to_owned(),
-        ];
-        arguments.extend(as_root());
-        let mut process = Process::spawn("mariadb", &find("mariadbd", INSTEAD)?, directory, arguments)?;
-        let url = self.url.clone();
-        process.ready(TO_START, async || MySqlConnection::connect(url.as_str()).await.map(drop)).await?;
-        self.process = Some(process);
-        Ok(())
-    }
-
-    /// Ends it as a power cut would. Its address stays free for [`Mariadb::restart`].
-    pub fn kill(&mut self) {
-        self.own().kill();
-    }
-
-    /// Starts it again, with the same address and data.
-    ///
-    /// # Panics
-    ///
-    /// If it does not start.
-    pub async fn restart(&mut self) {
-        self.own().kill();
-        if let Err(error) = self.run().await {
-            panic!("{error}");
-        }
-    }
-
-    /// Makes it hang.
-    pub fn pause(&mut self) {
-        self.own().pause();
-    }
-
-    /// Lets it go on.
-    pub fn resume(&mut self) {
-        self.own().resume();
-    }
-
-    fn own(&mut self) -> &mut Process {
-        self.process.as_mut().expect("a test stops only a server that it started")
     }
 
     /// Makes an empty database (utf8mb4).
@@ -150,6 +99,32 @@ impl Mariadb {
         let created = run(&self.url, &create).await;
         created.unwrap_or_else(|error| panic!("cannot make the database `{name}`: {error}"));
         database
+    }
+}
+
+impl Server for Mariadb {
+    fn process(&mut self) -> &mut Option<Process> {
+        &mut self.process
+    }
+
+    async fn run(&self) -> Result<Process, StartError> {
+        let directory = self.directory.as_ref().expect("only a server that was started here is run").path();
+        let mut arguments = vec![
+            "--no-defaults".to_owned(),
+            format!("--datadir={}", directory.join("data").display()),
+            format!("--init-file={}", directory.join("users.sql").display()),
+            format!("--tmpdir={}", directory.display()),
+            format!("--port={}", self.url.port().unwrap_or_default()),
+            "--bind-address=127.0.0.1".to_owned(),
+            // Relative to the data: a socket's path may have 107 bytes only.
+            "--socket=mariadb.sock".to_owned(),
+            "--max-allowed-packet=64M".to_owned(),
+        ];
+        arguments.extend(as_root());
+        let mut process = Process::spawn("mariadb", &find("mariadbd", INSTEAD)?, directory, arguments)?;
+        let url = self.url.clone();
+        process.ready(TO_START, async || MySqlConnection::connect(url.as_str()).await.map(drop)).await?;
+        Ok(process)
     }
 }
 

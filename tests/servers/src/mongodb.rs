@@ -18,6 +18,7 @@ use crate::directory::{Directory, find_own};
 use crate::error::StartError;
 use crate::port::free_port;
 use crate::process::Process;
+use crate::server::Server;
 
 const VARIABLE: &str = "MONGODB_URL";
 const INSTEAD: &str = "set MONGODB_URL to a server where databases may be made";
@@ -100,11 +101,26 @@ impl Mongodb {
         let url = Url::parse(&format!("mongodb://127.0.0.1:{}/", free_port()));
         let url = url.expect("the parts of the URL are constants and a port");
         let mut server = Self { flavour, process: None, url, directory: Some(directory) };
-        server.run().await?;
+        server.process = Some(server.run().await?);
         Ok(server)
     }
 
-    async fn run(&mut self) -> Result<(), StartError> {
+    /// A database that does not exist yet.
+    #[must_use]
+    pub fn database(&self) -> MongoDatabase {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("returner_test_{}_{number}", std::process::id());
+        MongoDatabase { name, url: self.url.clone(), dropped: self.flavour == Flavour::Given }
+    }
+}
+
+impl Server for Mongodb {
+    fn process(&mut self) -> &mut Option<Process> {
+        &mut self.process
+    }
+
+    async fn run(&self) -> Result<Process, StartError> {
         let directory = self.directory.as_ref().expect("only a server that was started here is run").path();
         let data = directory.join("data");
         std::fs::create_dir_all(&data).map_err(|error| StartError::Write { path: data.clone(), error })?;
@@ -123,48 +139,7 @@ impl Mongodb {
         };
         let url = self.url.clone();
         process.ready(TO_START, async || ping(&url).await).await?;
-        self.process = Some(process);
-        Ok(())
-    }
-
-    /// Ends it as a power cut would. Its address stays free for [`Mongodb::restart`].
-    pub fn kill(&mut self) {
-        self.own().kill();
-    }
-
-    /// Starts it again, with the same address and data.
-    ///
-    /// # Panics
-    ///
-    /// If it does not start.
-    pub async fn restart(&mut self) {
-        self.own().kill();
-        if let Err(error) = self.run().await {
-            panic!("{error}");
-        }
-    }
-
-    /// Makes it hang.
-    pub fn pause(&mut self) {
-        self.own().pause();
-    }
-
-    /// Lets it go on.
-    pub fn resume(&mut self) {
-        self.own().resume();
-    }
-
-    fn own(&mut self) -> &mut Process {
-        self.process.as_mut().expect("a test stops only a server that it started")
-    }
-
-    /// A database that does not exist yet.
-    #[must_use]
-    pub fn database(&self) -> MongoDatabase {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("returner_test_{}_{number}", std::process::id());
-        MongoDatabase { name, url: self.url.clone(), dropped: self.flavour == Flavour::Given }
+        Ok(process)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::directory::{Directory, find};
 use crate::error::StartError;
 use crate::port::free_port;
 use crate::process::Process;
+use crate::server::Server;
 
 const VARIABLE: &str = "REDIS_URL";
 const INSTEAD: &str =
@@ -95,11 +96,32 @@ impl Redis {
         let url = url.expect("the parts of the URL are constants and a port");
         let mut server =
             Self { process: None, url, directory: Some(directory), free: Free::new(0..DATABASES) };
-        server.run().await?;
+        server.process = Some(server.run().await?);
         Ok(server)
     }
 
-    async fn run(&mut self) -> Result<(), StartError> {
+    /// An empty database.
+    ///
+    /// # Panics
+    ///
+    /// If all of them are in use, or the server refuses.
+    pub async fn database(&self) -> RedisDatabase {
+        let number = self.free.lock().pop();
+        let number = number.expect("there is a numbered database for each test that runs");
+        let mut url = self.url.clone();
+        url.set_path(&number.to_string());
+        let database = RedisDatabase { number, url, free: self.free.clone() };
+        let _: () = database.ask(&["FLUSHDB"]).await;
+        database
+    }
+}
+
+impl Server for Redis {
+    fn process(&mut self) -> &mut Option<Process> {
+        &mut self.process
+    }
+
+    async fn run(&self) -> Result<Process, StartError> {
         let directory = self.directory.as_ref().expect("only a server that was started here is run").path();
         let (port, databases) = (self.url.port().unwrap_or_default().to_string(), DATABASES.to_string());
         let arguments = [
@@ -119,54 +141,7 @@ impl Redis {
         let mut process = Process::spawn("redis", &find("redis-server", INSTEAD)?, directory, arguments)?;
         let url = self.url.clone();
         process.ready(TO_START, async || ping(&url).await).await?;
-        self.process = Some(process);
-        Ok(())
-    }
-
-    /// Ends it as a power cut would. Its address stays free for [`Redis::restart`].
-    pub fn kill(&mut self) {
-        self.own().kill();
-    }
-
-    /// Starts it again, with the same address and data.
-    ///
-    /// # Panics
-    ///
-    /// If it does not start.
-    pub async fn restart(&mut self) {
-        self.own().kill();
-        if let Err(error) = self.run().await {
-            panic!("{error}");
-        }
-    }
-
-    /// Makes it hang.
-    pub fn pause(&mut self) {
-        self.own().pause();
-    }
-
-    /// Lets it go on.
-    pub fn resume(&mut self) {
-        self.own().resume();
-    }
-
-    fn own(&mut self) -> &mut Process {
-        self.process.as_mut().expect("a test stops only a server that it started")
-    }
-
-    /// An empty database.
-    ///
-    /// # Panics
-    ///
-    /// If all of them are in use, or the server refuses.
-    pub async fn database(&self) -> RedisDatabase {
-        let number = self.free.lock().pop();
-        let number = number.expect("there is a numbered database for each test that runs");
-        let mut url = self.url.clone();
-        url.set_path(&number.to_string());
-        let database = RedisDatabase { number, url, free: self.free.clone() };
-        let _: () = database.ask(&["FLUSHDB"]).await;
-        database
+        Ok(process)
     }
 }
 

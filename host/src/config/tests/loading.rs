@@ -53,6 +53,7 @@ fn included_files_come_later_and_win() {
         ("conf.d/b.conf", "mysql.db: default\nmysql.user: default\n"),
         ("conf.d/a.conf", "mysql.db: not this\n"),
         ("conf.d/ignored.txt", "[[["),
+        ("more/ca.pem", ""),
         ("more/x.yaml", "mysql.user: included\ninclude: [x.yaml, none.yaml]\nmysql.ssl_ca: ca.pem\n"),
     ]);
     let (settings, warnings) = directory.load().expect("a good configuration");

@@ -37,8 +37,9 @@ impl Directory {
     }
 }
 
+/// With a plugin `a.wasm` beside it.
 fn load(text: &str) -> Result<(Settings, Vec<String>), String> {
-    Directory::new(&[("conf", text)]).load()
+    Directory::new(&[("conf", text), ("a.wasm", "")]).load()
 }
 
 fn settings(text: &str) -> Settings {

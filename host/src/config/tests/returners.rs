@@ -7,12 +7,15 @@ use super::*;
 #[test]
 fn a_returner_of_ones_own() {
     let digits = "AB".repeat(32);
-    let directory = Directory::new(&[(
-        "conf",
-        &format!(
-            "return: [mysql, audit]\naudit:\n  plugin: plugins/audit.wasm\n  sha256: {digits}\n  options: {{severity: info, tags: [a, 1], a.b: yes}}\n  connections: {{db: mysql}}\n  limits: {{memory: 64MiB, time: 10s}}\n  delivery.batch: 5\naudit.allow_http: ['https://hooks.example.com']\naudit.allow_connect: ['tcp://mail.example:25']\nmysql.limits.cpu: 2\n"
+    let directory = Directory::new(&[
+        ("plugins/audit.wasm", ""),
+        (
+            "conf",
+            &format!(
+                "return: [mysql, audit]\naudit:\n  plugin: plugins/audit.wasm\n  sha256: {digits}\n  options: {{severity: info, tags: [a, 1], a.b: yes}}\n  connections: {{db: mysql}}\n  limits: {{memory: 64MiB, time: 10s}}\n  delivery.batch: 5\naudit.allow_http: ['https://hooks.example.com']\naudit.allow_connect: ['tcp://mail.example:25']\nmysql.limits.cpu: 2\n"
+            ),
         ),
-    )]);
+    ]);
     let (settings, warnings) = directory.load().expect("a good configuration");
     let audit = &settings.returners["audit"];
     let path = directory.path("plugins/audit.wasm");
@@ -52,6 +55,21 @@ fn mistakes_in_a_returner_of_ones_own() {
 }
 
 #[test]
+fn files_that_are_not_there() {
+    let found = errors(
+        "return: audit\naudit.plugin: plugins/audit.wasm\naudit.sha256: 1\nmysql.ssl_ca: /no/such\nb.plugin: .\n",
+    );
+    assert_eq!(
+        found,
+        "error: conf:2: `audit.plugin` names the file `plugins/audit.wasm`: No such file or directory (os error 2)\n  \
+         hint: a relative path is relative to the file that says it\n\
+         error: conf:3: `audit.sha256` is no SHA-256\n  hint: 64 hexadecimal digits, as `sha256sum` prints them\n\
+         error: conf:4: `mysql.ssl_ca` names the file `/no/such`: No such file or directory (os error 2)\n\
+         error: conf:5: `b.plugin` names the file `.`: it is something else"
+    );
+}
+
+#[test]
 fn what_is_unused_or_confused_is_warned_of() {
     assert_eq!(
         warnings("mysql.host: db\nmysql.password: x\n"),
@@ -67,6 +85,13 @@ fn what_is_unused_or_confused_is_warned_of() {
         ]
     );
     assert_eq!(warnings("return: mysql\nmaster_job_cache: redis\nredis.host: r\n"), Vec::<String>::new());
+    assert_eq!(
+        warnings("mysq: {host: db}\nredi.x: 1\nsqlite.database: x\n"),
+        [
+            "conf:1: `mysq.host` is a key of nobody here\n  hint: did you mean `mysql.host`?",
+            "conf:3: `sqlite.database` is a key of nobody here\n  hint: did you mean `sqlite3.database`?"
+        ]
+    );
     assert!(errors("return: smtp").contains("`return` names no returner that this host has"));
     assert!(errors("redis.cluster_mode: true").contains("asks for a Redis cluster"));
     assert!(errors("mongo: {uri: 'mongodb://a', host: b}").contains("`mongo.uri` and `mongo.host` both say"));

@@ -66,7 +66,7 @@ impl From<RedisScalar> for Scalar {
             RedisScalar::Integer(value) => Self::Integer(value),
             RedisScalar::Status(value) => Self::Status(value),
             RedisScalar::Bulk(value) => Self::Bulk(value),
-            RedisScalar::Error(value) => Self::Error(value),
+            RedisScalar::Error(error) => Self::Error(error.into()),
         }
     }
 }

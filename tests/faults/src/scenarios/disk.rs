@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use returner_servers::{Directory, Host, Mariadb, returner, until};
+use returner_servers::{Directory, Host, Mariadb, Server, returner, until};
 
 use super::Sender;
 use crate::bed::{drain, mysql_only, settle};

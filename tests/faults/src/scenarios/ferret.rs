@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
-use returner_servers::{Flavour, Host, Mongodb, new_jid, ret};
+use returner_servers::{Flavour, Host, Mongodb, Server, new_jid, ret};
 use serde_json::{Value, json};
 
 use super::Options;

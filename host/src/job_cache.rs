@@ -40,7 +40,7 @@ impl JobCache {
     /// The load of a job as JSON text.
     pub(crate) async fn load(&self, returner: Option<&str>, jid: &str) -> Result<Option<String>, AskError> {
         let lane = self.ready(returner).await?;
-        let answer = lane.returner.ask(async |instance| instance.get_load(jid).await).await;
+        let answer = lane.returner().ask(async |instance| instance.get_load(jid).await).await;
         answer.map_err(|error| failed(&lane, error))
     }
 
@@ -50,7 +50,7 @@ impl JobCache {
         jid: &str,
     ) -> Result<Vec<MinionReturn>, AskError> {
         let lane = self.ready(returner).await?;
-        let answer = lane.returner.ask(async |instance| instance.get_jid(jid).await).await;
+        let answer = lane.returner().ask(async |instance| instance.get_jid(jid).await).await;
         answer.map_err(|error| failed(&lane, error))
     }
 
@@ -61,7 +61,7 @@ impl JobCache {
         fun: &str,
     ) -> Result<Vec<MinionReturn>, AskError> {
         let lane = self.ready(returner).await?;
-        let answer = lane.returner.ask(async |instance| instance.get_fun(fun).await).await;
+        let answer = lane.returner().ask(async |instance| instance.get_fun(fun).await).await;
         answer.map_err(|error| failed(&lane, error))
     }
 
@@ -72,13 +72,13 @@ impl JobCache {
         limit: Option<u32>,
     ) -> Result<Vec<Job>, AskError> {
         let lane = self.ready(returner).await?;
-        let answer = lane.returner.ask(async |instance| instance.get_jids(limit).await).await;
+        let answer = lane.returner().ask(async |instance| instance.get_jids(limit).await).await;
         answer.map_err(|error| failed(&lane, error))
     }
 
     pub(crate) async fn minions(&self, returner: Option<&str>) -> Result<Vec<String>, AskError> {
         let lane = self.ready(returner).await?;
-        let answer = lane.returner.ask(async |instance| instance.get_minions().await).await;
+        let answer = lane.returner().ask(async |instance| instance.get_minions().await).await;
         answer.map_err(|error| failed(&lane, error))
     }
 
@@ -89,7 +89,7 @@ impl JobCache {
         let lane = self.ready(returner).await?;
         let mut deleted = 0;
         loop {
-            let answer = lane.returner.ask(async |instance| instance.clean(before).await).await;
+            let answer = lane.returner().ask(async |instance| instance.clean(before).await).await;
             match answer.map_err(|error| failed(&lane, error))? {
                 0 => return Ok(deleted),
                 some => deleted += some,
@@ -101,8 +101,8 @@ impl JobCache {
     async fn ready(&self, returner: Option<&str>) -> Result<Arc<Lane>, AskError> {
         let settings = self.lanes.settings();
         let lane = self.lanes.get(returner.unwrap_or(&settings.job_cache))?;
-        let returner = lane.returner.name.clone();
-        if !lane.returner.plugin.exports.contains(&Interface::JobCache) {
+        let returner = lane.name().to_owned();
+        if !lane.returner().plugin.exports.contains(&Interface::JobCache) {
             return Err(AskError::NoJobCache { returner });
         }
         let head = *self.journal.head().borrow();
@@ -120,5 +120,5 @@ impl JobCache {
 }
 
 fn failed(lane: &Lane, error: CallError) -> AskError {
-    AskError::Call { returner: lane.returner.name.clone(), error }
+    AskError::Call { returner: lane.name().to_owned(), error }
 }

@@ -16,6 +16,7 @@ mod oracle;
 mod order;
 mod readme;
 mod recovery;
+mod reload;
 mod servers;
 mod status;
 mod stores;

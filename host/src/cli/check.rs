@@ -27,7 +27,7 @@ impl Check {
         for warning in &loaded.warnings {
             eprintln!("warning: {warning}");
         }
-        let settings = loaded.settings;
+        let settings = Arc::new(loaded.settings);
         // Not the host's own cache: a check must not write where the host does.
         let scratch = tempfile::tempdir().map_err(|error| Failure::failed(error.to_string()))?;
         let runtime = Runtime::new(&scratch.path().join("compiled"));
@@ -41,7 +41,7 @@ impl Check {
     }
 }
 
-fn describe(settings: &Settings, returners: &[Returner]) -> Result<(), Failure> {
+fn describe(settings: &Settings, returners: &[Arc<Returner>]) -> Result<(), Failure> {
     let files: Vec<String> = settings.files.iter().map(|file| file.display().to_string()).collect();
     let source = if files.is_empty() { "no file: the defaults".to_owned() } else { files.join(", ") };
     output::line(&format!("configuration  {source}"))?;
@@ -49,17 +49,17 @@ fn describe(settings: &Settings, returners: &[Returner]) -> Result<(), Failure> 
     output::line(&format!("questions to   {}\n", settings.job_cache))?;
     let rows = returners.iter().map(|returner| {
         let exports: Vec<&str> = returner.plugin.exports.iter().map(|interface| interface.name()).collect();
-        vec![returner.name.clone(), returner.plugin.title(), exports.join(" ")]
+        vec![returner.settings.name.clone(), returner.plugin.title(), exports.join(" ")]
     });
     output::table(&["returner", "plugin", "exports"], rows.collect())
 }
 
 /// Connects to each server once, then runs each `setup`; all errors are said.
-async fn connect(returners: &[Returner]) -> Result<(), Failure> {
+async fn connect(returners: &[Arc<Returner>]) -> Result<(), Failure> {
     let mut servers: BTreeMap<&str, &Arc<Connection>> = BTreeMap::new();
     for returner in returners {
         for (guest, connection) in &returner.grants.connections {
-            let name = returner.connections.get(guest).unwrap_or(guest);
+            let name = returner.settings.connections.get(guest).unwrap_or(guest);
             servers.insert(name, connection);
         }
     }
@@ -80,7 +80,7 @@ async fn connect(returners: &[Returner]) -> Result<(), Failure> {
                 Err(error) => Err(error),
             };
             if let Err(error) = set_up {
-                errors.push(format!("error: setup of `{}`: {error}", returner.name));
+                errors.push(format!("error: setup of `{}`: {error}", returner.settings.name));
             }
         }
     }

@@ -6,9 +6,11 @@ mod completions;
 mod dead;
 mod jobs;
 mod journal;
+mod lanes;
 mod minions;
 mod output;
 mod plugins;
+mod reload;
 mod returners;
 mod schema;
 mod send;
@@ -47,6 +49,10 @@ enum Command {
     /// Show how the returners of a running host are doing
     #[command(alias = "returners")]
     Status(returners::Status),
+    /// Let a running host read its configuration again, or say what would change
+    Reload(reload::Reload),
+    /// Drop what is kept for a returner that is gone
+    Lanes(lanes::LanesCommand),
     /// List, show, replay or drop what a returner rejected for good
     Dead(dead::Dead),
     /// Check, or rescue, the journal of a host that does not run
@@ -106,6 +112,8 @@ pub fn main() -> ExitCode {
             Command::Jobs(command) => command.run().await,
             Command::Minions(command) => command.run().await,
             Command::Status(command) => command.run().await,
+            Command::Reload(command) => command.run().await,
+            Command::Lanes(command) => command.run().await,
             Command::Dead(command) => command.run().await,
             Command::Journal(command) => command.run(),
             Command::Plugins(command) => command.run().await,

@@ -21,7 +21,8 @@ pub(super) struct Status {
 #[derive(Debug, Deserialize)]
 struct Answer {
     returners: Vec<Returner>,
-    unclaimed: Vec<Unclaimed>,
+    orphaned: Vec<Orphaned>,
+    configuration: Configuration,
     journal: Journal,
 }
 
@@ -63,9 +64,21 @@ struct LastError {
 }
 
 #[derive(Debug, Deserialize)]
-struct Unclaimed {
+struct Orphaned {
     name: String,
     depth: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Configuration {
+    error: Option<Refused>,
+}
+
+/// A version of the configuration that is not taken.
+#[derive(Debug, Deserialize)]
+struct Refused {
+    message: String,
+    at: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,13 +128,19 @@ impl Answer {
     /// What the table does not tell.
     fn paragraphs(&self) -> Vec<String> {
         let mut paragraphs: Vec<String> = self.returners.iter().filter_map(Returner::paragraph).collect();
-        paragraphs.extend(self.unclaimed.iter().filter(|lane| lane.depth > 0).map(|lane| {
-            let Unclaimed { name, depth } = lane;
+        paragraphs.extend(self.orphaned.iter().map(|lane| {
+            let Orphaned { name, depth } = lane;
             format!(
-                "{name}: not in the configuration, and {depth} items are kept for it\n  hint: they are delivered when \
-                 a returner of that name is declared again"
+                "{name}: orphaned: it is not in the configuration, and {depth} items are kept for it\n  hint: they are \
+                 delivered when a returner of that name is declared again; `returner lanes drop {name}` removes them"
             )
         }));
+        if let Some(error) = &self.configuration.error {
+            paragraphs.push(format!(
+                "the configuration was refused at {}, and the one before it runs on:\n{}",
+                error.at, error.message
+            ));
+        }
         paragraphs.push(self.journal.paragraph());
         paragraphs
     }
@@ -241,7 +260,10 @@ mod tests {
         whole.as_object_mut().unwrap().extend(more);
         let mut queue = json!({"bytes": 8192, "limit": 1 << 20, "refuses": null, "commits": null});
         queue.as_object_mut().unwrap().extend(journal.as_object().unwrap().clone());
-        serde_json::from_value(json!({"returners": [whole], "unclaimed": [], "journal": queue})).unwrap()
+        serde_json::from_value(
+            json!({"returners": [whole], "orphaned": [], "configuration": {"error": null}, "journal": queue}),
+        )
+        .unwrap()
     }
 
     #[test]

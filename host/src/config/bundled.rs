@@ -7,8 +7,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use secrecy::ExposeSecret;
-
 use super::error::{Finding, Findings};
 use super::layer::{Chain, Layer};
 use super::salt_keys;
@@ -175,7 +173,7 @@ fn mongo(chain: &Chain<'_>) -> MongoSettings {
     let place = chain.first_of(&["uri", "host"]);
     let uri = chain.secret("uri").filter(|_| place == Some("uri"));
     // The address may name a database; one that is said by itself, above it, wins.
-    let of_uri = uri.as_ref().and_then(|uri| database_of(uri.expose_secret()));
+    let of_uri = uri.as_ref().and_then(|uri| database_of(uri.expose()));
     let said_above = chain
         .0
         .iter()

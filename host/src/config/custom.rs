@@ -41,6 +41,7 @@ pub(super) fn read(root: &Section<'_>, name: &str, findings: &mut Findings) -> O
         findings.error(finding.hint(format!("use at most {MAX_NAME} letters, digits, `-` and `_`")));
         return None;
     }
+    findings.watch(found.path().ok());
     let path = findings.take(found.file());
     let sha256 = section.get("sha256", sha256, findings);
     Some(ReturnerSettings {

@@ -5,8 +5,9 @@
 //! quotes keys and names, not the values of secret keys. Does not know what the keys
 //! mean.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A line of a file.
@@ -62,11 +63,15 @@ impl fmt::Display for Finding {
 ///
 /// Prints one `error: ...` for each.
 #[derive(Debug, thiserror::Error)]
-pub(crate) struct ConfigErrors(pub(crate) Vec<Finding>);
+pub(crate) struct ConfigErrors {
+    pub(crate) findings: Vec<Finding>,
+    /// Whose change can make it right: see [`Loaded::watched`](super::Loaded).
+    pub(crate) watched: BTreeSet<PathBuf>,
+}
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, error) in self.0.iter().enumerate() {
+        for (index, error) in self.findings.iter().enumerate() {
             if index > 0 {
                 out.write_str("\n")?;
             }
@@ -81,6 +86,7 @@ impl fmt::Display for ConfigErrors {
 pub(super) struct Findings {
     errors: Vec<Finding>,
     warnings: Vec<Finding>,
+    watched: BTreeSet<PathBuf>,
 }
 
 impl Findings {
@@ -96,14 +102,22 @@ impl Findings {
         }
     }
 
+    /// What is read, or looked into, depends on what stands there.
+    pub(super) fn watch(&mut self, path: Option<PathBuf>) {
+        self.watched.extend(path);
+    }
+
     /// Keeps the value, or the error.
     pub(super) fn take<T>(&mut self, result: Result<T, Finding>) -> Option<T> {
         result.map_err(|finding| self.error(finding)).ok()
     }
 
-    /// The warnings if nothing is wrong, or else the errors. Both in the order of
-    /// `files`; what is nowhere comes last.
-    pub(super) fn end(mut self, files: &[Arc<Path>]) -> Result<Vec<Finding>, ConfigErrors> {
+    /// The warnings and what is to be watched if nothing is wrong, or else the errors.
+    /// Findings are in the order of `files`; what is nowhere comes last.
+    pub(super) fn end(
+        mut self,
+        files: &[Arc<Path>],
+    ) -> Result<(Vec<Finding>, BTreeSet<PathBuf>), ConfigErrors> {
         let order = |finding: &Finding| match &finding.place {
             Some(place) => {
                 (files.iter().position(|file| *file == place.file).unwrap_or(files.len()), place.line)
@@ -112,7 +126,12 @@ impl Findings {
         };
         self.errors.sort_by_key(order);
         self.warnings.sort_by_key(order);
-        if self.errors.is_empty() { Ok(self.warnings) } else { Err(ConfigErrors(self.errors)) }
+        let watched = self.watched;
+        if self.errors.is_empty() {
+            Ok((self.warnings, watched))
+        } else {
+            Err(ConfigErrors { findings: self.errors, watched })
+        }
     }
 }
 

@@ -57,6 +57,7 @@ impl Reader<'_> {
                 .findings
                 .error(Finding::nowhere(format!("more than {MAX_FILES} files are included")));
         }
+        self.findings.watch(Some(path.to_owned()));
         match self.root(path, said) {
             Ok(root) => self.read.files.push(File { path: Arc::from(path), root }),
             Err(finding) => {
@@ -110,6 +111,7 @@ impl Reader<'_> {
         patterns.extend(root.get("include", |found| found.texts(), self.findings).unwrap_or_default());
         let mut paths = Vec::new();
         for (index, (place, pattern)) in patterns.into_iter().enumerate() {
+            self.findings.watch(Some(directory_of(&place, &pattern)));
             let matches = matching(&place, &pattern, self.findings);
             if matches.is_empty() && index >= quiet {
                 self.findings.warning(Finding::new(&place, format!("`include: {pattern}` matches no file")));
@@ -125,6 +127,16 @@ fn usual(place: &Place) -> Vec<(Place, String)> {
     let Some(stem) = place.file.file_stem().and_then(|stem| stem.to_str()) else { return Vec::new() };
     let stem = glob::Pattern::escape(stem);
     ["conf", "yaml"].map(|extension| (place.clone(), format!("{stem}.d/*.{extension}"))).to_vec()
+}
+
+/// Where files appear that a pattern matches: the part of it that is no pattern.
+fn directory_of(place: &Place, pattern: &str) -> PathBuf {
+    let literal = pattern.split(['*', '?', '[']).next().unwrap_or_default();
+    let directory = literal.rsplit_once('/').map_or("", |(directory, _)| directory);
+    match (directory.strip_prefix('~'), std::env::home_dir()) {
+        (Some(rest), Some(home)) => beside(&home.join("file"), rest.trim_start_matches('/')),
+        _ => beside(&place.file, directory),
+    }
 }
 
 /// The files that a pattern matches, sorted.

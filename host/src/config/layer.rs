@@ -9,11 +9,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
-
 use super::error::{Finding, Findings};
 use super::salt_keys::{self, Key, Kind};
-use super::secret;
+use super::secret::{self, Secret};
 use super::section::{Found, Section, Value as Written};
 use super::settings::Bundled;
 
@@ -22,32 +20,17 @@ const MAX_SECONDS: Duration = Duration::from_secs(3600);
 /// Redis has 16 databases unless it is told otherwise.
 const MAX_NUMBER: u64 = 65_535;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
     /// Nothing, said on purpose: `mysql.pass: None` is no password, where an empty one
     /// asks the next layer.
     Nothing,
     Text(String),
-    Secret(SecretString),
+    Secret(Secret),
     Number(u64),
     Flag(bool),
     Path(PathBuf),
     Seconds(Duration),
-}
-
-impl PartialEq for Value {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Value::Nothing, Value::Nothing) => true,
-            (Value::Text(one), Value::Text(other)) => one == other,
-            (Value::Secret(one), Value::Secret(other)) => one.expose_secret() == other.expose_secret(),
-            (Value::Number(one), Value::Number(other)) => one == other,
-            (Value::Flag(one), Value::Flag(other)) => one == other,
-            (Value::Path(one), Value::Path(other)) => one == other,
-            (Value::Seconds(one), Value::Seconds(other)) => one == other,
-            _ => false,
-        }
-    }
 }
 
 /// Values by key.
@@ -60,6 +43,11 @@ impl Layer {
         let mut layer = Layer::default();
         for key in salt_keys::keys(bundled) {
             let Some(found) = section.find(key.name, findings) else { continue };
+            match key.kind {
+                Kind::File => findings.watch(found.path().ok()),
+                Kind::Secret => findings.watch(secret::file_of(&found)),
+                _ => {}
+            }
             if let Some(Some(value)) = findings.take(read(key, &found)) {
                 layer.0.insert(key.name, value);
             }
@@ -78,7 +66,7 @@ impl Layer {
             wrong.into_iter().for_each(|finding| findings.error(finding.hint("keep one of them")));
         }
         if let Some(Value::Secret(uri)) = self.0.get("uri")
-            && !["mongodb://", "mongodb+srv://"].iter().any(|scheme| uri.expose_secret().starts_with(scheme))
+            && !["mongodb://", "mongodb+srv://"].iter().any(|scheme| uri.expose().starts_with(scheme))
         {
             let found = section.find("uri", &mut Findings::default());
             let wrong = found.map(|found| found.wrong("is no address of a MongoDB server"));
@@ -103,7 +91,7 @@ impl Layer {
                 ("host", text("salt")),
                 ("port", Value::Number(3306)),
                 ("user", text("salt")),
-                ("pass", Value::Secret(SecretString::from("salt"))),
+                ("pass", Value::Secret(Secret::from("salt"))),
                 ("db", text("salt")),
             ],
             // No host in Salt, so that of its driver.
@@ -172,7 +160,7 @@ impl Chain<'_> {
         }
     }
 
-    pub(super) fn secret(&self, key: &str) -> Option<SecretString> {
+    pub(super) fn secret(&self, key: &str) -> Option<Secret> {
         match self.value(key)? {
             Value::Secret(secret) => Some(secret.clone()),
             _ => None,

@@ -4,7 +4,7 @@
 //! Promises: whatever is wrong is found in one go, each with file, line and what to do
 //! ([`ConfigErrors`]); nothing is half right. A minion's or master's configuration file
 //! is accepted as it is: what is not ours is ignored. A secret is in [`Settings`] as a
-//! `SecretString` and nowhere else. Reads files and the environment when it loads and
+//! `Secret` and nowhere else. Reads files and the environment when it loads and
 //! not later. Does not know plugins: whether a plugin can do what it is used for is
 //! found when it is loaded.
 //!
@@ -15,6 +15,7 @@
 
 mod bundled;
 mod custom;
+mod difference;
 mod error;
 mod files;
 mod host_keys;
@@ -32,14 +33,16 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
+pub(crate) use difference::Difference;
 pub(crate) use error::{ConfigErrors, Finding};
 pub(crate) use settings::{
     Address, Bundled, ConnectionSettings, DeliverySettings, HostSettings, Limits, MongoSettings,
     MysqlSettings, PluginSource, RedisSettings, ReturnerSettings, Settings, SqliteSettings, TlsSettings,
 };
-pub(crate) use variant::VariantError;
+pub(crate) use variant::{Variant, VariantError};
 
 /// What loading gives.
 #[derive(Debug)]
@@ -47,6 +50,9 @@ pub(crate) struct Loaded {
     pub(crate) settings: Settings,
     /// What is likely not meant as it is.
     pub(crate) warnings: Vec<Finding>,
+    /// The files that were read, plugins, certificates and secrets included, and the
+    /// directories where further ones would be included from.
+    pub(crate) watched: BTreeSet<PathBuf>,
 }
 
 impl Settings {
@@ -57,9 +63,10 @@ impl Settings {
         let order: Vec<_> = read.files.iter().map(|file| file.path.clone()).collect();
         if !read.is_whole {
             // Names that stand in what could not be read would seem to be missing.
-            return Err(findings.end(&order).map_or_else(|errors| errors, ConfigErrors));
+            let none = |(_, watched)| ConfigErrors { findings: Vec::new(), watched };
+            return Err(findings.end(&order).map_or_else(|errors| errors, none));
         }
         let settings = returners::build(&read.files, &mut findings);
-        findings.end(&order).map(|warnings| Loaded { settings, warnings })
+        findings.end(&order).map(|(warnings, watched)| Loaded { settings, warnings, watched })
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Promises: no error shows a secret, nor any part of one.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::path::PathBuf;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::error::{ConfigErrors, Finding, Findings};
 use super::section::{Found, Section, Value};
@@ -16,20 +18,63 @@ const MAX_BYTES: u64 = 64 << 10;
 
 const FORMS: &str = "write the text, `{env: NAME}` or `{file: PATH}`";
 
+/// A text that prints as `[REDACTED]`, and is wiped from memory with its value.
+#[derive(Clone)]
+pub(crate) struct Secret(SecretString);
+
+impl Secret {
+    /// For whoever logs in with it.
+    pub(crate) fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+/// Whether two configurations say the same: nobody who could time it has a guess to try.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[REDACTED]")
+    }
+}
+
+/// The file that it is in, if it is in one.
+pub(super) fn file_of(found: &Found<'_>) -> Option<PathBuf> {
+    let Value::Map(section) = &found.value else { return None };
+    let path = section.find("file", &mut Findings::default())?;
+    Some(beside(&path.place.file, &path.text().ok()?))
+}
+
 /// Reads where it is and gets it from there.
-pub(super) fn read(found: &Found<'_>) -> Result<SecretString, Finding> {
+pub(super) fn read(found: &Found<'_>) -> Result<Secret, Finding> {
     match &found.value {
-        Value::Scalar(scalar) => Ok(SecretString::from(scalar.text.as_str())),
+        Value::Scalar(scalar) => Ok(Secret::from(scalar.text.as_str())),
         Value::List(_) => Err(found.wrong("is a list, expected a secret").hint(FORMS)),
         Value::Map(section) => reference(found, section),
     }
 }
 
-fn reference(found: &Found<'_>, section: &Section<'_>) -> Result<SecretString, Finding> {
+fn reference(found: &Found<'_>, section: &Section<'_>) -> Result<Secret, Finding> {
     let mut findings = Findings::default();
     let [env, file] = ["env", "file"].map(|name| section.find(name, &mut findings));
     // The same thing said twice.
-    if let Err(ConfigErrors(errors)) = findings.end(&[]) {
+    if let Err(ConfigErrors { findings: errors, .. }) = findings.end(&[]) {
         return Err(errors.into_iter().next().unwrap_or_else(|| found.wrong("cannot be read")));
     }
     match (env, file) {
@@ -39,13 +84,13 @@ fn reference(found: &Found<'_>, section: &Section<'_>) -> Result<SecretString, F
     }
 }
 
-fn environment(name: &Found<'_>) -> Result<SecretString, Finding> {
+fn environment(name: &Found<'_>) -> Result<Secret, Finding> {
     let variable = name.text()?;
     if variable.is_empty() || variable.contains(['=', '\0']) {
         return Err(name.wrong("is no name of an environment variable"));
     }
     match std::env::var(&variable) {
-        Ok(secret) => Ok(SecretString::from(secret)),
+        Ok(secret) => Ok(Secret::from(secret)),
         Err(std::env::VarError::NotPresent) => {
             let finding =
                 name.wrong(format!("names the environment variable `{variable}`, which is not set"));
@@ -58,7 +103,7 @@ fn environment(name: &Found<'_>) -> Result<SecretString, Finding> {
 }
 
 /// The text of the file without the line end that editors leave.
-fn file(path: &Found<'_>) -> Result<SecretString, Finding> {
+fn file(path: &Found<'_>) -> Result<Secret, Finding> {
     let file = beside(&path.place.file, &path.text()?);
     let wrong = |error: String| path.wrong(format!("names the file `{}`: {error}", file.display()));
     let mut text = String::new();
@@ -68,5 +113,5 @@ fn file(path: &Found<'_>) -> Result<SecretString, Finding> {
         return Err(wrong("it is too large for a secret".to_owned()));
     }
     let text = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(SecretString::from(text.strip_suffix('\r').unwrap_or(text)))
+    Ok(Secret::from(text.strip_suffix('\r').unwrap_or(text)))
 }

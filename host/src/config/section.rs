@@ -214,7 +214,9 @@ mod tests {
     fn text(section: &Section<'_>, name: &str) -> Result<Option<String>, Vec<String>> {
         let mut findings = Findings::default();
         let found = section.find(name, &mut findings);
-        findings.end(&[]).map_err(|errors| errors.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        findings
+            .end(&[])
+            .map_err(|errors| errors.findings.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         Ok(found.map(|found| match found.value {
             Value::Scalar(scalar) => scalar.text.clone(),
             Value::List(items) => format!("{} items", items.len()),

@@ -2,7 +2,7 @@
 //!
 //! Everything past this point can rely on: names refer to things that exist, paths
 //! are absolute or relative to the working directory (never to a file), and every
-//! value is within its bounds. Secrets are [`SecretString`]: they print as
+//! value is within its bounds. Secrets are [`Secret`]s: they print as
 //! `[REDACTED]`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,9 +11,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
 use super::bundled::Declared;
+use super::secret::Secret;
 
 /// One version of the configuration.
 #[derive(Debug, Clone)]
@@ -159,7 +158,7 @@ impl Default for DeliverySettings {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ConnectionSettings {
     Mysql(MysqlSettings),
     Sqlite(SqliteSettings),
@@ -183,16 +182,16 @@ pub(crate) struct TlsSettings {
     pub(crate) key: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct MysqlSettings {
     pub(crate) address: Address,
     pub(crate) user: String,
-    pub(crate) password: Option<SecretString>,
+    pub(crate) password: Option<Secret>,
     pub(crate) database: String,
     pub(crate) tls: Option<TlsSettings>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SqliteSettings {
     /// The database file; `:memory:` keeps nothing.
     pub(crate) database: PathBuf,
@@ -200,23 +199,23 @@ pub(crate) struct SqliteSettings {
     pub(crate) timeout: Duration,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RedisSettings {
     pub(crate) address: Address,
     pub(crate) database: i64,
     pub(crate) user: Option<String>,
-    pub(crate) password: Option<SecretString>,
+    pub(crate) password: Option<Secret>,
     pub(crate) tls: Option<TlsSettings>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct MongoSettings {
     /// Salt's `mongo.uri`; then address, user and password are not used.
-    pub(crate) uri: Option<SecretString>,
+    pub(crate) uri: Option<Secret>,
     pub(crate) address: Address,
     pub(crate) database: String,
     pub(crate) user: Option<String>,
-    pub(crate) password: Option<SecretString>,
+    pub(crate) password: Option<Secret>,
     pub(crate) tls: Option<TlsSettings>,
 }
 

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use secrecy::ExposeSecret;
 use serde_json::{Map, Value as Json};
 
 use super::error::{Place, nearest};
@@ -237,7 +236,7 @@ fn shown(value: &Value) -> Json {
     match value {
         Value::Nothing => Json::Null,
         Value::Text(text) => Json::from(text.as_str()),
-        Value::Secret(secret) => Json::String(digest(secret.expose_secret())),
+        Value::Secret(secret) => Json::String(digest(secret.expose())),
         Value::Number(number) => Json::from(*number),
         Value::Flag(flag) => Json::from(*flag),
         Value::Path(path) => Json::String(path.display().to_string()),

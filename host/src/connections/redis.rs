@@ -11,7 +11,6 @@ use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, Value,
 };
-use secrecy::ExposeSecret;
 use tokio::time::timeout;
 
 use super::pool::{CONNECTIONS, FRESH, Lease, LeaseError, PING, Pool, Server};
@@ -259,7 +258,7 @@ impl Redis {
             login = login.set_username(user);
         }
         if let Some(password) = &settings.password {
-            login = login.set_password(password.expose_secret());
+            login = login.set_password(password.expose());
         }
         let failed = |error: redis::RedisError| OpenError::new(name, error);
         let info = address.into_connection_info().map_err(failed)?.set_redis_settings(login);

@@ -28,6 +28,7 @@ impl DeadLetters {
         filter: DeadFilter,
         limit: usize,
     ) -> Result<Vec<KeptDeadLetter>, JournalError> {
+        self.journal.catch_up().await;
         self.journal.dead_letters(filter, limit).await
     }
 
@@ -71,6 +72,7 @@ impl DeadLetters {
 
     /// The ids of all that fit, in parts.
     async fn all(&self, filter: DeadFilter) -> Result<Vec<Vec<i64>>, JournalError> {
+        self.journal.catch_up().await;
         let mut parts = Vec::new();
         let mut filter = filter;
         loop {

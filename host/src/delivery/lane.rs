@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff;
-use super::batch::{Plan, Task};
+use super::batch::{Batch, Plan, Task};
 use super::oldest::Oldest;
 use super::returner::Returner;
 use super::status::{Board, Next, Reporter, Status};
@@ -35,9 +36,10 @@ const BETWEEN: Duration = Duration::from_millis(20);
 /// The most held items that are tried again in one window.
 const HELD_AT_ONCE: usize = 500;
 
-/// The handle of a lane that runs.
+/// The handle of a lane that runs. It outlives its returner: see [`Lane::change`].
 pub(crate) struct Lane {
-    pub(crate) returner: Arc<Returner>,
+    name: String,
+    returner: ArcSwap<Returner>,
     id: LaneId,
     journal: Arc<Journal>,
     board: Arc<Board>,
@@ -46,7 +48,15 @@ pub(crate) struct Lane {
     awaited: Arc<Notify>,
     replayed: mpsc::UnboundedSender<Held>,
     stop: CancellationToken,
+    turn: Arc<Mutex<Turn>>,
     task: Mutex<Option<JoinHandle<bool>>>,
+}
+
+/// Which returner a lane delivers to, and which it is to change to.
+struct Turn {
+    next: Option<Arc<Returner>>,
+    /// Ends the present one's calls, the one under way not.
+    end: CancellationToken,
 }
 
 /// How a lane is doing.
@@ -60,40 +70,51 @@ pub(crate) struct Standing {
 }
 
 impl Lane {
-    /// Starts to deliver to a returner, from where its lane was left.
+    /// Starts to deliver to a returner, from where its lane was left. `unclear` says that
+    /// an earlier run was broken off, so that what it delivered is not known.
     pub(crate) async fn start(
-        returner: Returner,
+        returner: Arc<Returner>,
         journal: &Arc<Journal>,
         metrics: LaneMetrics,
+        unclear: bool,
     ) -> Result<Arc<Self>, JournalError> {
-        let state = journal.lane(&returner.name).await?;
-        let returner = Arc::new(returner);
+        let name = returner.settings.name.clone();
+        let mut state = journal.lane(&name).await?;
+        if unclear {
+            state.uncertain_through = *journal.head().borrow();
+            state.held.iter_mut().for_each(|held| held.redelivered = true);
+        }
         let board = Board::new(metrics, state.dead, &state.held);
         let stop = CancellationToken::new();
+        let end = stop.child_token();
+        let turn = Arc::new(Mutex::new(Turn { next: None, end: end.clone() }));
         let (cursor, shown) = watch::channel(state.cursor);
         let (replayed, to_try) = mpsc::unbounded_channel();
         let awaited = Arc::new(Notify::new());
-        let worker = || Worker::new(&returner, board.reporter(), &stop);
-        let run = Run {
+        let mut run = Run {
             returner: Arc::clone(&returner),
             journal: Arc::clone(journal),
             board: Arc::clone(&board),
             reporter: board.reporter(),
             stop: stop.clone(),
+            turn: Arc::clone(&turn),
+            end,
             id: state.id,
             uncertain_through: state.uncertain_through,
             broke: false,
             held: state.held.into_iter().map(|held| (held.seq, held)).collect(),
-            workers: (0..returner.delivery.workers.max(1)).map(|_| worker()).collect(),
+            workers: Vec::new(),
             cursor,
             awaited: Arc::clone(&awaited),
             replayed: to_try,
         };
+        run.hire();
         let task = tokio::spawn(run.run());
         let journal = Arc::clone(journal);
         let (oldest, task) = (Oldest::default(), Mutex::new(Some(task)));
         Ok(Arc::new(Self {
-            returner,
+            name,
+            returner: ArcSwap::new(returner),
             id: state.id,
             journal,
             board,
@@ -102,12 +123,36 @@ impl Lane {
             awaited,
             replayed,
             stop,
+            turn,
             task,
         }))
     }
 
+    /// The returner's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn id(&self) -> LaneId {
         self.id
+    }
+
+    /// The one that it delivers to, or is about to.
+    pub(crate) fn returner(&self) -> Arc<Returner> {
+        self.returner.load_full()
+    }
+
+    /// Delivers to another returner of the same name from now on: the calls under way end,
+    /// and what waits to be tried again is tried by the new one at once. Nothing happens
+    /// where it is the same one.
+    pub(super) fn change(&self, returner: Arc<Returner>) {
+        if Arc::ptr_eq(&self.returner.load(), &returner) {
+            return;
+        }
+        self.returner.store(Arc::clone(&returner));
+        let mut turn = self.turn.lock();
+        turn.next = Some(returner);
+        turn.end.cancel();
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -117,7 +162,7 @@ impl Lane {
     pub(crate) async fn standing(&self) -> Standing {
         let (status, depth) = (self.status(), self.journal.depth(self.id));
         let oldest = self.oldest(&status, depth).await.unwrap_or_else(|error| {
-            tracing::warn!(returner = self.returner.name, %error, "the age of the oldest item is not known");
+            tracing::warn!(returner = self.name, %error, "the age of the oldest item is not known");
             None
         });
         Standing { status, depth, oldest }
@@ -206,6 +251,9 @@ struct Run {
     board: Arc<Board>,
     reporter: Reporter,
     stop: CancellationToken,
+    turn: Arc<Mutex<Turn>>,
+    /// Ends the turn of the present returner.
+    end: CancellationToken,
     id: LaneId,
     uncertain_through: Seq,
     /// A worker broke: what it delivered is not known, and was perhaps not settled since.
@@ -221,12 +269,21 @@ struct Run {
 impl Run {
     /// Until the lane is stopped; says whether it is known what was delivered.
     async fn run(mut self) -> bool {
-        let Some(worker) = self.workers.first_mut() else { return true };
+        while !self.stop.is_cancelled() {
+            self.serve().await;
+            self.change();
+        }
+        !self.broke
+    }
+
+    /// Until the turn of the present returner ends.
+    async fn serve(&mut self) {
+        let Some(worker) = self.workers.first_mut() else { return };
         if !worker.set_up().await {
-            return true;
+            return;
         }
         let mut head = self.journal.head();
-        while !self.stop.is_cancelled() {
+        while !self.end.is_cancelled() {
             head.mark_unchanged();
             let begun = Instant::now();
             match self.round().await {
@@ -240,18 +297,41 @@ impl Run {
                     self.sleep(&mut head).await;
                 }
                 Err(error) => {
-                    tracing::error!(returner = self.returner.name, %error, "cannot go on reading");
+                    tracing::error!(returner = self.name(), %error, "cannot go on reading");
                     self.reporter.failed(&error.to_string(), Next::Read, AFTER_READ_ERROR);
                     tokio::time::sleep(AFTER_READ_ERROR).await;
                 }
             }
         }
-        !self.broke
+    }
+
+    /// Takes the next returner, if there is one. What the last one left waits no longer: its
+    /// waits were about what was wrong with it.
+    fn change(&mut self) {
+        let mut turn = self.turn.lock();
+        let Some(next) = turn.next.take() else { return };
+        self.returner = next;
+        self.end = self.stop.child_token();
+        turn.end = self.end.clone();
+        drop(turn);
+        self.board.begins();
+        self.held.values_mut().for_each(|held| held.not_before = 0);
+        self.hire();
+    }
+
+    /// New workers, each with an instance of its own.
+    fn hire(&mut self) {
+        let worker = || Worker::new(&self.returner, self.board.reporter(), &self.end);
+        self.workers = (0..self.returner.settings.delivery.workers.max(1)).map(|_| worker()).collect();
+    }
+
+    fn name(&self) -> &str {
+        &self.returner.settings.name
     }
 
     /// One window.
     async fn round(&mut self) -> Result<Round, JournalError> {
-        let settings = &self.returner.delivery;
+        let settings = &self.returner.settings.delivery;
         let workers = settings.workers.max(1);
         let after = *self.cursor.borrow();
         let count = settings.batch.max(1) * workers;
@@ -300,7 +380,7 @@ impl Run {
         if due.is_empty() {
             return Ok(Vec::new());
         }
-        let settings = &self.returner.delivery;
+        let settings = &self.returner.settings.delivery;
         let bytes = settings.batch_bytes * settings.workers.max(1);
         let entries = self.journal.entries(self.id, due, bytes).await?;
         let task = |entry: Arc<Entry>| {
@@ -312,15 +392,20 @@ impl Run {
 
     /// Hands everything to the workers; none if one of them broke.
     async fn deliver(&mut self, tasks: Vec<Task>) -> Option<Vec<Outcome>> {
-        let plan = Plan::of(tasks, &self.returner.delivery);
+        let plan = Plan::of(tasks, &self.returner.settings.delivery);
+        let mut outcomes = self.hand_out(vec![plan.first]).await?;
+        outcomes.extend(self.hand_out(plan.then).await?);
+        Some(outcomes)
+    }
+
+    /// The first batches go to the first worker, and so on. Each works in a task of its own:
+    /// a fault of the host's ends that worker and not the lane.
+    async fn hand_out(&mut self, batches: Vec<Vec<Batch>>) -> Option<Vec<Outcome>> {
         let mut outcomes = Vec::new();
-        let worker = self.workers.first_mut()?;
-        for batch in plan.first {
-            outcomes.extend(worker.deliver(batch).await);
-        }
         let mut running = JoinSet::new();
-        let workers = std::mem::take(&mut self.workers);
-        for (mut worker, batches) in workers.into_iter().zip(plan.then) {
+        let count = batches.len();
+        let rest = self.workers.split_off(count.min(self.workers.len()));
+        for (mut worker, batches) in std::mem::replace(&mut self.workers, rest).into_iter().zip(batches) {
             if batches.is_empty() {
                 self.workers.push(worker);
                 continue;
@@ -341,8 +426,8 @@ impl Run {
                     outcomes.extend(done);
                 }
                 Err(error) => {
-                    tracing::error!(returner = self.returner.name, %error, "a worker broke; its items come again");
-                    self.workers.push(Worker::new(&self.returner, self.board.reporter(), &self.stop));
+                    tracing::error!(returner = self.name(), %error, "a worker broke; its items come again");
+                    self.workers.push(Worker::new(&self.returner, self.board.reporter(), &self.end));
                     whole = false;
                 }
             }
@@ -369,7 +454,7 @@ impl Run {
                     settlement.dead.push(self.dead_letter(task, reason, stderr, now))
                 }
                 Fate::Held { reason, after } => {
-                    let wait = backoff::wait(task.tries, self.returner.delivery.max_backoff, after);
+                    let wait = backoff::wait(task.tries, self.returner.settings.delivery.max_backoff, after);
                     settlement.held.push(held(&task, now + wait.as_millis() as u64, reason));
                 }
                 Fate::Pending => settlement.held.push(held(&task, 0, "the host stopped".to_owned())),
@@ -385,12 +470,7 @@ impl Run {
     fn dead_letter(&self, task: Task, reason: String, stderr: String, at: u64) -> DeadLetter {
         let plugin = self.returner.plugin.title();
         let item = task.entry.item.title();
-        tracing::warn!(
-            returner = self.returner.name,
-            plugin,
-            tries = task.tries,
-            "dead letter: {item}: {reason}"
-        );
+        tracing::warn!(returner = self.name(), plugin, tries = task.tries, "dead letter: {item}: {reason}");
         DeadLetter { entry: task.entry, reason, plugin, stderr, tries: task.tries, at }
     }
 
@@ -415,7 +495,7 @@ impl Run {
             _ = head.changed() => {}
             Some(held) = self.replayed.recv() => drop(self.held.insert(held.seq, held)),
             () = due => {}
-            () = self.stop.cancelled() => {}
+            () = self.end.cancelled() => {}
         }
     }
 }

@@ -1,21 +1,24 @@
-//! All lanes of one snapshot: those that the configuration declares, and those that
-//! single returns ask for by Salt's `ret_config` and `ret_kwargs`.
+//! All lanes: those that the configuration declares, and those that single returns ask for
+//! by Salt's `ret_config` and `ret_kwargs`; and which of them an item goes to.
+//!
+//! What the present version of the configuration made is a [`Snapshot`]. Another version
+//! takes its place at once ([`super::reload`]), and takes over the lanes that stay.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use parking_lot::RwLock;
-use tokio::sync::Mutex;
 
+use super::build::{BuildError, Built, Connections, Running, make};
 use super::lane::Lane;
 use super::returner::Returner;
-use crate::config::{ConnectionSettings, PluginSource, ReturnerSettings, Settings, VariantError};
-use crate::connections::{Connection, OpenError};
+use crate::config::{ConnectionSettings, ReturnerSettings, Settings, Variant, VariantError};
 use crate::items::{Item, Kind, Route};
-use crate::journal::{Journal, JournalError, LaneId};
-use crate::plugins::{Grants, Interface, LoadError, Plugin, Runtime};
+use crate::journal::{Journal, JournalError};
+use crate::plugins::{Interface, Plugin, Runtime};
 use crate::telemetry::Metrics;
 
 /// The most lanes that returns may ask for beyond the declared ones: each has
@@ -23,36 +26,40 @@ use crate::telemetry::Metrics;
 const MOST_VARIANTS: usize = 64;
 
 pub(crate) struct Lanes {
-    settings: Arc<Settings>,
-    journal: Arc<Journal>,
-    metrics: Arc<Metrics>,
-    plugins: BTreeMap<String, Arc<Plugin>>,
-    connections: BTreeMap<String, Arc<Connection>>,
-    lanes: RwLock<BTreeMap<String, Arc<Lane>>>,
-    routes: RwLock<HashMap<(String, Route), Arc<Lane>>>,
-    /// Lanes of the journal that had items when the host started, and that nothing in the
-    /// configuration makes.
-    unclaimed: RwLock<Vec<(String, LaneId)>>,
-    /// Held while a lane is made, so that none is made twice.
-    making: Mutex<()>,
+    pub(super) runtime: Runtime,
+    pub(super) journal: Arc<Journal>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) snapshot: ArcSwap<Snapshot>,
+    /// Lanes whose last run was broken off: what it delivered is not known.
+    pub(super) unclear: parking_lot::Mutex<BTreeSet<String>>,
+    /// Held while a lane is made, so that none is made twice, and none for a snapshot that
+    /// is being replaced.
+    pub(super) making: tokio::sync::Mutex<()>,
 }
 
-/// Why a returner cannot be built.
+/// What one version of the configuration made.
+pub(super) struct Snapshot {
+    pub(super) settings: Arc<Settings>,
+    pub(super) plugins: BTreeMap<String, Arc<Plugin>>,
+    pub(super) connections: Connections,
+    pub(super) lanes: RwLock<BTreeMap<String, Arc<Lane>>>,
+    /// What was asked for beyond the declared ones.
+    pub(super) routes: RwLock<HashMap<(String, Route), Arc<Lane>>>,
+}
+
+/// A lane that has items, or dead letters, and no returner.
+pub(crate) struct Orphan {
+    pub(crate) name: String,
+    pub(crate) depth: u64,
+}
+
+/// Why what a lane has is not dropped.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BuildError {
-    #[error("the returner `{returner}`: {error}")]
-    Plugin { returner: String, error: LoadError },
-    #[error("the returner `{returner}`: {error}")]
-    Connection { returner: String, error: OpenError },
-    #[error(
-        "the returner `{returner}` has the option `{option}`, which `{plugin}` does not know\n  hint: {hint}"
-    )]
-    Option { returner: String, option: String, plugin: String, hint: String },
-    #[error(
-        "`{key}: {returner}` needs a plugin that exports `{interface}`, and `{plugin}` does not\n  hint: name another \
-         returner, or add the interface to the plugin (world `full-returner`)"
-    )]
-    Interface { key: &'static str, returner: String, plugin: String, interface: Interface },
+pub(crate) enum DropError {
+    #[error("the returner `{0}` is in the configuration, and delivers what it has")]
+    Runs(String),
+    #[error("nothing is kept for a returner `{name}` that is gone")]
+    Unknown { name: String, known: Vec<String> },
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
@@ -83,31 +90,25 @@ impl Lanes {
     /// loaded is.
     pub(crate) async fn start(
         settings: Arc<Settings>,
-        runtime: &Runtime,
+        runtime: Runtime,
         journal: Arc<Journal>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Vec<BuildError>> {
-        let (built, errors) = Self::build(&settings, runtime).await;
-        if !errors.is_empty() {
-            return Err(errors);
+        let built = Built::new(settings, &runtime, &Running::default()).await?;
+        let mut started = BTreeMap::new();
+        for (name, returner) in &built.returners {
+            let metrics = metrics.lane(name);
+            let lane = Lane::start(Arc::clone(returner), &journal, metrics, false).await;
+            started.insert(name.clone(), lane.map_err(|error| vec![error.into()])?);
         }
         let lanes = Self {
-            settings,
+            runtime,
             journal,
             metrics,
-            plugins: built.plugins,
-            connections: built.connections,
-            lanes: RwLock::default(),
-            routes: RwLock::default(),
-            unclaimed: RwLock::default(),
-            making: Mutex::default(),
+            snapshot: ArcSwap::from_pointee(Snapshot::new(built, started)),
+            unclear: parking_lot::Mutex::default(),
+            making: tokio::sync::Mutex::default(),
         };
-        for returner in built.returners {
-            let metrics = lanes.metrics.lane(&returner.name);
-            let lane = Lane::start(returner, &lanes.journal, metrics).await;
-            let lane = lane.map_err(|error| vec![error.into()])?;
-            lanes.lanes.write().insert(lane.returner.name.clone(), lane);
-        }
         lanes.resume().await.map_err(|error| vec![error.into()])?;
         Ok(lanes)
     }
@@ -115,45 +116,18 @@ impl Lanes {
     /// Does all of [`start`](Self::start) that has no effect: what `returner check`
     /// does. Gives the returners, or everything that is wrong.
     pub(crate) async fn check(
-        settings: &Settings,
+        settings: &Arc<Settings>,
         runtime: &Runtime,
-    ) -> Result<Vec<Returner>, Vec<BuildError>> {
-        let (built, errors) = Self::build(settings, runtime).await;
-        if errors.is_empty() { Ok(built.returners) } else { Err(errors) }
-    }
-
-    async fn build(settings: &Settings, runtime: &Runtime) -> (Built, Vec<BuildError>) {
-        let mut built = Built::default();
-        let mut errors = Vec::new();
-        let mut loaded: Vec<(PluginSource, Arc<Plugin>)> = Vec::new();
-        for returner in settings.returners.values() {
-            let known = loaded.iter().find(|(source, _)| *source == returner.plugin);
-            let plugin = match known {
-                Some((_, plugin)) => Arc::clone(plugin),
-                None => match runtime.load(&returner.plugin).await {
-                    Ok(plugin) => Arc::new(plugin),
-                    Err(error) => {
-                        errors.push(BuildError::Plugin { returner: returner.name.clone(), error });
-                        continue;
-                    }
-                },
-            };
-            loaded.push((returner.plugin.clone(), Arc::clone(&plugin)));
-            built.plugins.insert(returner.name.clone(), Arc::clone(&plugin));
-            match make(returner, plugin, &settings.connections, &mut built.connections) {
-                Ok(returner) => built.returners.push(returner),
-                Err(error) => errors.push(error),
-            }
-        }
-        errors.extend(built.missing_interfaces(settings));
-        (built, errors)
+    ) -> Result<Vec<Arc<Returner>>, Vec<BuildError>> {
+        let built = Built::new(Arc::clone(settings), runtime, &Running::default()).await?;
+        Ok(built.returners.into_values().collect())
     }
 
     /// Starts the lanes that have something pending and are not declared: those that
     /// earlier returns asked for. A name that cannot be made again keeps its items.
-    async fn resume(&self) -> Result<(), JournalError> {
-        for name in self.journal.pending_lanes().await? {
-            if self.lanes.read().contains_key(&name) {
+    pub(super) async fn resume(&self) -> Result<(), JournalError> {
+        for (name, _) in self.journal.pending_lanes().await? {
+            if self.snapshot.load().lanes.read().contains_key(&name) {
                 continue;
             }
             let state = self.journal.lane(&name).await?;
@@ -168,43 +142,54 @@ impl Lanes {
                 _ => Route::default(),
             };
             match self.variant(base, &route).await {
-                Ok(lane) if lane.returner.name == name => {}
-                _ => {
-                    tracing::warn!(
-                        lane = name,
-                        items = self.journal.depth(state.id),
-                        "nothing in the configuration takes the items of this lane; they are kept"
-                    );
-                    self.unclaimed.write().push((name, state.id));
-                }
+                Ok(lane) if lane.name() == name => {}
+                _ => tracing::warn!(
+                    lane = name,
+                    items = self.journal.depth(state.id),
+                    "nothing in the configuration takes the items of this lane; they are kept"
+                ),
             }
         }
         Ok(())
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.settings
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.snapshot.load().settings)
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Lane>> {
-        self.lanes.read().values().cloned().collect()
+        self.snapshot.load().lanes.read().values().cloned().collect()
     }
 
-    /// The lanes that have items and no returner, and how many.
-    pub(crate) fn unclaimed(&self) -> Vec<(String, u64)> {
-        let lanes = self.lanes.read();
-        let unclaimed = self.unclaimed.read();
-        let unclaimed = unclaimed.iter().filter(|(name, _)| !lanes.contains_key(name));
-        unclaimed.map(|(name, id)| (name.clone(), self.journal.depth(*id))).collect()
+    /// The lanes that have items and no returner.
+    pub(crate) async fn orphans(&self) -> Result<Vec<Orphan>, JournalError> {
+        let pending = self.journal.pending_lanes().await?;
+        let snapshot = self.snapshot.load();
+        let lanes = snapshot.lanes.read();
+        let orphans = pending.into_iter().filter(|(name, _)| !lanes.contains_key(name));
+        Ok(orphans.map(|(name, id)| Orphan { depth: self.journal.depth(id), name }).collect())
+    }
+
+    /// Removes what is kept for a returner that is gone; says how many items that were. It
+    /// cannot come back meanwhile.
+    pub(crate) async fn drop_orphan(&self, name: &str) -> Result<u64, DropError> {
+        let _making = self.making.lock().await;
+        if self.get(name).is_ok() {
+            return Err(DropError::Runs(name.to_owned()));
+        }
+        let known: Vec<String> = self.orphans().await?.into_iter().map(|orphan| orphan.name).collect();
+        if !known.iter().any(|known| known == name) {
+            return Err(DropError::Unknown { name: name.to_owned(), known });
+        }
+        let lane = self.journal.lane(name).await?;
+        let dropped = self.journal.abandon(&lane).await?;
+        tracing::warn!(lane = name, items = dropped, "what was kept for this returner was dropped as asked");
+        Ok(dropped)
     }
 
     /// The lane of a returner by its name.
     pub(crate) fn get(&self, name: &str) -> Result<Arc<Lane>, RouteError> {
-        let lanes = self.lanes.read();
-        lanes.get(name).cloned().ok_or_else(|| RouteError::Unknown {
-            name: name.to_owned(),
-            known: lanes.keys().cloned().collect(),
-        })
+        self.snapshot.load().get(name)
     }
 
     /// The lanes that an item goes to: of the returners that are named for it, or else
@@ -215,10 +200,11 @@ impl Lanes {
         named: Option<&[String]>,
     ) -> Result<Vec<Arc<Lane>>, RouteError> {
         let kind = item.kind();
+        let settings = self.settings();
         let names = match (named, kind) {
             (Some(names), _) => names,
-            (None, Kind::Event) if !self.settings.event_return.is_empty() => &self.settings.event_return,
-            (None, _) => &self.settings.return_to,
+            (None, Kind::Event) if !settings.event_return.is_empty() => &settings.event_return,
+            (None, _) => &settings.return_to,
         };
         let plain = Route::default();
         let route = match item {
@@ -228,12 +214,13 @@ impl Lanes {
         let mut lanes: Vec<Arc<Lane>> = Vec::with_capacity(names.len());
         for name in names {
             let lane = self.variant(name, route).await?;
-            if lane.returner.stores(kind) {
+            let returner = lane.returner();
+            if returner.stores(kind) {
                 if !lanes.iter().any(|known| known.id() == lane.id()) {
                     lanes.push(lane);
                 }
             } else if named.is_some() {
-                let plugin = lane.returner.plugin.title();
+                let plugin = returner.plugin.title();
                 return Err(RouteError::Kind {
                     name: name.clone(),
                     kind,
@@ -247,134 +234,104 @@ impl Lanes {
 
     /// The lane of a returner under a return's `ret_config` and `ret_kwargs`.
     async fn variant(&self, name: &str, route: &Route) -> Result<Arc<Lane>, RouteError> {
-        let plain = self.get(name);
-        if *route == Route::default() || plain.is_err() {
-            return plain;
-        }
-        let key = (name.to_owned(), route.clone());
-        if let Some(lane) = self.routes.read().get(&key) {
-            return Ok(Arc::clone(lane));
+        {
+            let snapshot = self.snapshot.load();
+            let plain = snapshot.get(name);
+            if *route == Route::default() || plain.is_err() {
+                return plain;
+            }
+            if let Some(lane) = snapshot.routes.read().get(&(name.to_owned(), route.clone())) {
+                return Ok(Arc::clone(lane));
+            }
         }
         let _making = self.making.lock().await;
-        let overrides = route.overrides.as_deref().and_then(|text| serde_json::from_str(text).ok());
-        let variant = self.settings.variant(name, route.profile.as_deref(), overrides.as_ref())?;
-        let known = self.lanes.read().get(&variant.settings.name).cloned();
+        let snapshot = self.snapshot.load_full();
+        let variant = snapshot.variant(name, route)?;
+        let known = snapshot.lanes.read().get(&variant.settings.name).cloned();
         let lane = match known {
             Some(lane) => lane,
-            None => self.add(name, variant.settings, &variant.connections).await?,
+            None => self.add(&snapshot, name, variant.settings, &variant.connections).await?,
         };
-        if self.routes.read().len() < MOST_VARIANTS * MOST_VARIANTS {
-            self.routes.write().insert(key, Arc::clone(&lane));
+        if snapshot.routes.read().len() < MOST_VARIANTS * MOST_VARIANTS {
+            snapshot.routes.write().insert((name.to_owned(), route.clone()), Arc::clone(&lane));
         }
         Ok(lane)
     }
 
     async fn add(
         &self,
+        snapshot: &Snapshot,
         base: &str,
         settings: ReturnerSettings,
         connections: &BTreeMap<String, ConnectionSettings>,
     ) -> Result<Arc<Lane>, RouteError> {
-        if self.lanes.read().len() >= self.settings.returners.len() + MOST_VARIANTS {
+        if snapshot.lanes.read().len() >= snapshot.settings.returners.len() + MOST_VARIANTS {
             return Err(RouteError::TooMany);
         }
         let build = |error| RouteError::Build(Box::new(error));
-        let Some(plugin) = self.plugins.get(base) else {
+        let Some(plugin) = snapshot.plugins.get(base) else {
             return Err(RouteError::Unknown {
                 name: base.to_owned(),
-                known: self.plugins.keys().cloned().collect(),
+                known: snapshot.plugins.keys().cloned().collect(),
             });
         };
-        let mut opened = self.connections.clone();
-        let returner = make(&settings, Arc::clone(plugin), connections, &mut opened).map_err(build)?;
-        let metrics = self.metrics.lane(&returner.name);
-        let lane = Lane::start(returner, &self.journal, metrics).await;
-        let lane = lane.map_err(|error| build(error.into()))?;
-        self.lanes.write().insert(settings.name, Arc::clone(&lane));
+        let mut opened = snapshot.connections.clone();
+        let returner = make(&settings, Arc::clone(plugin), connections, &mut opened, &[]).map_err(build)?;
+        let lane = self.begin(Arc::new(returner)).await.map_err(|error| build(error.into()))?;
+        snapshot.lanes.write().insert(settings.name, Arc::clone(&lane));
         Ok(lane)
+    }
+
+    /// Starts a lane that no run of is left of.
+    pub(super) async fn begin(&self, returner: Arc<Returner>) -> Result<Arc<Lane>, JournalError> {
+        let name = returner.settings.name.clone();
+        let unclear = self.unclear.lock().contains(&name);
+        Lane::start(returner, &self.journal, self.metrics.lane(&name), unclear).await
+    }
+
+    /// Lets the calls of these lanes end, for so long at most.
+    pub(super) async fn end(&self, lanes: &[Arc<Lane>], within: Duration) {
+        let ended = join_all(lanes.iter().map(|lane| lane.stop(within))).await;
+        let broken = lanes.iter().zip(ended).filter(|(_, ended)| !ended);
+        self.unclear.lock().extend(broken.map(|(lane, _)| lane.name().to_owned()));
     }
 
     /// Stops all lanes at once, waits for them, and closes the connections. Says
     /// whether every call ended within the time.
     pub(crate) async fn stop(&self, within: Duration) -> bool {
         let lanes = self.all();
-        let ended = join_all(lanes.iter().map(|lane| lane.stop(within))).await;
+        self.end(&lanes, within).await;
         for lane in &lanes {
-            for connection in lane.returner.grants.connections.values() {
+            for connection in lane.returner().grants.connections.values() {
                 let _ = tokio::time::timeout(Duration::from_secs(1), connection.close()).await;
             }
         }
-        ended.into_iter().all(|ended| ended)
+        self.unclear.lock().is_empty()
     }
 }
 
-#[derive(Default)]
-struct Built {
-    plugins: BTreeMap<String, Arc<Plugin>>,
-    connections: BTreeMap<String, Arc<Connection>>,
-    returners: Vec<Returner>,
-}
-
-impl Built {
-    /// What the configuration uses a returner for and its plugin does not export.
-    fn missing_interfaces(&self, settings: &Settings) -> Vec<BuildError> {
-        let cache = std::iter::once(("master_job_cache", &settings.job_cache, Interface::JobCache));
-        let events = settings.event_return.iter().map(|name| ("event_return", name, Interface::Events));
-        let explicit = settings.master_job_cache_is_set.then_some(cache).into_iter().flatten();
-        let missing = |(key, name, interface): (&'static str, &String, Interface)| {
-            let plugin = self.plugins.get(name).filter(|plugin| !plugin.exports.contains(&interface))?;
-            Some(BuildError::Interface { key, returner: name.clone(), plugin: plugin.title(), interface })
-        };
-        explicit.chain(events).filter_map(missing).collect()
+impl Snapshot {
+    pub(super) fn new(built: Built, lanes: BTreeMap<String, Arc<Lane>>) -> Self {
+        Self {
+            settings: built.settings,
+            plugins: built.plugins,
+            connections: built.connections,
+            lanes: RwLock::new(lanes),
+            routes: RwLock::default(),
+        }
     }
-}
 
-/// A returner of its settings and its plugin; opens those of its connections that are
-/// not open yet.
-fn make(
-    settings: &ReturnerSettings,
-    plugin: Arc<Plugin>,
-    declared: &BTreeMap<String, ConnectionSettings>,
-    opened: &mut BTreeMap<String, Arc<Connection>>,
-) -> Result<Returner, BuildError> {
-    check_options(settings, &plugin)?;
-    let mut connections = BTreeMap::new();
-    for (guest, host) in &settings.connections {
-        let connection = match (opened.get(host), declared.get(host)) {
-            (Some(connection), _) => Arc::clone(connection),
-            (None, Some(declared)) => {
-                let connection = Connection::open(host, declared, settings.limits.host_call);
-                let failed = |error| BuildError::Connection { returner: settings.name.clone(), error };
-                let connection = Arc::new(connection.map_err(failed)?);
-                opened.insert(host.clone(), Arc::clone(&connection));
-                connection
-            }
-            // The configuration has seen to it that it is declared.
-            (None, None) => continue,
-        };
-        connections.insert(guest.clone(), connection);
+    fn get(&self, name: &str) -> Result<Arc<Lane>, RouteError> {
+        let lanes = self.lanes.read();
+        lanes.get(name).cloned().ok_or_else(|| RouteError::Unknown {
+            name: name.to_owned(),
+            known: lanes.keys().cloned().collect(),
+        })
     }
-    let grants = Grants {
-        returner: settings.name.clone(),
-        options: settings.options.clone(),
-        connections,
-        limits: settings.limits.clone(),
-    };
-    let (delivery, connections) = (settings.delivery.clone(), settings.connections.clone());
-    Ok(Returner::new(settings.name.clone(), plugin, grants, delivery, connections))
-}
 
-/// A plugin that says which options it knows is given no others.
-fn check_options(settings: &ReturnerSettings, plugin: &Plugin) -> Result<(), BuildError> {
-    let Some(known) = &plugin.options else { return Ok(()) };
-    let Some(option) = settings.options.keys().find(|option| !known.contains(*option)) else { return Ok(()) };
-    let nearest = known
-        .iter()
-        .max_by(|a, b| strsim::jaro_winkler(a, option).total_cmp(&strsim::jaro_winkler(b, option)));
-    let hint = match nearest {
-        Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => "it knows no options".to_owned(),
-    };
-    let returner = settings.name.clone();
-    Err(BuildError::Option { returner, option: option.clone(), plugin: plugin.title(), hint })
+    /// A returner as a return asks for it.
+    pub(super) fn variant(&self, name: &str, route: &Route) -> Result<Variant, VariantError> {
+        let overrides = route.overrides.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        self.settings.variant(name, route.profile.as_deref(), overrides.as_ref())
+    }
 }

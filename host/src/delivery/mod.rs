@@ -10,23 +10,27 @@
 //!
 //! A [`Lane`] reads a window of its items, cuts it into batches ([`batch`]), lets its
 //! workers deliver them ([`worker`]: one call at a time each, halving what fails as a
-//! whole) and settles the window. [`lanes`] has all lanes of a snapshot, [`dead_letters`]
-//! what was rejected for good.
+//! whole) and settles the window. [`lanes`] has all lanes, [`reload`]
+//! puts another version of the configuration in the place of the one that runs, and
+//! [`dead_letters`] has what was rejected for good.
 //!
 //! This module knows nothing of where items come from.
 
 mod backoff;
 mod batch;
+mod build;
 mod dead_letters;
 mod lane;
 mod lanes;
 mod oldest;
+mod reload;
 mod returner;
 mod status;
 mod worker;
 
+pub(crate) use build::BuildError;
 pub(crate) use dead_letters::DeadLetters;
 pub(crate) use lane::{Lane, Standing};
-pub(crate) use lanes::{BuildError, Lanes, RouteError};
+pub(crate) use lanes::{DropError, Lanes, Orphan, RouteError};
 pub(crate) use returner::Returner;
 pub(crate) use status::{Failing, HeldItems, LastError, State};

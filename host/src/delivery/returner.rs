@@ -1,13 +1,13 @@
 //! A returner that runs: a plugin, what it is granted, and how it is fed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::config::DeliverySettings;
+use super::build::Connections;
+use crate::config::ReturnerSettings;
 use crate::items::Kind;
 use crate::plugins::{CallError, Grants, Instance, Interface, Plugin};
 
@@ -18,13 +18,12 @@ const PROBE: Duration = Duration::from_secs(2);
 const READERS: usize = 2;
 
 pub(crate) struct Returner {
-    /// As in the configuration; the name of its lane.
-    pub(crate) name: String,
+    /// Its name is that of its lane.
+    pub(crate) settings: ReturnerSettings,
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) grants: Arc<Grants>,
-    pub(crate) delivery: DeliverySettings,
-    /// The guest's name of each connection to the host's.
-    pub(crate) connections: BTreeMap<String, String>,
+    /// What is granted, by the host's names.
+    pub(super) open: Connections,
     readers: Readers,
 }
 
@@ -35,15 +34,26 @@ struct Readers {
 }
 
 impl Returner {
-    pub(crate) fn new(
-        name: String,
+    pub(super) fn new(
+        settings: ReturnerSettings,
         plugin: Arc<Plugin>,
         grants: Grants,
-        delivery: DeliverySettings,
-        connections: BTreeMap<String, String>,
+        open: Connections,
     ) -> Self {
         let readers = Readers { permits: Semaphore::new(READERS), idle: Mutex::default() };
-        Self { name, plugin, grants: Arc::new(grants), delivery, connections, readers }
+        Self { settings, plugin, grants: Arc::new(grants), open, readers }
+    }
+
+    /// Whether the other one would do the same in the same way.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let same_connections = || {
+            self.open.len() == other.open.len()
+                && self
+                    .open
+                    .iter()
+                    .all(|(name, open)| other.open.get(name).is_some_and(|other| other.is_same(open)))
+        };
+        self.settings == other.settings && self.plugin.sha256 == other.plugin.sha256 && same_connections()
     }
 
     /// Asks an instance that does nothing else.

@@ -227,6 +227,11 @@ impl Board {
         self.notes.lock().failing.clear();
     }
 
+    /// Another returner takes over.
+    pub(super) fn begins(&self) {
+        self.notes.lock().setting_up = true;
+    }
+
     pub(super) fn stopped(&self) {
         self.notes.lock().stopped = true;
     }

@@ -105,7 +105,7 @@ impl Worker {
                 CallError::Failed(Failure::Retry { after, .. }) => *after,
                 _ => None,
             };
-            let wait = backoff::wait(tries, self.returner.delivery.max_backoff, asked);
+            let wait = backoff::wait(tries, self.returner.settings.delivery.max_backoff, asked);
             self.report(&format!("setup: {error}"), &error, Next::SetUp, wait);
             self.pause(wait).await;
         }
@@ -187,7 +187,7 @@ impl Worker {
                 for task in &mut tasks {
                     task.redelivered = true;
                 }
-                let wait = backoff::wait(self.stopped, self.returner.delivery.max_backoff, None);
+                let wait = backoff::wait(self.stopped, self.returner.settings.delivery.max_backoff, None);
                 let next = match tasks.len() {
                     1 if fresh => Next::GoOn,
                     1 => Next::Store(kind, 1),
@@ -217,7 +217,7 @@ impl Worker {
                     _ => None,
                 };
                 self.failed += 1;
-                let wait = backoff::wait(self.failed, self.returner.delivery.max_backoff, asked);
+                let wait = backoff::wait(self.failed, self.returner.settings.delivery.max_backoff, asked);
                 self.report(&error.to_string(), &error, Next::Store(kind, tasks.len()), wait);
                 Verdict::Again(tasks, wait)
             }
@@ -227,7 +227,7 @@ impl Worker {
     /// The instance, a new one where there is none; none if the host stops.
     async fn instance(&mut self) -> Option<&mut Instance> {
         if self.instance.is_none() && self.stopped > 0 {
-            let wait = backoff::wait(self.stopped, self.returner.delivery.max_backoff, None);
+            let wait = backoff::wait(self.stopped, self.returner.settings.delivery.max_backoff, None);
             self.reporter.waits(wait);
             self.pause(wait).await;
         }
@@ -243,7 +243,7 @@ impl Worker {
                 }
                 Err(error) => {
                     tries += 1;
-                    let wait = backoff::wait(tries, self.returner.delivery.max_backoff, None);
+                    let wait = backoff::wait(tries, self.returner.settings.delivery.max_backoff, None);
                     self.report(&format!("cannot start: {error}"), &error, Next::Start, wait);
                     self.pause(wait).await;
                 }
@@ -258,7 +258,7 @@ impl Worker {
     fn report(&self, message: &str, error: &CallError, next: Next, wait: Duration) {
         self.reporter.failed(message, next, wait);
         let plugin = self.returner.plugin.title();
-        let returner = self.returner.name.as_str();
+        let returner = self.returner.settings.name.as_str();
         match error {
             CallError::Stopped(trap) => tracing::error!(
                 returner,

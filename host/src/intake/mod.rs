@@ -250,7 +250,7 @@ impl Receipt {
             // Which item a duplicate repeats is not kept: it may be any that is set aside.
             let of_any = self.duplicates > 0 && lane.has_set_aside();
             if of_any || lane.set_aside(self.seqs.clone()) {
-                behind.push(lane.returner.name.clone());
+                behind.push(lane.name().to_owned());
             }
         }
         behind
@@ -260,7 +260,7 @@ impl Receipt {
     pub(crate) fn waiting(&self) -> Vec<String> {
         let last = *self.seqs.end();
         let waiting = self.lanes.iter().filter(|lane| !lane.has_passed(last));
-        waiting.map(|lane| lane.returner.name.clone()).collect()
+        waiting.map(|lane| lane.name().to_owned()).collect()
     }
 }
 

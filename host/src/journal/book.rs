@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::seen::Seen;
+use super::seen::{Fresh, Seen};
 use super::sum::Sum;
 use super::{Bounds, DeadLetter, Entry, Held, LaneId, Seq, Settlement, now, schema};
+use crate::items::Key;
 
 /// What the tables say, in memory. Read again after a transaction that failed.
 pub(super) struct Book {
@@ -236,6 +237,39 @@ fn release(transaction: &Transaction<'_>, lane: LaneId, seq: Seq) -> rusqlite::R
         )?
         .execute([seq])?;
     Ok(())
+}
+
+/// Settles all that a lane has, though it stored nothing of it; says how many items that
+/// were. `keys` are those of the items: what is sent again is no duplicate for the lane.
+///
+/// The lane stays, at the end: its cursor is part of how far the journal reached.
+pub(super) fn abandon(
+    connection: &mut Connection,
+    book: &mut Book,
+    id: LaneId,
+    keys: &[Key],
+) -> rusqlite::Result<u64> {
+    let now = now();
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for held in held(&transaction, id)? {
+        release(&transaction, id, held.seq)?;
+    }
+    let mut targets = Targets { transaction: &transaction, known: &mut book.targets };
+    let mut fresh = Fresh::default();
+    for key in keys {
+        book.seen.take_out(&mut fresh, &mut targets, *key, id)?;
+    }
+    let seen = book.seen.write(&transaction, &fresh, now)?;
+    let mut abandoned = 0;
+    if let Some(lane) = book.lanes.get_mut(&id) {
+        abandoned = std::mem::take(&mut lane.pending);
+        lane.cursor = book.last;
+        lane.changed = true;
+        lane.write(&transaction, id)?;
+    }
+    transaction.commit()?;
+    book.seen.committed(seen, fresh, now);
+    Ok(abandoned)
 }
 
 fn bury(transaction: &Transaction<'_>, lane: LaneId, dead: &DeadLetter) -> rusqlite::Result<()> {

@@ -103,6 +103,16 @@ pub(crate) struct Entry {
     lanes: Arc<[LaneId]>,
 }
 
+impl Entry {
+    /// By which a second copy of it is known; none where nobody looks for one.
+    fn key(&self) -> Option<Key> {
+        match &self.item {
+            Item::Return(item) if !item.assigned => Some(item.key),
+            _ => None,
+        }
+    }
+}
+
 /// What became of items that were appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Appended {
@@ -253,10 +263,43 @@ impl Journal {
         answer.await.map_err(|_| JournalError::Stopped)?
     }
 
-    /// The names of all lanes that have something pending.
-    pub(crate) async fn pending_lanes(&self) -> Result<Vec<String>, JournalError> {
+    /// All lanes that have something pending.
+    pub(crate) async fn pending_lanes(&self) -> Result<Vec<(String, LaneId)>, JournalError> {
         let reader = Arc::clone(&self.reader);
         blocking(move || reader.pending_lanes()).await
+    }
+
+    /// Waits until what was settled before can be read; not for long, because a disk can
+    /// hang, and not for a journal that refuses.
+    pub(crate) async fn catch_up(&self) {
+        const BOUND: Duration = Duration::from_secs(2);
+        let _ = tokio::time::timeout(BOUND, self.append(Vec::new())).await;
+    }
+
+    /// Removes what a lane has that does not run, without a trace; says how many items that
+    /// were. Others that have the same items keep them.
+    pub(crate) async fn abandon(&self, lane: &LaneState) -> Result<u64, JournalError> {
+        const AT_ONCE: (usize, usize) = (1000, 8 << 20);
+        let mut keys: Vec<Key> = Vec::new();
+        let mut held: Vec<Seq> = lane.held.iter().map(|held| held.seq).collect();
+        while !held.is_empty() {
+            let entries = self.entries(lane.id, held.clone(), AT_ONCE.1).await?;
+            keys.extend(entries.iter().filter_map(|entry| entry.key()));
+            let Some(last) = entries.last() else { break };
+            held.retain(|seq| *seq > last.seq);
+        }
+        let mut after = lane.cursor;
+        loop {
+            let window = self.next(lane.id, after, AT_ONCE.0, AT_ONCE.1).await?;
+            keys.extend(window.entries.iter().filter_map(|entry| entry.key()));
+            if window.entries.is_empty() {
+                break;
+            }
+            after = window.through;
+        }
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Abandon { lane: lane.id, keys, reply })?;
+        answer.await.map_err(|_| JournalError::Stopped)?
     }
 
     /// A lane's items after a place, at most so many and of so many bytes together

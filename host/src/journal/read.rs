@@ -102,10 +102,11 @@ impl Reader {
     }
 
     /// As [`super::Journal::pending_lanes`].
-    pub(super) fn pending_lanes(&self) -> Result<Vec<String>, JournalError> {
+    pub(super) fn pending_lanes(&self) -> Result<Vec<(String, LaneId)>, JournalError> {
         let connection = self.connection.lock();
-        let mut statement = connection.prepare("SELECT name FROM lanes WHERE pending > 0 ORDER BY name")?;
-        let names = statement.query_map([], |row| row.get(0))?;
+        let mut statement =
+            connection.prepare("SELECT name, id FROM lanes WHERE pending > 0 ORDER BY name")?;
+        let names = statement.query_map([], |row| Ok((row.get(0)?, LaneId(row.get(1)?))))?;
         Ok(names.collect::<Result<_, _>>()?)
     }
 }

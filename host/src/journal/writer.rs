@@ -26,6 +26,7 @@ use super::{
     AppendError, Appended, Bounds, Depths, Entry, Held, JournalError, LaneId, LaneState, NewItem, Seq,
     Settlement, dead, schema,
 };
+use crate::items::Key;
 use crate::telemetry::JournalMetrics;
 
 /// The most items of one transaction: bounds how long the last of them waits.
@@ -49,6 +50,7 @@ pub(super) enum Command {
     Settle { lane: LaneId, settlement: Settlement },
     Replay { dead: Vec<i64>, reply: Answer<Result<Vec<(LaneId, Held)>, JournalError>> },
     Drop { dead: Vec<i64>, reply: Answer<Result<Vec<LaneId>, JournalError>> },
+    Abandon { lane: LaneId, keys: Vec<Key>, reply: Answer<Result<u64, JournalError>> },
     Close { certain: bool },
 }
 
@@ -173,7 +175,11 @@ impl Writer {
     fn answer(&mut self, command: Command) {
         // An answer that nobody waits for any more is no fault.
         match command {
-            Command::Lane { name, reply } => drop(reply.send(self.alone(|writer| writer.lane(&name)))),
+            Command::Lane { name, reply } => {
+                // A lane that comes back must not read a cursor from before its last settlement.
+                self.flush(Appends::new());
+                drop(reply.send(self.alone(|writer| writer.lane(&name))));
+            }
             Command::Replay { dead, reply } => {
                 let replay =
                     |writer: &mut Self| dead::replay(&mut writer.connection, &mut writer.book, &dead);
@@ -185,6 +191,16 @@ impl Writer {
                 let remove =
                     |writer: &mut Self| dead::remove(&mut writer.connection, &mut writer.book, &dead);
                 drop(reply.send(self.alone(remove)));
+            }
+            Command::Abandon { lane, keys, reply } => {
+                let abandon =
+                    |writer: &mut Self| book::abandon(&mut writer.connection, &mut writer.book, lane, &keys);
+                let abandoned = self.alone(abandon);
+                self.show_depths();
+                // What is settled now can be removed.
+                self.untrimmed = true;
+                self.settlements.due.get_or_insert_with(|| Instant::now() + SETTLE_WITHIN);
+                drop(reply.send(abandoned));
             }
             Command::Append { .. } | Command::Settle { .. } | Command::Close { .. } => {}
         }

@@ -47,6 +47,20 @@ pub(crate) struct Metrics {
     retried: Family<LaneLabels, Counter>,
     dead: Family<LaneLabels, Counter>,
     calls: Calls,
+    reloads: Family<ReloadLabels, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    result: &'static str,
+}
+
+/// What came of a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reload {
+    Applied,
+    Unchanged,
+    Refused,
 }
 
 /// Which lane.
@@ -104,7 +118,23 @@ impl Metrics {
              reject as the plugin or the server said; trapped; limit where a limit of the returner stopped it",
             calls.clone(),
         );
-        Self { registry, journal, intake, stored, retried, dead, calls }
+        let reloads = Family::default();
+        registry.register(
+            "returner_configuration_reloads",
+            "How often the configuration was read again since the host started: applied, unchanged, or refused because \
+             something in it is wrong",
+            Family::clone(&reloads),
+        );
+        Self { registry, journal, intake, stored, retried, dead, calls, reloads }
+    }
+
+    pub(crate) fn reloaded(&self, reload: Reload) {
+        let result = match reload {
+            Reload::Applied => "applied",
+            Reload::Unchanged => "unchanged",
+            Reload::Refused => "refused",
+        };
+        self.reloads.get_or_create(&ReloadLabels { result }).inc();
     }
 
     /// The handles of a lane. One that is made anew under the same name goes on counting.

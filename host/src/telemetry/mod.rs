@@ -8,4 +8,4 @@ mod metrics;
 
 pub(crate) use log::start;
 pub(crate) use metrics::{CallEnd, Commits, IntakeMetrics, JournalMetrics};
-pub(crate) use metrics::{LaneLabels, LaneMetrics, Metrics};
+pub(crate) use metrics::{LaneLabels, LaneMetrics, Metrics, Reload};

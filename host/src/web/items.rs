@@ -2,14 +2,16 @@
 //! `/v1/jobs/{jid}/minions`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection, QueryRejection};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use super::App;
@@ -19,6 +21,10 @@ use crate::items::Kind;
 
 /// The time that a client has to send the body of a request: connections are few.
 const BODY_TIME: Duration = Duration::from_secs(60);
+
+/// The most bytes of bodies at once, so that no number of clients fills the memory; but at
+/// least room for two of the largest.
+const MOST_RECEIVED: u64 = 512 << 20;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,17 +89,17 @@ pub(super) async fn minions(
     State(app): State<Arc<App>>,
     jid: Result<Path<String>, PathRejection>,
     params: Parameters,
-    Body(body): Body,
+    body: Body,
 ) -> Result<Response, Problem> {
     let Path(jid) = jid?;
     let params = parameters(params)?;
-    let receipt = app.intake.take_minions(&jid, &body, params.named().as_deref()).await;
+    let receipt = app.intake.take_minions(&jid, &body.bytes, params.named().as_deref()).await;
     answer(&app, receipt, params.wait).await
 }
 
-async fn take(app: &App, kind: Kind, params: Parameters, Body(body): Body) -> Result<Response, Problem> {
+async fn take(app: &App, kind: Kind, params: Parameters, body: Body) -> Result<Response, Problem> {
     let params = parameters(params)?;
-    let receipt = app.intake.take(kind, body, params.named().as_deref()).await;
+    let receipt = app.intake.take(kind, body.bytes.clone(), params.named().as_deref()).await;
     answer(app, receipt, params.wait).await
 }
 
@@ -139,27 +145,75 @@ fn parameters(params: Parameters) -> Result<Params, Problem> {
     }
 }
 
-/// The whole body, or a problem that says how long it may be.
-pub(super) struct Body(Bytes);
+/// The whole body, or a problem that says how long it may be. It counts as being taken in
+/// until it is dropped.
+pub(super) struct Body {
+    bytes: Bytes,
+    _share: Share,
+}
+
+/// The bytes of all bodies that are being taken in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Receiving(Arc<AtomicU64>);
+
+/// What one body has of them.
+#[derive(Debug)]
+struct Share {
+    of: Receiving,
+    bytes: u64,
+}
+
+impl Share {
+    /// Whether there is room for so many more.
+    fn grow(&mut self, bytes: u64, bound: u64) -> bool {
+        self.bytes += bytes;
+        self.of.0.fetch_add(bytes, Ordering::Relaxed) + bytes <= bound
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.of.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
 
 impl FromRequest<Arc<App>> for Body {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        let Ok(body) = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, app)).await else {
-            app.metrics.intake.refused("too-slow");
-            let detail = format!("the body did not arrive within {BODY_TIME:?}");
-            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail).hint("send it in parts"));
-        };
-        match body {
-            Ok(body) => Ok(Self(body)),
-            Err(BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_))) => {
-                app.metrics.intake.refused("too-large");
-                let bound = bytesize::ByteSize(app.max_body);
-                let detail = format!("the body is longer than {bound} (`host.max_body`)");
-                Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).hint("send it in parts"))
+        match tokio::time::timeout(BODY_TIME, receive(request, app)).await {
+            Ok(body) => body,
+            Err(_) => {
+                app.metrics.intake.refused("too-slow");
+                let detail = format!("the body did not arrive within {BODY_TIME:?}");
+                Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail).hint("send it in parts"))
             }
-            Err(error) => Err(Problem::new(StatusCode::BAD_REQUEST, error.body_text())),
         }
     }
+}
+
+async fn receive(request: Request, app: &App) -> Result<Body, Problem> {
+    let max = app.lanes.settings().host.max_body;
+    let too_large = || {
+        app.metrics.intake.refused("too-large");
+        let detail = format!("the body is longer than {} (`host.max_body`)", bytesize::ByteSize(max));
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).hint("send it in parts")
+    };
+    let mut share = Share { of: app.receiving.clone(), bytes: 0 };
+    let mut body = request.into_body().into_data_stream();
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|error| {
+            Problem::new(StatusCode::BAD_REQUEST, format!("the body was broken off: {error}"))
+        })?;
+        if (bytes.len() + chunk.len()) as u64 > max {
+            return Err(too_large());
+        }
+        if !share.grow(chunk.len() as u64, MOST_RECEIVED.max(2 * max)) {
+            app.metrics.intake.refused("busy");
+            return Err(Problem::busy("too much is being received at once"));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Body { bytes: bytes.freeze(), _share: share })
 }

@@ -22,11 +22,13 @@ use crate::telemetry::{LaneLabels, Metrics};
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     let moment = Moment::new();
     for lane in app.lanes.all() {
-        moment.show(&lane.returner.name, &lane.standing().await);
+        moment.show(lane.name(), &lane.standing().await);
     }
-    for (name, depth) in app.lanes.unclaimed() {
-        set(&moment.depth, &name, depth);
+    match app.lanes.orphans().await {
+        Ok(orphans) => orphans.iter().for_each(|orphan| set(&moment.depth, &orphan.name, orphan.depth)),
+        Err(error) => tracing::warn!(%error, "which lanes have no returner is not known"),
     }
+    moment.configuration.set(app.configuration.look().error.is_none().into());
     moment.taking_in.set(journal::refusal(&app.journal).await.is_none().into());
     ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], app.metrics.text(&moment.registry))
 }
@@ -44,6 +46,7 @@ struct Moment {
     failing: ByLane<Seconds>,
     state: Family<StateLabels, Gauge>,
     taking_in: Gauge,
+    configuration: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,6 +66,7 @@ impl Moment {
             failing: Family::default(),
             state: Family::default(),
             taking_in: Gauge::default(),
+            configuration: Gauge::default(),
         };
         let registry = &mut moment.registry;
         registry.register(
@@ -99,6 +103,12 @@ impl Moment {
             "returner_journal_taking_in",
             "1 while items are taken in, 0 while all are refused: the journal is full, or cannot be written",
             moment.taking_in.clone(),
+        );
+        registry.register(
+            "returner_configuration_good",
+            "1 if the last reload took the configuration, or found it as it was; 0 if it was refused and an earlier one \
+             runs",
+            moment.configuration.clone(),
         );
         moment
     }

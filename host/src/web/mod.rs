@@ -4,10 +4,12 @@
 //! `application/problem+json` ([`problem`]). Nothing here decides anything: a handler
 //! reads a request, asks a part of the host, and writes down the answer.
 
+mod configuration;
 mod dead_letters;
 mod items;
 mod jobs;
 mod journal;
+mod lanes;
 mod metrics;
 mod problem;
 mod returners;
@@ -17,9 +19,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
 use crate::delivery::{DeadLetters, Lanes};
 use crate::intake::Intake;
@@ -29,7 +30,9 @@ use crate::telemetry::Metrics;
 
 use problem::Problem;
 
-pub(crate) use serve::{Listeners, ServeError, serve};
+pub(crate) use configuration::{Order, Standing};
+pub(crate) use items::Receiving;
+pub(crate) use serve::{Listener, ServeError, serve};
 
 /// The parts of the host that handlers ask.
 pub(crate) struct App {
@@ -39,11 +42,11 @@ pub(crate) struct App {
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) max_body: u64,
+    pub(crate) configuration: Arc<Standing>,
+    pub(crate) receiving: Receiving,
 }
 
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let max_body = usize::try_from(app.max_body).unwrap_or(usize::MAX);
     Router::new()
         .route("/v1/returns", post(items::returns))
         .route("/v1/loads", post(items::loads))
@@ -58,12 +61,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/dead-letters", get(dead_letters::list).delete(dead_letters::remove))
         .route("/v1/dead-letters/replay", post(dead_letters::replay))
         .route("/v1/dead-letters/{id}", get(dead_letters::show))
+        .route("/v1/lanes/{name}", delete(lanes::remove))
+        .route("/v1/reload", post(configuration::reload))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(journal::ready))
         .route("/metrics", get(metrics::metrics))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::max(max_body))
         .with_state(app)
 }
 

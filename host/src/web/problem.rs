@@ -65,9 +65,14 @@ impl Problem {
         self
     }
 
-    fn known(mut self, known: Vec<String>) -> Self {
+    pub(super) fn known(mut self, known: Vec<String>) -> Self {
         self.0.known = known;
         self
+    }
+
+    /// Nothing is wrong with what was sent, only with the moment.
+    pub(super) fn busy(detail: &str) -> Self {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after()
     }
 
     fn retry_after(mut self) -> Self {

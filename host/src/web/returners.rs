@@ -9,15 +9,18 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
+use super::configuration::Configuration;
 use super::journal::{self, Journal};
+use super::problem::Problem;
 use super::{App, age};
-use crate::delivery::{self, Lane, Returner};
+use crate::delivery::{self, Lane, Orphan, Returner};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Returners {
     returners: Vec<Entry>,
     /// What earlier configurations had and this one has not; their items are kept.
-    unclaimed: Vec<Unclaimed>,
+    orphaned: Vec<Orphaned>,
+    configuration: Configuration,
     journal: Journal,
 }
 
@@ -72,7 +75,7 @@ struct LastError {
 }
 
 #[derive(Debug, Serialize)]
-struct Unclaimed {
+struct Orphaned {
     name: String,
     depth: u64,
 }
@@ -100,24 +103,25 @@ struct Limits {
     host_call_ms: u64,
 }
 
-pub(super) async fn list(State(app): State<Arc<App>>) -> Json<Returners> {
+pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Returners>, Problem> {
     let mut returners = Vec::new();
     for lane in app.lanes.all() {
         returners.push(entry(&lane).await);
     }
-    let unclaimed = app.lanes.unclaimed().into_iter();
-    let unclaimed = unclaimed.map(|(name, depth)| Unclaimed { name, depth }).collect();
-    Json(Returners { returners, unclaimed, journal: journal::look(&app).await })
+    let orphaned = app.lanes.orphans().await?.into_iter();
+    let orphaned = orphaned.map(|Orphan { name, depth }| Orphaned { name, depth }).collect();
+    let configuration = app.configuration.look();
+    Ok(Json(Returners { returners, orphaned, configuration, journal: journal::look(&app).await }))
 }
 
 async fn entry(lane: &Lane) -> Entry {
-    let returner = &lane.returner;
+    let returner = lane.returner();
     let standing = lane.standing().await;
     let status = standing.status;
     let now = SystemTime::now();
     let accepted = |millis| moment(UNIX_EPOCH + Duration::from_millis(millis));
     Entry {
-        name: returner.name.clone(),
+        name: lane.name().to_owned(),
         state: status.state.name(),
         depth: standing.depth,
         oldest_ms: standing.oldest.map(|oldest| millis(age(oldest, now))),
@@ -128,9 +132,9 @@ async fn entry(lane: &Lane) -> Entry {
         failing: status.failing.map(Failing::from),
         held: status.held.map(|held| Held::at(held, now)),
         last_error: status.last_error.map(LastError::from),
-        plugin: plugin(returner),
-        grants: Grants { connections: returner.connections.clone() },
-        limits: limits(returner),
+        plugin: plugin(&returner),
+        grants: Grants { connections: returner.settings.connections.clone() },
+        limits: limits(&returner),
     }
 }
 

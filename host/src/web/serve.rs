@@ -1,4 +1,4 @@
-//! Serving a router on the TCP and the Unix socket, until told to stop.
+//! Serving a router on a TCP or a Unix socket, until told to stop.
 
 use std::fs;
 use std::io;
@@ -39,31 +39,53 @@ pub(crate) enum ServeError {
     InUse { path: PathBuf },
 }
 
-/// Sockets that listen already.
-pub(crate) struct Listeners {
-    tcp: Option<TcpListener>,
-    unix: Option<(UnixListener, PathBuf)>,
+/// A socket that listens already.
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
 }
 
-impl Listeners {
-    pub(crate) async fn bind(address: Option<SocketAddr>, socket: Option<&Path>) -> Result<Self, ServeError> {
-        let tcp = match address {
-            Some(address) => {
-                let bound = TcpListener::bind(address).await;
-                Some(bound.map_err(|error| ServeError::Tcp { address, error })?)
-            }
-            None => None,
-        };
-        let unix = socket.map(|path| Ok((bind_unix(path)?, path.to_owned()))).transpose()?;
-        Ok(Self { tcp, unix })
+impl Listener {
+    pub(crate) async fn tcp(address: SocketAddr) -> Result<Self, ServeError> {
+        let bound = TcpListener::bind(address).await;
+        Ok(Self::Tcp(bound.map_err(|error| ServeError::Tcp { address, error })?))
+    }
+
+    pub(crate) fn unix(path: &Path) -> Result<Self, ServeError> {
+        Ok(Self::Unix(bind_unix(path)?, path.to_owned()))
     }
 
     /// Where it listens, for people.
-    pub(crate) fn addresses(&self) -> Vec<String> {
-        let tcp = self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
-        let tcp = tcp.map(|address| format!("http://{address}"));
-        let unix = self.unix.as_ref().map(|(_, path)| format!("unix:{}", path.display()));
-        tcp.into_iter().chain(unix).collect()
+    pub(crate) fn address(&self) -> String {
+        match self {
+            Listener::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => format!("http://{address}"),
+                Err(error) => format!("an address that is not known: {error}"),
+            },
+            Listener::Unix(_, path) => format!("unix:{}", path.display()),
+        }
+    }
+
+    async fn accept(&self) -> Box<dyn Stream> {
+        loop {
+            let accepted: io::Result<Box<dyn Stream>> = match self {
+                Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                    // An answer is small and must not wait for more.
+                    let _ = stream.set_nodelay(true);
+                    Box::new(stream) as Box<dyn Stream>
+                }),
+                Listener::Unix(listener, _) => {
+                    listener.accept().await.map(|(stream, _)| Box::new(stream) as Box<dyn Stream>)
+                }
+            };
+            match accepted {
+                Ok(stream) => return stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(AFTER_ACCEPT_ERROR).await;
+                }
+            }
+        }
     }
 }
 
@@ -87,15 +109,14 @@ fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
 
 /// Serves until the token is cancelled, then lets requests under way end, for so long
 /// at most.
-pub(crate) async fn serve(listeners: Listeners, router: Router, stop: CancellationToken, drain: Duration) {
+pub(crate) async fn serve(listener: Listener, router: Router, stop: CancellationToken, drain: Duration) {
     let graceful = GracefulShutdown::new();
     let permits = std::sync::Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(permit) = std::sync::Arc::clone(&permits).acquire_owned().await else { break };
         let stream: Box<dyn Stream> = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept_tcp(listeners.tcp.as_ref()) => accepted,
-            accepted = accept_unix(listeners.unix.as_ref()) => accepted,
+            accepted = listener.accept() => accepted,
         };
         let mut server = http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
@@ -107,10 +128,10 @@ pub(crate) async fn serve(listeners: Listeners, router: Router, stop: Cancellati
             drop(permit);
         });
     }
-    if let Some((_, path)) = &listeners.unix {
+    if let Listener::Unix(_, path) = &listener {
         let _ = fs::remove_file(path);
     }
-    drop(listeners);
+    drop(listener);
     if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests did not end in time and were broken off");
     }
@@ -119,32 +140,3 @@ pub(crate) async fn serve(listeners: Listeners, router: Router, stop: Cancellati
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
-
-async fn accept_tcp(listener: Option<&TcpListener>) -> Box<dyn Stream> {
-    let Some(listener) = listener else { return std::future::pending().await };
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                // An answer is small and must not wait for more.
-                let _ = stream.set_nodelay(true);
-                return Box::new(stream);
-            }
-            Err(error) => wait_after(&error).await,
-        }
-    }
-}
-
-async fn accept_unix(listener: Option<&(UnixListener, PathBuf)>) -> Box<dyn Stream> {
-    let Some((listener, _)) = listener else { return std::future::pending().await };
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return Box::new(stream),
-            Err(error) => wait_after(&error).await,
-        }
-    }
-}
-
-async fn wait_after(error: &io::Error) {
-    tracing::warn!(%error, "cannot accept a connection");
-    tokio::time::sleep(AFTER_ACCEPT_ERROR).await;
-}

@@ -73,9 +73,7 @@ impl Host {
 
     async fn configure(directory: Directory, config: &str, environment: Vec<String>) -> Self {
         let port = free_port();
-        let own =
-            format!("\nhost.listen: 127.0.0.1:{port}\nhost.data: {}/data\n", directory.path().display());
-        let file = directory.write("returner.yaml", format!("{config}{own}"));
+        let file = directory.write("returner.yaml", own(config, port, directory.path()));
         Self::run(directory, port, Some(file), environment).await
     }
 
@@ -110,6 +108,29 @@ impl Host {
         if let Err(error) = self.process.ready(PATIENCE, check).await {
             panic!("{error}");
         }
+    }
+
+    /// Writes another configuration over its file, `host.listen` and `host.data` added, as
+    /// an editor does that renames. The host is not told.
+    pub fn rewrite(&self, config: &str) {
+        let path = self.directory.path();
+        let new = self.directory.write("returner.yaml.new", own(config, self.port, path));
+        std::fs::rename(new, path.join("returner.yaml")).expect("a file of a test can be renamed");
+    }
+
+    /// Writes another configuration and has it read; gives the host's answer.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub async fn reload(&self, config: &str) -> Answer {
+        self.rewrite(config);
+        self.send(Method::POST, "/v1/reload", "").await
+    }
+
+    /// Sends it SIGHUP.
+    pub fn hangup(&self) {
+        self.process.hangup();
     }
 
     /// Ends it as a power cut would.
@@ -272,6 +293,10 @@ impl Drop for Host {
             eprintln!("the host in `{}` wrote:\n{}", self.directory.path().display(), self.process.log_end());
         }
     }
+}
+
+fn own(config: &str, port: u16, directory: &Path) -> String {
+    format!("{config}\nhost.listen: 127.0.0.1:{port}\nhost.data: {}/data\n", directory.display())
 }
 
 fn serve(directory: &Path, config: Option<&Path>, environment: &[String]) -> Result<Process, StartError> {

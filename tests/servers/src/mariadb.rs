@@ -16,8 +16,7 @@ use crate::process::Process;
 use crate::server::Server;
 
 const VARIABLE: &str = "MYSQL_URL";
-const INSTEAD: &str =
-    "`apt-get install mariadb-server`; or set MYSQL_URL to a server whose user may create databases";
+const INSTEAD: &str = "`apt-get install mariadb-server`; or set MYSQL_URL to a server whose user may create databases and users";
 
 /// Making a data directory and starting takes seconds, more on a busy machine.
 const TO_START: Duration = Duration::from_secs(120);
@@ -261,7 +260,7 @@ fn install(directory: &Directory) -> Result<(), StartError> {
         .map(|host| {
             format!(
                 "CREATE USER IF NOT EXISTS {USER}@'{host}' IDENTIFIED BY '{PASSWORD}';\n\
-                 GRANT ALL ON *.* TO {USER}@'{host}';\n"
+                 GRANT ALL ON *.* TO {USER}@'{host}' WITH GRANT OPTION;\n"
             )
         })
         .collect();

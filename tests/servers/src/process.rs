@@ -138,6 +138,11 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
+    /// Asks it to read its configuration again (SIGHUP).
+    pub fn hangup(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use secrecy::ExposeSecret;
-
 use super::*;
 
+mod difference;
 mod loading;
 mod returners;
 mod salt;
@@ -86,6 +85,6 @@ fn tcp(host: &str, port: u16) -> Address {
     Address::Tcp { host: host.to_owned(), port }
 }
 
-fn shown(secret: &Option<secrecy::SecretString>) -> Option<&str> {
-    secret.as_ref().map(ExposeSecret::expose_secret)
+fn shown(secret: &Option<secret::Secret>) -> Option<&str> {
+    secret.as_ref().map(secret::Secret::expose)
 }

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn without_a_file_there_are_defaults() {
-    let Loaded { settings, warnings } = Settings::load(None).expect("defaults");
+    let Loaded { settings, warnings, .. } = Settings::load(None).expect("defaults");
     assert!(warnings.is_empty() && settings.files.is_empty());
     assert_eq!(
         (settings.return_to.as_slice(), settings.job_cache.as_str()),

@@ -19,7 +19,6 @@ use mongodb::options::{
     ClientOptions, ConnectionString, Credential, IndexOptions, ServerAddress, Tls, TlsOptions, WriteConcern,
 };
 use mongodb::{Client, Collection, Cursor, Database, IndexModel};
-use secrecy::ExposeSecret;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
@@ -58,7 +57,7 @@ pub(crate) struct MongoFind {
 impl MongoPool {
     pub(super) fn open(name: &str, settings: &MongoSettings, bound: Duration) -> Result<Self, OpenError> {
         let (mut options, database) = match &settings.uri {
-            Some(uri) => of_uri(name, uri.expose_secret())?,
+            Some(uri) => of_uri(name, uri.expose())?,
             None => (of_address(settings), None),
         };
         if let Some(wanted) = &settings.tls {
@@ -242,7 +241,7 @@ fn of_address(settings: &MongoSettings) -> ClientOptions {
     let mut options = ClientOptions::builder().hosts(vec![host]).build();
     // As Salt's client has it: a user of the database `admin`.
     options.credential = settings.user.as_ref().map(|user| {
-        let password = settings.password.as_ref().map(|password| password.expose_secret().to_owned());
+        let password = settings.password.as_ref().map(|password| password.expose().to_owned());
         Credential::builder().username(user.clone()).password(password).build()
     });
     options

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use secrecy::ExposeSecret;
 use sqlx::mysql::{MySqlArguments, MySqlColumn, MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{
     Arguments, AssertSqlSafe, Column, ConnectOptions, Connection, Executor, Row, SqlSafeStr, Statement,
@@ -232,7 +231,7 @@ impl Mysql {
             .no_engine_substitution(false)
             .disable_statement_logging();
         if let Some(password) = &settings.password {
-            options = options.password(password.expose_secret());
+            options = options.password(password.expose());
         }
         let address = match &settings.address {
             Address::Tcp { host, port } => {

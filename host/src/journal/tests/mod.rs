@@ -155,7 +155,7 @@ async fn what_every_lane_settled_is_removed() {
     while count() > 1 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(opened.journal.pending_lanes().await.unwrap(), ["a"]);
+    assert_eq!(opened.journal.pending_lanes().await.unwrap(), [("a".to_owned(), LaneId(1))]);
 }
 
 /// Trimming waits for a rest, but not for long.

@@ -1,10 +1,17 @@
-//! The life of the host: read the settings, build, serve, drain.
+//! The life of the host: read the settings, build, serve (and read the settings again when
+//! they change), drain.
+
+mod reload;
+mod serving;
+mod watch;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ConfigErrors, Settings};
@@ -14,7 +21,11 @@ use crate::job_cache::JobCache;
 use crate::journal::{Bounds, Journal, OpenError};
 use crate::plugins::{LoadError, Runtime};
 use crate::telemetry::Metrics;
-use crate::web::{self, App, Listeners, ServeError};
+use crate::web::{self, App, Receiving, ServeError, Standing};
+
+use reload::Reloader;
+use serving::Serving;
+use watch::Watch;
 
 /// The newest items that stay in memory for lanes that keep up, in bytes.
 const TAIL: usize = 64 << 20;
@@ -42,30 +53,46 @@ pub(crate) enum DaemonError {
     Signals(std::io::Error),
 }
 
+/// One error a line or more, each with `error: ` before it.
 fn lines(errors: &[BuildError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: ")
+    errors.iter().map(|error| format!("error: {error}")).collect::<Vec<_>>().join("\n")
 }
 
 /// Runs the host until it is told to stop.
 pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
+    // A file that changes while it is read the first time is not looked for.
     let loaded = Settings::load(config)?;
+    let watch = Watch::of(loaded.watched.clone());
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     let mut signals = Signals::listen().map_err(DaemonError::Signals)?;
-    let host = Host::build(Arc::new(loaded.settings)).await?;
-    let listeners = host.listen().await?;
+    let hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
+    let settings = Arc::new(loaded.settings);
+    let (orders, incoming) = mpsc::channel(1);
+    let standing = Arc::new(Standing::new(reload::shown(&settings), orders));
+    let host = Host::build(Arc::clone(&settings), Arc::clone(&standing)).await?;
+    let mut serving = Serving::new(web::router(Arc::clone(&host.app)));
+    let bound = serving.bind(&settings.host).await?;
+    serving.change(bound, settings.host.drain);
     // Whoever started it may not read what it says.
-    let _ = std::io::stdout().write_all(host.greeting(&listeners.addresses()).as_bytes());
+    let _ = std::io::stdout().write_all(host.greeting(&serving.addresses()).as_bytes());
     let stop = CancellationToken::new();
-    let drain = host.settings.host.drain;
-    let serving =
-        tokio::spawn(web::serve(listeners, web::router(Arc::clone(&host.app)), stop.clone(), drain));
+    let reloader = Reloader {
+        path: config.map(Path::to_owned),
+        watch,
+        lanes: Arc::clone(&host.lanes),
+        standing,
+        metrics: Arc::clone(&host.app.metrics),
+        serving,
+        stop: stop.clone(),
+    };
+    let reloads = tokio::spawn(reloader.run(incoming, hangup));
     signals.stop().await;
     tracing::info!("stopping: no more is taken in; calls under way may end; the rest stays in the journal");
     stop.cancel();
     tokio::select! {
-        () = host.drain(serving) => tracing::info!("stopped"),
+        () = host.drain(reloads) => tracing::info!("stopped"),
         // Whoever asks twice does not want to wait. What was acknowledged is on disk.
         () = signals.stop() => tracing::warn!("stopped at once"),
     }
@@ -74,14 +101,13 @@ pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
 
 /// The parts of a running host.
 struct Host {
-    settings: Arc<Settings>,
     journal: Arc<Journal>,
     lanes: Arc<Lanes>,
     app: Arc<App>,
 }
 
 impl Host {
-    async fn build(settings: Arc<Settings>) -> Result<Self, DaemonError> {
+    async fn build(settings: Arc<Settings>, configuration: Arc<Standing>) -> Result<Self, DaemonError> {
         let data = &settings.host.data;
         make_private(data).map_err(|error| DaemonError::Data { path: data.clone(), error })?;
         let runtime = Runtime::new(&data.join("compiled"))?;
@@ -95,7 +121,7 @@ impl Host {
         let metrics = Arc::new(Metrics::new());
         let journal = Arc::new(Journal::open(&data.join("journal"), bounds, metrics.journal.clone())?);
         let lanes =
-            Lanes::start(Arc::clone(&settings), &runtime, Arc::clone(&journal), Arc::clone(&metrics)).await;
+            Lanes::start(Arc::clone(&settings), runtime, Arc::clone(&journal), Arc::clone(&metrics)).await;
         let lanes = Arc::new(lanes.map_err(DaemonError::Build)?);
         let app = Arc::new(App {
             intake: Intake::new(Arc::clone(&lanes), Arc::clone(&journal), metrics.intake.clone()),
@@ -104,21 +130,19 @@ impl Host {
             lanes: Arc::clone(&lanes),
             journal: Arc::clone(&journal),
             metrics,
-            max_body: settings.host.max_body,
+            configuration,
+            receiving: Receiving::default(),
         });
-        Ok(Self { settings, journal, lanes, app })
+        Ok(Self { journal, lanes, app })
     }
 
-    async fn listen(&self) -> Result<Listeners, ServeError> {
-        let host = &self.settings.host;
-        Listeners::bind(host.listen, host.socket.as_deref()).await
-    }
-
-    /// Ends requests, then calls, then the journal: nothing that a later part still
-    /// needs.
-    async fn drain(&self, serving: tokio::task::JoinHandle<()>) {
-        let _ = serving.await;
-        let certain = self.lanes.stop(self.settings.host.drain).await;
+    /// Ends a change of the configuration, then requests, then calls, then the journal:
+    /// nothing that a later part still needs.
+    async fn drain(&self, reloads: JoinHandle<Serving>) {
+        if let Ok(serving) = reloads.await {
+            serving.stop().await;
+        }
+        let certain = self.lanes.stop(self.lanes.settings().host.drain).await;
         self.journal.close(certain).await;
     }
 
@@ -127,11 +151,12 @@ impl Host {
             .lanes
             .all()
             .iter()
-            .map(|lane| format!("{} ({})", lane.returner.name, lane.returner.plugin.title()))
+            .map(|lane| format!("{} ({})", lane.name(), lane.returner().plugin.title()))
             .collect();
         let returners = returners.join(", ");
-        let data = std::path::absolute(&self.settings.host.data);
-        let data = data.as_deref().unwrap_or(&self.settings.host.data).display();
+        let data = &self.lanes.settings().host.data;
+        let whole = std::path::absolute(data);
+        let data = whole.as_ref().unwrap_or(data).display();
         let mut text = format!(
             "returner {}\n  listening on  {}\n  data in       {data}\n  returners     {returners}\n",
             env!("CARGO_PKG_VERSION"),

@@ -1,0 +1,230 @@
+//! What differs between two versions of the configuration, for the operator who changes
+//! a running host.
+//!
+//! Promises: names what changed and never a secret: of options, which a plugin's author may
+//! use for one, only the names. What a returner can reach afterwards and could not before
+//! is marked. Does not know plugins: a file with the same name and another content is told
+//! by whoever loads it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+use super::settings::{ConnectionSettings, HostSettings, PluginSource, ReturnerSettings, Settings};
+
+/// One thing that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Difference {
+    /// What it is about: ``returner `audit` ``.
+    pub(crate) subject: String,
+    pub(crate) change: String,
+    /// A returner can reach what it could not before.
+    pub(crate) widens: bool,
+}
+
+impl Difference {
+    pub(crate) fn of_returner(name: &str, change: impl Into<String>) -> Self {
+        Self { subject: format!("returner `{name}`"), change: change.into(), widens: false }
+    }
+
+    fn new(subject: impl Into<String>, change: impl Into<String>) -> Self {
+        Self { subject: subject.into(), change: change.into(), widens: false }
+    }
+
+    fn widening(self) -> Self {
+        Self { widens: true, ..self }
+    }
+}
+
+impl Settings {
+    /// What differs in a newer version; nothing where both say the same.
+    pub(crate) fn differences(&self, newer: &Settings) -> Vec<Difference> {
+        let mut found = Vec::new();
+        for (key, old, new) in [
+            ("return", self.return_to.join(", "), newer.return_to.join(", ")),
+            ("event_return", self.event_return.join(", "), newer.event_return.join(", ")),
+            ("master_job_cache", self.job_cache.clone(), newer.job_cache.clone()),
+        ] {
+            found.extend((old != new).then(|| Difference::new(format!("`{key}`"), from_to(&old, &new))));
+        }
+        for key in self.host.changed(&newer.host) {
+            found.push(Difference::new(format!("`host.{key}`"), "changed"));
+        }
+        for (name, old, new) in pairs(&self.connections, &newer.connections) {
+            if let (Some(old), Some(new)) = (old, new)
+                && old != new
+            {
+                let change = format!("its {} changed", old.changed(new).join(", "));
+                found.push(Difference::new(format!("connection `{name}`"), change));
+            }
+        }
+        for (name, old, new) in pairs(&self.returners, &newer.returners) {
+            match (old, new) {
+                (Some(old), Some(new)) => old.differences(new, &mut found),
+                (None, Some(new)) => added(new, &mut found),
+                (_, None) => {
+                    found.push(Difference::of_returner(name, "removed; what it has not stored yet is kept"))
+                }
+            }
+        }
+        found
+    }
+}
+
+impl HostSettings {
+    /// The keys under `host` that say something else.
+    pub(crate) fn changed(&self, newer: &Self) -> Vec<&'static str> {
+        let keys = [
+            ("listen", self.listen != newer.listen),
+            ("socket", self.socket != newer.socket),
+            ("data", self.data != newer.data),
+            ("max_body", self.max_body != newer.max_body),
+            ("max_journal", self.max_journal != newer.max_journal),
+            ("barrier", self.barrier != newer.barrier),
+            ("drain", self.drain != newer.drain),
+            ("dedupe_window", self.dedupe_window != newer.dedupe_window),
+            ("dedupe_keys", self.dedupe_keys != newer.dedupe_keys),
+        ];
+        keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+}
+
+impl ConnectionSettings {
+    /// What differs, in words: which server, who logs in, and so on.
+    fn changed(&self, newer: &Self) -> Vec<&'static str> {
+        use ConnectionSettings::{Mongo, Mysql, Redis, Sqlite};
+        let parts = match (self, newer) {
+            (Mysql(old), Mysql(new)) => vec![
+                ("server", old.address != new.address),
+                ("database", old.database != new.database),
+                ("user", old.user != new.user),
+                ("password", old.password != new.password),
+                ("TLS settings", old.tls != new.tls),
+            ],
+            (Redis(old), Redis(new)) => vec![
+                ("server", old.address != new.address),
+                ("database", old.database != new.database),
+                ("user", old.user != new.user),
+                ("password", old.password != new.password),
+                ("TLS settings", old.tls != new.tls),
+            ],
+            (Mongo(old), Mongo(new)) => vec![
+                ("server", old.address != new.address || old.uri != new.uri),
+                ("database", old.database != new.database),
+                ("user", old.user != new.user),
+                ("password", old.password != new.password),
+                ("TLS settings", old.tls != new.tls),
+            ],
+            (Sqlite(old), Sqlite(new)) => {
+                vec![("database", old.database != new.database), ("timeout", old.timeout != new.timeout)]
+            }
+            _ => vec![("kind", true)],
+        };
+        parts.into_iter().filter(|(_, differs)| *differs).map(|(part, _)| part).collect()
+    }
+}
+
+impl ReturnerSettings {
+    fn differences(&self, newer: &Self, found: &mut Vec<Difference>) {
+        let mut note = |change: String| found.push(Difference::of_returner(&self.name, change));
+        if self.plugin != newer.plugin {
+            note(format!(
+                "its plugin is another: {}",
+                from_to(&source(&self.plugin), &source(&newer.plugin))
+            ));
+        }
+        let options = pairs(&self.options, &newer.options).filter(|(_, old, new)| old != new);
+        let options: Vec<String> = options.map(|(name, ..)| format!("`{name}`")).collect();
+        if !options.is_empty() {
+            note(format!("its options changed: {}", options.join(", ")));
+        }
+        for (key, differs, old, new) in [
+            differing("limits.memory", &self.limits.memory, &newer.limits.memory),
+            differing("limits.time", &self.limits.time, &newer.limits.time),
+            differing("limits.cpu", &self.limits.cpu, &newer.limits.cpu),
+            differing("limits.host_call", &self.limits.host_call, &newer.limits.host_call),
+            differing("delivery.batch", &self.delivery.batch, &newer.delivery.batch),
+            differing("delivery.batch_bytes", &self.delivery.batch_bytes, &newer.delivery.batch_bytes),
+            differing("delivery.workers", &self.delivery.workers, &newer.delivery.workers),
+            differing("delivery.max_backoff", &self.delivery.max_backoff, &newer.delivery.max_backoff),
+        ] {
+            if differs {
+                note(format!("`{key}` {}", from_to(&old, &new)));
+            }
+        }
+        for (guest, old, new) in pairs(&self.connections, &newer.connections) {
+            match (old, new) {
+                (Some(old), Some(new)) if old != new => found.push(
+                    Difference::of_returner(
+                        &self.name,
+                        format!("its connection `{guest}` {}", from_to(old, new)),
+                    )
+                    .widening(),
+                ),
+                (Some(old), None) => found.push(Difference::of_returner(
+                    &self.name,
+                    format!("no longer granted the connection `{guest}` (`{old}`)"),
+                )),
+                (None, Some(new)) => found.push(granted(&self.name, guest, new)),
+                _ => {}
+            }
+        }
+        for (key, old, new) in [
+            ("allow_http", &self.allow_http, &newer.allow_http),
+            ("allow_connect", &self.allow_connect, &newer.allow_connect),
+        ] {
+            for gone in old.iter().filter(|peer| !new.contains(peer)) {
+                found.push(Difference::of_returner(&self.name, format!("`{key}` no longer has `{gone}`")));
+            }
+            for peer in new.iter().filter(|peer| !old.contains(peer)) {
+                found.push(allowed(&self.name, key, peer));
+            }
+        }
+    }
+}
+
+fn added(new: &ReturnerSettings, found: &mut Vec<Difference>) {
+    found.push(Difference::of_returner(&new.name, format!("added, of {}", source(&new.plugin))));
+    found.extend(new.connections.iter().map(|(guest, host)| granted(&new.name, guest, host)));
+    found.extend(new.allow_http.iter().map(|peer| allowed(&new.name, "allow_http", peer)));
+    found.extend(new.allow_connect.iter().map(|peer| allowed(&new.name, "allow_connect", peer)));
+}
+
+fn granted(returner: &str, guest: &str, host: &str) -> Difference {
+    Difference::of_returner(returner, format!("granted the connection `{host}` as `{guest}`")).widening()
+}
+
+fn allowed(returner: &str, key: &str, peer: &str) -> Difference {
+    Difference::of_returner(returner, format!("`{key}` has `{peer}`, too")).widening()
+}
+
+fn source(plugin: &PluginSource) -> String {
+    match plugin {
+        PluginSource::Bundled(bundled) => format!("the bundled `{}`", bundled.name()),
+        PluginSource::File { path, sha256: None } => format!("`{}`", path.display()),
+        PluginSource::File { path, sha256: Some(sha256) } => {
+            format!("`{}` (SHA-256 {})", path.display(), &sha256[..12])
+        }
+    }
+}
+
+fn from_to(old: &str, new: &str) -> String {
+    let shown = |text: &str| if text.is_empty() { "nothing".to_owned() } else { text.to_owned() };
+    format!("was {}, becomes {}", shown(old), shown(new))
+}
+
+fn differing<T: PartialEq + Debug>(
+    key: &'static str,
+    old: &T,
+    new: &T,
+) -> (&'static str, bool, String, String) {
+    (key, old != new, format!("{old:?}"), format!("{new:?}"))
+}
+
+/// What stands under each name of either map.
+fn pairs<'m, V>(
+    old: &'m BTreeMap<String, V>,
+    new: &'m BTreeMap<String, V>,
+) -> impl Iterator<Item = (&'m str, Option<&'m V>, Option<&'m V>)> {
+    let names: BTreeSet<&str> = old.keys().chain(new.keys()).map(String::as_str).collect();
+    names.into_iter().map(|name| (name, old.get(name), new.get(name)))
+}

@@ -1,0 +1,66 @@
+//! What differs between two configurations.
+
+use super::*;
+
+fn differences(old: &str, new: &str) -> Vec<String> {
+    let (old, new) = (settings(old), settings(new));
+    let found = old.differences(&new);
+    let mark = |widens| if widens { " (widens)" } else { "" };
+    found.iter().map(|found| format!("{}: {}{}", found.subject, found.change, mark(found.widens))).collect()
+}
+
+#[test]
+fn the_same_said_otherwise_differs_in_nothing() {
+    let old = "return: mysql\nmysql.host: db\nmysql.pass: hunter2\n";
+    let new = "mysql: {pass: hunter2, host: db}\nreturn: [mysql]\n";
+    assert_eq!(differences(old, new), Vec::<String>::new());
+}
+
+#[test]
+fn each_thing_is_named_and_no_secret() {
+    let old = "return: mysql\nmysql: {host: db, pass: hunter2}\nhost.drain: 1s\n";
+    let new = "return: [mysql, redis]\nmysql: {host: db2, pass: hunter3}\nmysql.limits.memory: 1MiB\nhost.drain: 2s\n";
+    assert_eq!(
+        differences(old, new),
+        [
+            "`return`: was mysql, becomes mysql, redis",
+            "`host.drain`: changed",
+            "connection `mysql`: its server, password changed",
+            "returner `mysql`: `limits.memory` was 268435456, becomes 1048576",
+            "returner `redis`: added, of the bundled `redis`",
+            "returner `redis`: granted the connection `redis` as `db` (widens)",
+        ]
+    );
+}
+
+#[test]
+fn a_grant_that_widens_is_marked() {
+    let with =
+        |more: &str| format!("return: mysql\nmysql.host: db\nredis.host: r\naudit.plugin: a.wasm\n{more}");
+    let plugin = settings(&with("")).returners["audit"].plugin.clone();
+    assert!(matches!(plugin, PluginSource::File { .. }));
+    let directory = |more: &str| {
+        // The same file in both, or the plugin would be another one, too.
+        let mut settings = settings(&with(more));
+        settings.returners.get_mut("audit").expect("a returner").plugin = plugin.clone();
+        settings
+    };
+    let found = |old: &str, new: &str| -> Vec<(String, bool)> {
+        let found = directory(old).differences(&directory(new));
+        found.into_iter().map(|found| (found.change, found.widens)).collect()
+    };
+    let granted = "audit.connections: {db: mysql}\n";
+    assert_eq!(found("", granted), [("granted the connection `mysql` as `db`".to_owned(), true)]);
+    assert_eq!(found(granted, ""), [("no longer granted the connection `db` (`mysql`)".to_owned(), false)]);
+    assert_eq!(
+        found(granted, "audit.connections: {db: redis}\n"),
+        [("its connection `db` was mysql, becomes redis".to_owned(), true)]
+    );
+    let one = "audit.allow_http: ['https://a.example']\n";
+    assert_eq!(found("", one), [("`allow_http` has `https://a.example`, too".to_owned(), true)]);
+    assert_eq!(found(one, ""), [("`allow_http` no longer has `https://a.example`".to_owned(), false)]);
+    assert_eq!(
+        found("audit.options: {token: a}\n", "audit.options: {token: b}\n"),
+        [("its options changed: `token`".to_owned(), false)]
+    );
+}

@@ -1,0 +1,176 @@
+//! Reading the configuration again while the host runs.
+//!
+//! Promises: a version is taken whole or not at all. Whatever is wrong with it (what
+//! `returner check` finds, a server that does not answer, a `setup` that fails, an address
+//! that is in use) is found while the one before it runs on. One reload at a time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::signal::unix::Signal;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::lines;
+use super::serving::Serving;
+use super::watch::Watch;
+use crate::config::{ConfigErrors, Difference, Loaded, Settings};
+use crate::delivery::Lanes;
+use crate::telemetry::{Metrics, Reload};
+use crate::web::{Order, Standing};
+
+/// The keys under `host` that a running host cannot change: the journal is opened with them.
+const FIXED: [&str; 4] = ["data", "max_journal", "dedupe_window", "dedupe_keys"];
+
+pub(super) struct Reloader {
+    pub(super) path: Option<PathBuf>,
+    pub(super) watch: Watch,
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) standing: Arc<Standing>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) serving: Serving,
+    pub(super) stop: CancellationToken,
+}
+
+impl Reloader {
+    /// Until the host stops; gives back what serves then.
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut hangup: Signal) -> Serving {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return self.serving,
+                Some(Order { dry_run, reply }) = orders.recv() => {
+                    let answer = if dry_run { self.look().await } else { self.reload("it was asked for").await };
+                    // Whoever asked may have left.
+                    let _ = reply.send(answer);
+                }
+                Some(()) = hangup.recv() => drop(self.reload("SIGHUP").await),
+                () = self.watch.changed() => self.follow().await,
+            }
+        }
+    }
+
+    /// A file has changed.
+    async fn follow(&mut self) {
+        // An editor that was broken off, or a disk that was full, leaves an empty file; that
+        // it is one without a word about all returners is not what anybody means.
+        let is_empty = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
+        if let Some(path) = self.path.clone().filter(is_empty) {
+            self.watch = Watch::of(self.watch.paths());
+            let message = format!(
+                "the configuration `{}` is empty now, and is not taken\n  hint: `returner reload` takes it as it is",
+                path.display()
+            );
+            return self.refuse(&message);
+        }
+        let _ = self.reload("a file changed").await;
+    }
+
+    /// What would change; an error where it would be refused.
+    async fn look(&self) -> Result<Vec<Difference>, String> {
+        let (loaded, _) = self.load().await;
+        let settings = Arc::new(loaded.map_err(|errors| errors.to_string())?.settings);
+        self.check_fixed(&settings)?;
+        let prepared = self.lanes.prepare(settings).await.map_err(|errors| lines(&errors))?;
+        prepared.try_out(false).await.map_err(|errors| lines(&errors))?;
+        Ok(prepared.differences)
+    }
+
+    async fn reload(&mut self, why: &str) -> Result<Vec<Difference>, String> {
+        let (loaded, watch) = self.load().await;
+        self.watch = watch;
+        let taken = match loaded {
+            Ok(loaded) => self.take(loaded).await,
+            Err(errors) => Err(errors.to_string()),
+        };
+        match &taken {
+            Ok(changes) if changes.is_empty() => {
+                self.metrics.reloaded(Reload::Unchanged);
+                self.standing.unchanged();
+                tracing::info!("the configuration was read again ({why}), and is as it was");
+            }
+            Ok(changes) => {
+                self.metrics.reloaded(Reload::Applied);
+                self.standing.taken(shown(&self.lanes.settings()));
+                for Difference { subject, change, widens } in changes {
+                    tracing::info!(widens, "{subject}: {change}");
+                }
+                tracing::info!(changes = changes.len(), "a new configuration runs ({why})");
+            }
+            Err(message) => self.refuse(message),
+        }
+        taken
+    }
+
+    fn refuse(&self, message: &str) {
+        self.metrics.reloaded(Reload::Refused);
+        self.standing.refused(message);
+        tracing::error!("the configuration is not taken, and the one before it runs on:\n{message}");
+    }
+
+    /// Reads it, and what to watch from then on.
+    async fn load(&self) -> (Result<Loaded, ConfigErrors>, Watch) {
+        let (path, known) = (self.path.clone(), self.watch.paths());
+        let read = tokio::task::spawn_blocking(move || {
+            let before = Watch::of(known);
+            let loaded = Settings::load(path.as_deref());
+            let watched = match &loaded {
+                Ok(loaded) => loaded.watched.clone(),
+                // What was not come to may be what has to change.
+                Err(errors) => errors.watched.union(&before.paths()).cloned().collect(),
+            };
+            (loaded, Watch::since(before, watched))
+        });
+        read.await.expect("reading a configuration does not panic")
+    }
+
+    async fn take(&mut self, loaded: Loaded) -> Result<Vec<Difference>, String> {
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        let settings = Arc::new(loaded.settings);
+        self.check_fixed(&settings)?;
+        let lanes = Arc::clone(&self.lanes);
+        let get_ready = async {
+            let prepared = lanes.prepare(Arc::clone(&settings)).await.map_err(|errors| lines(&errors))?;
+            if !prepared.differences.is_empty() {
+                prepared.try_out(true).await.map_err(|errors| lines(&errors))?;
+            }
+            let bound = self.serving.bind(&settings.host).await.map_err(|error| format!("error: {error}"))?;
+            Ok::<_, String>((prepared, bound))
+        };
+        // Only until the change begins: that is short, and is not broken off.
+        let (prepared, bound) = tokio::select! {
+            () = self.stop.cancelled() => return Err("error: the host is stopping".to_owned()),
+            ready = get_ready => ready?,
+        };
+        let differences = prepared.differences.clone();
+        if differences.is_empty() {
+            return Ok(differences);
+        }
+        let drain = settings.host.drain;
+        lanes.change_over(prepared, drain).await.map_err(|error| format!("error: {error}"))?;
+        self.serving.change(bound, drain);
+        Ok(differences)
+    }
+
+    fn check_fixed(&self, settings: &Settings) -> Result<(), String> {
+        let changed = self.lanes.settings().host.changed(&settings.host);
+        let fixed: Vec<String> = changed
+            .into_iter()
+            .filter(|key| FIXED.contains(key))
+            .map(|key| format!("`host.{key}`"))
+            .collect();
+        if fixed.is_empty() {
+            return Ok(());
+        }
+        Err(format!(
+            "error: {} cannot change while the host runs\n  hint: take the change back, or restart the host",
+            fixed.join(", ")
+        ))
+    }
+}
+
+/// The files of a version, for people.
+pub(super) fn shown(settings: &Settings) -> Vec<String> {
+    settings.files.iter().map(|file| file.display().to_string()).collect()
+}

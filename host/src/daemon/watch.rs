@@ -1,0 +1,134 @@
+//! Whether what the configuration was read from is still what was read.
+//!
+//! It looks every half second at what the system says of each file and directory. That
+//! sees every editor's way of saving, a link that is swapped (as Kubernetes does for what it
+//! mounts), and files on a network, which notifications of the system's do not all see; and
+//! a burst of changes is one, because it waits until nothing changes any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// From one look to the next.
+const EVERY: Duration = Duration::from_millis(500);
+
+pub(super) struct Watch {
+    seen: Seen,
+}
+
+/// What the system says of each path; none where there is nothing.
+type Seen = BTreeMap<PathBuf, Option<Identity>>;
+
+/// Differs when another file stands there, or it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    file: (u64, u64),
+    size: u64,
+    written: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Watch {
+    /// Of paths that are read after this.
+    pub(super) fn of(paths: BTreeSet<PathBuf>) -> Self {
+        Self { seen: paths.iter().map(|path| (path.clone(), identity(path))).collect() }
+    }
+
+    /// The paths that were read now. `before` was looked at before they were read: what
+    /// changed meanwhile is a change.
+    pub(super) fn since(before: Self, paths: BTreeSet<PathBuf>) -> Self {
+        let mut seen = Self::of(paths).seen;
+        for (path, identity) in &mut seen {
+            if let Some(earlier) = before.seen.get(path) {
+                *identity = *earlier;
+            }
+        }
+        Self { seen }
+    }
+
+    pub(super) fn paths(&self) -> BTreeSet<PathBuf> {
+        self.seen.keys().cloned().collect()
+    }
+
+    /// Waits for a change, and until it is over.
+    pub(super) async fn changed(&self) {
+        let mut last = None;
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let now = self.look().await;
+            if last.as_ref() == Some(&now) && now != self.seen {
+                return;
+            }
+            last = Some(now);
+        }
+    }
+
+    /// A file on a network can keep a thread waiting, which must not be one that serves.
+    async fn look(&self) -> Seen {
+        let paths = self.paths();
+        let look = tokio::task::spawn_blocking(move || Self::of(paths).seen).await;
+        look.unwrap_or_else(|_| self.seen.clone())
+    }
+}
+
+fn identity(path: &PathBuf) -> Option<Identity> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(Identity {
+        file: (metadata.dev(), metadata.ino()),
+        size: metadata.size(),
+        written: (metadata.mtime(), metadata.mtime_nsec()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// Whether it sees the change within some looks.
+    async fn sees(watch: &Watch) -> bool {
+        tokio::time::timeout(EVERY * 6, watch.changed()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn every_way_of_saving_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir(path("one")).unwrap();
+        fs::create_dir(path("two")).unwrap();
+        fs::write(path("one/conf"), "a").unwrap();
+        fs::write(path("two/conf"), "a").unwrap();
+        symlink("one", path("data")).unwrap();
+        symlink("data/conf", path("mounted")).unwrap();
+        fs::write(path("plain"), "a").unwrap();
+        let paths: BTreeSet<PathBuf> = ["mounted", "plain", "absent", "one"].into_iter().map(path).collect();
+
+        let watch = Watch::of(paths.clone());
+        assert!(!sees(&watch).await, "nothing changed");
+        // Written in place, with the same length.
+        fs::write(path("plain"), "b").unwrap();
+        assert!(sees(&watch).await);
+        let watch = Watch::since(watch, paths.clone());
+        assert!(sees(&watch).await, "it changed before it was read");
+        let watch = Watch::of(paths.clone());
+        // Renamed over.
+        fs::write(path("new"), "b").unwrap();
+        fs::rename(path("new"), path("plain")).unwrap();
+        assert!(sees(&watch).await);
+        let watch = Watch::of(paths.clone());
+        // A link to the directory, swapped.
+        symlink("two", path("swap")).unwrap();
+        fs::rename(path("swap"), path("data")).unwrap();
+        assert!(sees(&watch).await);
+        let watch = Watch::of(paths.clone());
+        fs::write(path("absent"), "").unwrap();
+        assert!(sees(&watch).await, "it is there now");
+        let watch = Watch::of(paths);
+        fs::write(path("one/more"), "").unwrap();
+        assert!(sees(&watch).await, "a file beside");
+    }
+}

@@ -1,0 +1,193 @@
+//! From one version of the configuration to returners that could run.
+//!
+//! Promises: nothing that runs is touched. What runs already and would be made the same
+//! again is taken over as it is: connections by their settings, returners by theirs, their
+//! plugin's content and their connections.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::returner::Returner;
+use crate::config::{ConnectionSettings, PluginSource, ReturnerSettings, Settings};
+use crate::connections::{CheckError, Connection, OpenError};
+use crate::journal::JournalError;
+use crate::plugins::{CallError, Grants, Interface, LoadError, Plugin, Runtime};
+
+/// Why a returner cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BuildError {
+    #[error("the returner `{returner}`: {error}")]
+    Plugin { returner: String, error: LoadError },
+    #[error("the returner `{returner}`: {error}")]
+    Connection { returner: String, error: OpenError },
+    #[error(
+        "the returner `{returner}` has the option `{option}`, which `{plugin}` does not know\n  hint: {hint}"
+    )]
+    Option { returner: String, option: String, plugin: String, hint: String },
+    #[error(
+        "`{key}: {returner}` needs a plugin that exports `{interface}`, and `{plugin}` does not\n  hint: name another \
+         returner, or add the interface to the plugin (world `full-returner`)"
+    )]
+    Interface { key: &'static str, returner: String, plugin: String, interface: Interface },
+    #[error(
+        "the connection `{name}`: {error}\n  hint: its server must answer before the host changes over to it"
+    )]
+    Connect { name: String, error: CheckError },
+    #[error("setup of `{returner}`: {error}")]
+    SetUp { returner: String, error: CallError },
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// A connection, and what it was made of.
+#[derive(Clone)]
+pub(super) struct Open {
+    pub(super) connection: Arc<Connection>,
+    settings: ConnectionSettings,
+    bound: Duration,
+}
+
+/// Connections by the host's names.
+pub(super) type Connections = BTreeMap<String, Open>;
+
+/// Returners that could run.
+pub(super) struct Built {
+    pub(super) settings: Arc<Settings>,
+    pub(super) plugins: BTreeMap<String, Arc<Plugin>>,
+    pub(super) connections: Connections,
+    pub(super) returners: BTreeMap<String, Arc<Returner>>,
+}
+
+/// What runs, and may be taken over.
+#[derive(Default)]
+pub(super) struct Running {
+    pub(super) connections: Connections,
+    pub(super) returners: BTreeMap<String, Arc<Returner>>,
+}
+
+impl Built {
+    /// Loads the plugins and opens the connections; gives everything that is wrong. A server
+    /// that is away is nothing wrong.
+    pub(super) async fn new(
+        settings: Arc<Settings>,
+        runtime: &Runtime,
+        running: &Running,
+    ) -> Result<Self, Vec<BuildError>> {
+        let mut built = Self {
+            settings: Arc::clone(&settings),
+            plugins: BTreeMap::new(),
+            connections: Connections::new(),
+            returners: BTreeMap::new(),
+        };
+        let mut errors = Vec::new();
+        let mut loaded: Vec<(PluginSource, Arc<Plugin>)> = Vec::new();
+        for returner in settings.returners.values() {
+            let known = loaded.iter().find(|(source, _)| *source == returner.plugin);
+            let plugin = match known {
+                Some((_, plugin)) => Arc::clone(plugin),
+                None => match runtime.load(&returner.plugin).await {
+                    Ok(plugin) => Arc::new(plugin),
+                    Err(error) => {
+                        errors.push(BuildError::Plugin { returner: returner.name.clone(), error });
+                        continue;
+                    }
+                },
+            };
+            loaded.push((returner.plugin.clone(), Arc::clone(&plugin)));
+            built.plugins.insert(returner.name.clone(), Arc::clone(&plugin));
+            let known = [&running.connections];
+            let made = make(returner, plugin, &settings.connections, &mut built.connections, &known);
+            match made {
+                Ok(returner) => {
+                    let old = running.returners.get(&returner.settings.name);
+                    let same = old.filter(|old| old.is_same(&returner)).cloned();
+                    let returner = same.unwrap_or_else(|| Arc::new(returner));
+                    built.returners.insert(returner.settings.name.clone(), returner);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        errors.extend(built.missing_interfaces());
+        if errors.is_empty() { Ok(built) } else { Err(errors) }
+    }
+
+    /// What the configuration uses a returner for and its plugin does not export.
+    fn missing_interfaces(&self) -> Vec<BuildError> {
+        let settings = &self.settings;
+        let cache = std::iter::once(("master_job_cache", &settings.job_cache, Interface::JobCache));
+        let events = settings.event_return.iter().map(|name| ("event_return", name, Interface::Events));
+        let explicit = settings.master_job_cache_is_set.then_some(cache).into_iter().flatten();
+        let missing = |(key, name, interface): (&'static str, &String, Interface)| {
+            let plugin = self.plugins.get(name).filter(|plugin| !plugin.exports.contains(&interface))?;
+            Some(BuildError::Interface { key, returner: name.clone(), plugin: plugin.title(), interface })
+        };
+        explicit.chain(events).filter_map(missing).collect()
+    }
+}
+
+/// A returner of its settings and its plugin. Its connections are those of `opened`, or of
+/// `known` where they were made of the same, or else new ones.
+pub(super) fn make(
+    settings: &ReturnerSettings,
+    plugin: Arc<Plugin>,
+    declared: &BTreeMap<String, ConnectionSettings>,
+    opened: &mut Connections,
+    known: &[&Connections],
+) -> Result<Returner, BuildError> {
+    check_options(settings, &plugin)?;
+    let mut open = Connections::new();
+    let mut granted = BTreeMap::new();
+    for (guest, host) in &settings.connections {
+        let one = match (opened.get(host), declared.get(host)) {
+            (Some(open), _) => open.clone(),
+            (None, Some(declared)) => {
+                let bound = settings.limits.host_call;
+                let same = |open: &&Open| open.settings == *declared && open.bound == bound;
+                let known = known.iter().find_map(|known| known.get(host).filter(same));
+                let failed = |error| BuildError::Connection { returner: settings.name.clone(), error };
+                let open =
+                    known.cloned().map_or_else(|| Open::new(host, declared, bound).map_err(failed), Ok)?;
+                opened.insert(host.clone(), open.clone());
+                open
+            }
+            // The configuration has seen to it that it is declared.
+            (None, None) => continue,
+        };
+        granted.insert(guest.clone(), Arc::clone(&one.connection));
+        open.insert(host.clone(), one);
+    }
+    let grants = Grants {
+        returner: settings.name.clone(),
+        options: settings.options.clone(),
+        connections: granted,
+        limits: settings.limits.clone(),
+    };
+    Ok(Returner::new(settings.clone(), plugin, grants, open))
+}
+
+impl Open {
+    fn new(name: &str, settings: &ConnectionSettings, bound: Duration) -> Result<Self, OpenError> {
+        let connection = Arc::new(Connection::open(name, settings, bound)?);
+        Ok(Self { connection, settings: settings.clone(), bound })
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.connection, &other.connection)
+    }
+}
+
+/// A plugin that says which options it knows is given no others.
+fn check_options(settings: &ReturnerSettings, plugin: &Plugin) -> Result<(), BuildError> {
+    let Some(known) = &plugin.options else { return Ok(()) };
+    let Some(option) = settings.options.keys().find(|option| !known.contains(*option)) else { return Ok(()) };
+    let nearest = known
+        .iter()
+        .max_by(|a, b| strsim::jaro_winkler(a, option).total_cmp(&strsim::jaro_winkler(b, option)));
+    let hint = match nearest {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => "it knows no options".to_owned(),
+    };
+    let returner = settings.name.clone();
+    Err(BuildError::Option { returner, option: option.clone(), plugin: plugin.title(), hint })
+}

@@ -1,0 +1,186 @@
+//! A new version of the configuration in the place of the one that runs.
+//!
+//! # Invariants
+//! - Until [`Lanes::change_over`], nothing that runs is touched; it changes all or, where the
+//!   journal fails, nothing.
+//! - A lane has one run at a time: one that gets another returner lets the calls under way
+//!   end first, and one that is gone has stopped before it can come back.
+//! - A returner that would be the same again goes on as it is: instances, connections, lane.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::MutexGuard;
+
+use super::build::{BuildError, Built, Running, make};
+use super::lane::Lane;
+use super::lanes::{Lanes, Snapshot};
+use super::returner::Returner;
+use crate::config::{Difference, Settings};
+use crate::items::{Failure, Route};
+use crate::plugins::CallError;
+
+/// A version that could take the place of the one that runs, which cannot change meanwhile.
+pub(crate) struct Prepared<'l> {
+    built: Built,
+    running: Running,
+    pub(crate) differences: Vec<Difference>,
+    _making: MutexGuard<'l, ()>,
+}
+
+impl Lanes {
+    /// Builds what a new version asks for, beside what runs.
+    pub(crate) async fn prepare(&self, settings: Arc<Settings>) -> Result<Prepared<'_>, Vec<BuildError>> {
+        let making = self.making.lock().await;
+        let snapshot = self.snapshot.load_full();
+        let lanes = snapshot.lanes.read().clone();
+        let returners = lanes.into_iter().map(|(name, lane)| (name, lane.returner()));
+        let running = Running { connections: snapshot.connections.clone(), returners: returners.collect() };
+        let built = Built::new(settings, &self.runtime, &running).await?;
+        let mut differences = snapshot.settings.differences(&built.settings);
+        differences.extend(other_plugins(&running, &built));
+        Ok(Prepared { built, running, differences, _making: making })
+    }
+
+    /// Puts it in the place of what runs. Calls under way end first, those of returners that
+    /// are gone within the bound.
+    pub(crate) async fn change_over(
+        &self,
+        prepared: Prepared<'_>,
+        within: Duration,
+    ) -> Result<(), BuildError> {
+        let old = self.snapshot.load_full();
+        let mut lanes = BTreeMap::new();
+        let mut changed: Vec<(Arc<Lane>, Arc<Returner>)> = Vec::new();
+        let mut begun = Vec::new();
+        for (name, returner) in &prepared.built.returners {
+            let known = old.lanes.read().get(name).cloned();
+            let lane = match known {
+                Some(lane) => {
+                    changed.push((Arc::clone(&lane), Arc::clone(returner)));
+                    lane
+                }
+                None => {
+                    let lane = match self.begin(Arc::clone(returner)).await {
+                        Ok(lane) => lane,
+                        Err(error) => {
+                            self.end(&begun, within).await;
+                            return Err(error.into());
+                        }
+                    };
+                    begun.push(Arc::clone(&lane));
+                    lane
+                }
+            };
+            lanes.insert(name.clone(), lane);
+        }
+        let snapshot = Snapshot::new(prepared.built, lanes);
+        let variants = snapshot.take_variants(&old);
+        for (lane, returner) in changed.into_iter().chain(variants) {
+            lane.change(returner);
+        }
+        let gone: Vec<Arc<Lane>> = {
+            let (before, after) = (old.lanes.read(), snapshot.lanes.read());
+            before
+                .iter()
+                .filter(|(name, _)| !after.contains_key(*name))
+                .map(|(_, lane)| Arc::clone(lane))
+                .collect()
+        };
+        self.snapshot.store(Arc::new(snapshot));
+        self.end(&gone, within).await;
+        drop(prepared._making);
+        // What an earlier version could not take, this one perhaps can.
+        Ok(self.resume().await?)
+    }
+}
+
+impl Prepared<'_> {
+    /// Connects to the servers that are new and, if asked to, runs `setup` of each returner
+    /// that is. A server that what runs uses, too, may be away: it is no worse afterwards.
+    pub(crate) async fn try_out(&self, set_up: bool) -> Result<(), Vec<BuildError>> {
+        let mut errors = Vec::new();
+        for (name, open) in &self.built.connections {
+            let runs = self.running.connections.get(name).is_some_and(|old| old.is_same(open));
+            if !runs && let Err(error) = open.connection.check().await {
+                errors.push(BuildError::Connect { name: name.clone(), error });
+            }
+        }
+        if !errors.is_empty() || !set_up {
+            return if errors.is_empty() { Ok(()) } else { Err(errors) };
+        }
+        for (name, returner) in &self.built.returners {
+            if self.running.returners.get(name).is_some_and(|old| Arc::ptr_eq(old, returner)) {
+                continue;
+            }
+            let done = match returner.instance().await {
+                Ok(mut instance) => instance.setup().await,
+                Err(error) => Err(error),
+            };
+            let known = returner
+                .open
+                .iter()
+                .all(|(name, open)| self.running.connections.get(name).is_some_and(|old| old.is_same(open)));
+            match done {
+                Err(CallError::Failed(Failure::Retry { message, .. })) if known => {
+                    tracing::warn!(returner = name, "its setup is tried again by its lane: {message}");
+                }
+                Err(error) => errors.push(BuildError::SetUp { returner: name.clone(), error }),
+                Ok(()) => {}
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+}
+
+impl Snapshot {
+    /// What earlier returns asked for by `ret_config` and `ret_kwargs`, as this version has
+    /// it. What it has no longer is left out.
+    fn take_variants(&self, old: &Snapshot) -> Vec<(Arc<Lane>, Arc<Returner>)> {
+        let routes: HashMap<(String, Route), Arc<Lane>> = old.routes.read().clone();
+        let mut changed = Vec::new();
+        for ((base, route), lane) in routes {
+            let Ok(variant) = self.variant(&base, &route) else { continue };
+            if variant.settings.name != lane.name() {
+                continue;
+            }
+            let declared = self.lanes.read().contains_key(lane.name());
+            if !declared {
+                let Some(plugin) = self.plugins.get(&base) else { continue };
+                let known = lane.returner();
+                let mut opened = self.connections.clone();
+                let made = make(
+                    &variant.settings,
+                    Arc::clone(plugin),
+                    &variant.connections,
+                    &mut opened,
+                    &[&known.open],
+                );
+                let Ok(returner) = made else { continue };
+                if !known.is_same(&returner) {
+                    changed.push((Arc::clone(&lane), Arc::new(returner)));
+                }
+                self.lanes.write().insert(lane.name().to_owned(), Arc::clone(&lane));
+            }
+            self.routes.write().insert((base, route), lane);
+        }
+        changed
+    }
+}
+
+/// Plugins with another content under the same name.
+fn other_plugins(running: &Running, built: &Built) -> Vec<Difference> {
+    let mut found = Vec::new();
+    for (name, new) in &built.returners {
+        let Some(old) = running.returners.get(name) else { continue };
+        if old.settings.plugin == new.settings.plugin && old.plugin.sha256 != new.plugin.sha256 {
+            let shown = |returner: &Returner| {
+                format!("{} (SHA-256 {})", returner.plugin.title(), &returner.plugin.sha256[..12])
+            };
+            let change = format!("its plugin's file was {}, becomes {}", shown(old), shown(new));
+            found.push(Difference::of_returner(name, change));
+        }
+    }
+    found
+}

@@ -1,0 +1,42 @@
+//! `DELETE /v1/lanes/{name}`: what is kept for a returner that is not in the configuration.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use super::App;
+use super::problem::Problem;
+use crate::delivery::DropError;
+
+#[derive(Debug, Serialize)]
+pub(super) struct Dropped {
+    dropped: u64,
+}
+
+/// A client that leaves does not break it off.
+pub(super) async fn remove(
+    State(app): State<Arc<App>>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<Dropped>, Problem> {
+    let Path(name) = name?;
+    let dropped = tokio::spawn(async move { app.lanes.drop_orphan(&name).await }).await;
+    let broke =
+        |error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("dropping it broke: {error}"));
+    Ok(Json(Dropped { dropped: dropped.map_err(broke)?? }))
+}
+
+impl From<DropError> for Problem {
+    fn from(error: DropError) -> Self {
+        let detail = error.to_string();
+        match error {
+            DropError::Runs(_) => Problem::new(StatusCode::CONFLICT, detail)
+                .hint("take it out of the configuration first, and reload"),
+            DropError::Unknown { known, .. } => Problem::new(StatusCode::NOT_FOUND, detail).known(known),
+            DropError::Journal(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The configuration of a running host changes: what starts it, what is taken, what is
+//! refused, and that nothing is lost or stored twice meanwhile.
+
+mod under_load;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use returner_servers::{Host, Mariadb, Redis, Server, SqliteDatabase};
+use returner_servers::{free_port, new_jid, ret, returner, until};
+use serde_json::{Value, json};
+
+/// What a reload says, each as one text.
+fn changes(answer: &Value) -> Vec<String> {
+    let all = answer["changes"].as_array().expect("changes");
+    let text = |change: &Value| {
+        let part = |name: &str| change[name].as_str().unwrap_or_default().to_owned();
+        let mark = if change["widens"] == true { " (widens)" } else { "" };
+        format!("{}: {}{mark}", part("subject"), part("change"))
+    };
+    all.iter().map(text).collect()
+}
+
+async fn metric(host: &Host, name: &str) -> String {
+    let text = host.get("/metrics").await.expect(200).text.clone();
+    let line = text.lines().find(|line| line.starts_with(name));
+    line.and_then(|line| line.rsplit(' ').next()).unwrap_or_else(|| panic!("no {name}")).to_owned()
+}
+
+async fn runs(host: &Host, name: &str) -> bool {
+    let all = host.get("/v1/returners").await.expect(200).json();
+    all["returners"].as_array().is_some_and(|all| all.iter().any(|entry| entry["name"] == name))
+}
+
+#[tokio::test]
+async fn a_returner_is_added_and_one_that_stays_is_left_alone() {
+    let (first, second) = (SqliteDatabase::new(), Redis::shared().await.database().await);
+    let host = Host::start(&first.config()).await;
+    let jid = new_jid();
+    host.store("/v1/returns", &ret(&jid, "a", "test.ping", json!(true))).await;
+    let both = format!("return: [sqlite3, redis]\n{}{}", first.config(), second.config());
+    let answer = host.reload(&both).await.expect(200).json();
+    assert_eq!(answer["applied"], true);
+    assert_eq!(
+        changes(&answer),
+        [
+            "`return`: was sqlite3, becomes sqlite3, redis",
+            "returner `redis`: added, of the bundled `redis`",
+            "returner `redis`: granted the connection `redis` as `db` (widens)",
+        ]
+    );
+    host.store("/v1/returns", &ret(&jid, "b", "test.ping", json!(true))).await;
+    assert_eq!(first.count("salt_returns").await, 2);
+    assert_eq!(second.ask::<Vec<String>>(&["HKEYS", &format!("ret:{jid}")]).await, ["b"]);
+    let sqlite = host.returner("sqlite3").await;
+    assert_eq!((&sqlite["stored"], &sqlite["retried"]), (&json!(2), &json!(0)), "{sqlite}");
+    let again = host.reload(&both).await.expect(200).json();
+    assert_eq!((&again["applied"], changes(&again).len()), (&json!(false), 0));
+    assert_eq!(metric(&host, "returner_configuration_reloads_total{result=\"applied\"}").await, "1");
+    assert_eq!(metric(&host, "returner_configuration_reloads_total{result=\"unchanged\"}").await, "1");
+}
+
+#[tokio::test]
+async fn a_bad_one_is_refused_named_and_shown_until_a_good_one_comes() {
+    let database = SqliteDatabase::new();
+    let good = database.config();
+    let host = Host::start(&good).await;
+    let port = free_port();
+    for (bad, words) in [
+        ("return: [", "returner.yaml:"),
+        ("return: sqlite3\nmysql.hots: x\n", "returner.yaml:2: unknown key `mysql.hots`"),
+        ("return: audit\naudit.plugin: audit.wasm\n", "returner.yaml:2: `audit.plugin` names the file"),
+        ("return: sqlite3\nhost.max_journal: 1GiB\n", "`host.max_journal` cannot change"),
+        (&format!("return: [sqlite3, redis]\nredis: {{host: 127.0.0.1, port: {port}}}\n"), "`redis`: "),
+    ] {
+        host.reload(&format!("{bad}{good}")).await.problem_saying(422, words);
+        let shown = host.get("/v1/returners").await.expect(200).json();
+        let message = shown["configuration"]["error"]["message"].as_str().unwrap_or_default();
+        assert!(message.contains(words), "{shown}");
+        assert_eq!(metric(&host, "returner_configuration_good").await, "0");
+        // The one before it runs on.
+        host.store("/v1/returns", &ret(&new_jid(), "a", "test.ping", json!(true))).await;
+    }
+    let status = returner(host.directory(), &["status", "--url", &host.url("")]);
+    assert!(status.expect(0).stdout.contains("the configuration was refused"), "{}", status.stdout);
+    host.reload(&good).await.expect(200);
+    assert_eq!(host.get("/v1/returners").await.expect(200).json()["configuration"]["error"], Value::Null);
+    assert_eq!(metric(&host, "returner_configuration_good").await, "1");
+    assert_eq!(database.count("salt_returns").await, 5);
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_would_change_and_changes_nothing() {
+    let database = SqliteDatabase::new();
+    let host = Host::start(&database.config()).await;
+    let second = Redis::shared().await.database().await;
+    host.rewrite(&format!("return: sqlite3\n{}{}", database.config(), second.config()));
+    let run = returner(host.directory(), &["reload", "--dry-run", "--url", &host.url("")]);
+    // The host may have seen the file by itself; then nothing differs any more.
+    let stdout = &run.expect(0).stdout;
+    let is_late = stdout.contains("nothing differs");
+    assert!(is_late || stdout.contains("[widens what it can reach]"), "{stdout}");
+    assert!(is_late || stdout.contains("not applied"), "{stdout}");
+    host.rewrite(&format!("return: [{}", database.config()));
+    let run = returner(host.directory(), &["reload", "--dry-run", "--url", &host.url("")]);
+    assert!(run.expect(4).stderr.contains("returner.yaml:"), "{}", run.stderr);
+}
+
+#[tokio::test]
+async fn every_way_of_changing_it_is_seen() {
+    let database = SqliteDatabase::new();
+    let host = Host::start(&format!("{}include: more/*.yaml\n", database.config())).await;
+    let path = |name: &str| host.directory().join(name);
+    let write = |name: &str, text: String| fs::write(path(name), text).expect("a test's file");
+    let url = Redis::shared().await.database().await;
+    let limit = |seconds: u32| format!("sqlite3.limits.time: {seconds}s\n");
+    let time = async |wanted: u64| {
+        until(&format!("{wanted} s to be the limit"), async || {
+            let limits = host.returner("sqlite3").await["limits"]["time_ms"].clone();
+            if limits == wanted * 1000 { Ok(()) } else { Err(limits) }
+        })
+        .await;
+    };
+    // Truncated and written.
+    let own = fs::read_to_string(path("returner.yaml")).expect("a test's file");
+    write("returner.yaml", format!("{own}{}", limit(11)));
+    time(11).await;
+    // Renamed over.
+    host.rewrite(&format!("{}include: more/*.yaml\n{}", database.config(), limit(12)));
+    time(12).await;
+    // A file that is included from now on, through a link that is swapped.
+    for (directory, seconds) in [("one", 13), ("two", 14)] {
+        fs::create_dir(path(directory)).expect("a test's directory");
+        write(&format!("{directory}/limits.yaml"), limit(seconds));
+    }
+    fs::create_dir(path("more")).expect("a test's directory");
+    symlink("one", path("data-1")).expect("a link");
+    fs::rename(path("data-1"), path("current")).expect("a link");
+    symlink("../current/limits.yaml", path("more/limits.yaml")).expect("a link");
+    time(13).await;
+    symlink("two", path("data-2")).expect("a link");
+    fs::rename(path("data-2"), path("current")).expect("a link");
+    time(14).await;
+    // SIGHUP, about what cannot be seen: another returner, and a socket.
+    host.rewrite(&format!(
+        "return: [sqlite3, redis]\n{}{}host.socket: {}\n",
+        database.config(),
+        url.config(),
+        path("host.sock").display()
+    ));
+    host.hangup();
+    until("the socket", async || fs::metadata(path("host.sock")).map(drop)).await;
+    let unix = format!("unix:{}", path("host.sock").display());
+    assert!(returner(host.directory(), &["status", "--url", &unix]).expect(0).stdout.contains("redis"));
+    // An empty file is what a broken-off editor leaves.
+    fs::write(path("returner.yaml"), "").expect("a test's file");
+    until("the refusal", async || {
+        let shown = host.get("/v1/returners").await.expect(200).json();
+        let message = shown["configuration"]["error"]["message"].as_str().unwrap_or_default().to_owned();
+        if message.contains("is empty") { Ok(()) } else { Err(shown) }
+    })
+    .await;
+    assert!(runs(&host, "redis").await);
+}
+
+#[tokio::test]
+async fn a_secret_that_is_rotated_lets_a_waiting_lane_go_on() {
+    let server = Mariadb::start().await;
+    let database = server.database().await;
+    let name = database.name().to_owned();
+    database.execute("CREATE USER rotated@'127.0.0.1' IDENTIFIED BY 'first'").await;
+    database.execute(&format!("GRANT ALL ON `{name}`.* TO rotated@'127.0.0.1'")).await;
+    let directory = returner_servers::Directory::new("rotated");
+    let secret = directory.write("secret", "first\n");
+    let options = database.options();
+    let port = options.iter().find(|(key, _)| *key == "port").map(|(_, port)| port.clone());
+    let config = format!(
+        "return: mysql\nmysql: {{host: 127.0.0.1, port: {}, user: rotated, db: {name}, pass: {{file: {}}}}}\n",
+        port.unwrap_or_default(),
+        secret.display()
+    );
+    let host = Host::start_in(directory, &config).await;
+    host.store("/v1/returns", &ret(&new_jid(), "a", "test.ping", json!(true))).await;
+    database.execute("ALTER USER rotated@'127.0.0.1' IDENTIFIED BY 'second'").await;
+    // Connections that are open stay: end them.
+    let open: Vec<(i64,)> =
+        database.rows("SELECT id FROM information_schema.processlist WHERE user = 'rotated'").await;
+    for (id,) in open {
+        let _ = database.try_execute(&format!("KILL {id}")).await;
+    }
+    let jid = new_jid();
+    host.post("/v1/returns", &ret(&jid, "b", "test.ping", json!(true))).await.expect(202);
+    until("the lane to fail", async || {
+        let entry = host.returner("mysql").await;
+        if entry["failing"].is_null() { Err(entry) } else { Ok(()) }
+    })
+    .await;
+    fs::write(&secret, "second\n").expect("a test's file");
+    host.wait_drained("mysql").await;
+    assert_eq!(database.count(&format!("salt_returns WHERE jid = '{jid}'")).await, 1);
+    assert!(!host.log().contains("second") && !host.log().contains("'first'"), "{}", host.log());
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_does_not_hinder_other_changes() {
+    let mut server = Redis::start().await;
+    let database = server.database().await;
+    let config = format!("return: redis\n{}", database.config());
+    let host = Host::start(&config).await;
+    server.kill();
+    let jid = new_jid();
+    host.post("/v1/returns", &ret(&jid, "a", "test.ping", json!(true))).await.expect(202);
+    let changed = host.reload(&format!("{config}redis.delivery.batch: 7\n")).await.expect(200).json();
+    assert_eq!(changes(&changed), ["returner `redis`: `delivery.batch` was 1024, becomes 7"]);
+    assert_eq!(host.returner("redis").await["depth"], 1);
+    server.restart().await;
+    host.wait_drained("redis").await;
+    assert_eq!(database.ask::<Vec<String>>(&["HKEYS", &format!("ret:{jid}")]).await, ["a"]);
+}
+
+#[tokio::test]
+async fn what_a_returner_that_is_gone_has_is_kept_until_it_is_back_or_dropped() {
+    let mut server = Redis::start().await;
+    let (database, sqlite) = (server.database().await, SqliteDatabase::new());
+    let both = format!("return: [sqlite3, redis]\n{}{}", sqlite.config(), database.config());
+    let host = Host::start(&both).await;
+    server.kill();
+    let (first, second) = (new_jid(), new_jid());
+    host.post("/v1/returns", &ret(&first, "a", "test.ping", json!(true))).await.expect(202);
+    let alone = format!("return: sqlite3\n{}", sqlite.config());
+    host.reload(&alone).await.expect(200);
+    assert!(!runs(&host, "redis").await);
+    let orphaned = async || host.get("/v1/returners").await.expect(200).json()["orphaned"].clone();
+    assert_eq!(orphaned().await, json!([{"name": "redis", "depth": 1}]));
+    let status = returner(host.directory(), &["status", "--url", &host.url("")]);
+    assert!(status.expect(0).stdout.contains("redis: orphaned"), "{}", status.stdout);
+    host.store("/v1/returns", &ret(&second, "a", "test.ping", json!(true))).await;
+    // It is back, and so is its server.
+    server.restart().await;
+    host.reload(&both).await.expect(200);
+    host.wait_drained("redis").await;
+    assert_eq!(database.keys().await.iter().filter(|key| key.starts_with("ret:")).count(), 1);
+    assert_eq!(orphaned().await, json!([]));
+
+    server.kill();
+    let third = new_jid();
+    host.post("/v1/returns", &ret(&third, "a", "test.ping", json!(true))).await.expect(202);
+    let drop = |name: &str| returner(host.directory(), &["lanes", "drop", name, "--url", &host.url("")]);
+    assert!(drop("redis").expect(4).stderr.contains("is in the configuration"));
+    host.reload(&alone).await.expect(200);
+    assert!(drop("redi").expect(4).stderr.contains("`redis`"));
+    let dropped = drop("redis");
+    assert!(dropped.expect(0).stdout.contains("1 items of `redis` are gone"), "{}", dropped.stdout);
+    assert_eq!(orphaned().await, json!([]));
+    server.restart().await;
+    host.reload(&both).await.expect(200);
+    // What was dropped can be sent again, and is stored where it was dropped only.
+    let again = host.store("/v1/returns", &ret(&third, "a", "test.ping", json!(true))).await;
+    assert_eq!(again["accepted"], 1);
+    assert_eq!(sqlite.count(&format!("salt_returns WHERE jid = '{third}'")).await, 1);
+    assert_eq!(database.ask::<Vec<String>>(&["HKEYS", &format!("ret:{third}")]).await, ["a"]);
+}
+
+#[tokio::test]
+async fn it_listens_where_it_is_told_to_now() {
+    let database = SqliteDatabase::new();
+    let host = Host::start(&database.config()).await;
+    let port = free_port();
+    let text = fs::read_to_string(host.directory().join("returner.yaml")).expect("a test's file");
+    let old = host.url("").replace("http://", "");
+    fs::write(host.directory().join("returner.yaml"), text.replace(&old, &format!("127.0.0.1:{port}")))
+        .expect("a test's file");
+    let status = async |url: &str| {
+        let answer = reqwest::get(format!("{url}/readyz")).await;
+        answer.map(|answer| answer.status().as_u16()).map_err(|error| error.to_string())
+    };
+    until("the new address", async || status(&format!("http://127.0.0.1:{port}")).await).await;
+    until("the old one to be left", async || match status(&host.url("")).await {
+        Err(_) => Ok(()),
+        Ok(status) => Err(status),
+    })
+    .await;
+}

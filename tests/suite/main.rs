@@ -17,6 +17,7 @@ mod order;
 mod readme;
 mod recovery;
 mod reload;
+mod sandbox;
 mod servers;
 mod status;
 mod stores;

@@ -52,6 +52,17 @@ async fn a_returner_of_ones_own_stores_in_the_table_of_its_own() {
     let rows: Vec<(String, String, String)> = database.rows("SELECT jid, minion, fun FROM audit").await;
     assert_eq!(rows, [(jid, "web1".to_owned(), "test.ping".to_owned())]);
     assert_eq!(database.count("salt_returns").await, 1);
+
+    // A table of another name is not reached, and the reason says what is missing.
+    let other = own.replace("tables: {audit:", "tables: {other:");
+    assert_ne!(own, other, "the README grants one table");
+    host.reload(&format!("{other}{}", database.config())).await.expect(200);
+    host.post("/v1/returns", &ret(&new_jid(), "web2", "test.ping", json!(true))).await.expect(202);
+    host.wait_drained("audit").await;
+    let dead = host.get("/v1/dead-letters").await.expect(200).json();
+    let reason = dead["dead_letters"][0]["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("is not granted `insert` on the table `audit`"), "{dead}");
+    assert_eq!(database.count("audit").await, 1);
 }
 
 /// Its servers are not there; everything else is right.

@@ -11,8 +11,9 @@ use url::Url;
 
 use super::error::{Finding, Findings, Place};
 use super::host_keys::expect_map;
+use super::narrowing::Narrowing;
 use super::salt_keys;
-use super::section::{Found, Section};
+use super::section::{Found, Section, Value};
 use super::settings::{Bundled, DeliverySettings, Limits, PluginSource, ReturnerSettings};
 use super::values;
 
@@ -44,13 +45,12 @@ pub(super) fn read(root: &Section<'_>, name: &str, findings: &mut Findings) -> O
     findings.watch(found.path().ok());
     let path = findings.take(found.file());
     let sha256 = section.get("sha256", sha256, findings);
+    let granted = granted(&section, findings);
     Some(ReturnerSettings {
         name: name.to_owned(),
         options: options(&section, findings),
-        connections: granted(&section, findings)
-            .into_iter()
-            .map(|(guest, (_, host))| (guest, host))
-            .collect(),
+        connections: granted.iter().map(|(guest, one)| (guest.clone(), one.connection.clone())).collect(),
+        narrowed: granted.into_iter().filter_map(|(guest, one)| Some((guest, one.narrowing?))).collect(),
         limits: limits(&section, findings),
         delivery: delivery(&section, findings),
         allow_http: allowed(&section, "allow_http", &["http", "https"], findings),
@@ -59,16 +59,44 @@ pub(super) fn read(root: &Section<'_>, name: &str, findings: &mut Findings) -> O
     })
 }
 
-/// The guest's names of connections to the host's, each with the place that says so.
-pub(super) fn granted(section: &Section<'_>, findings: &mut Findings) -> BTreeMap<String, (Place, String)> {
+/// A connection that is granted.
+pub(super) struct Granted {
+    pub(super) place: Place,
+    /// The host's name for it.
+    pub(super) connection: String,
+    /// What of it; all where there is none.
+    pub(super) narrowing: Option<Narrowing>,
+}
+
+/// What is granted, by the guest's names: `{db: mysql}`, or `{db: {connection: mysql, tables:
+/// {audit: [insert]}}}`.
+pub(super) fn granted(section: &Section<'_>, findings: &mut Findings) -> BTreeMap<String, Granted> {
     section.get("connections", expect_map, findings);
     let connections = section.under("connections");
-    let text = |found: &Found<'_>| Ok((found.place.clone(), found.text()?));
     let names: Vec<&str> = connections.names().into_keys().collect();
-    let granted = names
-        .into_iter()
-        .filter_map(|guest| Some((guest.to_owned(), connections.get(guest, text, findings)?)));
-    granted.collect()
+    let mut granted = BTreeMap::new();
+    for guest in names {
+        let Some(found) = connections.find(guest, findings) else { continue };
+        let place = found.place.clone();
+        let one = match &found.value {
+            Value::Map(_) => {
+                let below = connections.under(guest);
+                let narrowing = Narrowing::read(&below, findings);
+                if !below.has("connection") {
+                    let finding = found.wrong("does not say which connection");
+                    findings.error(finding.hint("write `connection: mysql` beside what is granted of it"));
+                }
+                let named = below.get("connection", Found::text, findings);
+                named.map(|connection| Granted { place, connection, narrowing })
+            }
+            _ => {
+                let named = findings.take(found.text());
+                named.map(|connection| Granted { place, connection, narrowing: None })
+            }
+        };
+        granted.extend(one.map(|one| (guest.to_owned(), one)));
+    }
+    granted
 }
 
 fn sha256(found: &Found<'_>) -> Result<String, Finding> {
@@ -87,8 +115,8 @@ fn options(section: &Section<'_>, findings: &mut Findings) -> BTreeMap<String, S
     whole.into_iter().filter_map(|(key, (_, node))| Some((key.to_owned(), values::option(node)?))).collect()
 }
 
-/// Origins (`https://hooks.example.com`) or peers (`tcp://mail.example:25`), kept for
-/// the grants that are to come.
+/// Origins (`https://hooks.example.com`) or peers (`tcp://mail.example:25`); the latter are
+/// kept for the grants that are to come.
 fn allowed(section: &Section<'_>, name: &str, schemes: &[&str], findings: &mut Findings) -> Vec<String> {
     let Some(found) = section.find(name, findings) else { return Vec::new() };
     let Some(texts) = findings.take(found.texts()) else { return Vec::new() };
@@ -104,7 +132,9 @@ fn allowed(section: &Section<'_>, name: &str, schemes: &[&str], findings: &mut F
             findings.error(finding.hint(format!("write it as `{example}`")));
         }
     }
-    findings.warning(found.wrong("has no effect yet: this version grants no network"));
+    if schemes.contains(&"tcp") {
+        findings.warning(found.wrong("has no effect yet: this version grants no sockets"));
+    }
     texts.into_iter().map(|(_, text)| text).collect()
 }
 

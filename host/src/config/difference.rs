@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
+use super::narrowing::Narrowing;
 use super::settings::{ConnectionSettings, HostSettings, PluginSource, ReturnerSettings, Settings};
 
 /// One thing that differs.
@@ -168,6 +169,17 @@ impl ReturnerSettings {
                 _ => {}
             }
         }
+        for (guest, old, new) in pairs(&self.narrowed, &newer.narrowed) {
+            // A connection that is new, or gone, has been told.
+            let stays = self.connections.contains_key(guest) && newer.connections.contains_key(guest);
+            if stays && old != new {
+                let shown =
+                    |one: Option<&Narrowing>| one.map_or_else(|| "all of it".to_owned(), ToString::to_string);
+                let change = format!("what it is granted of `{guest}` {}", from_to(&shown(old), &shown(new)));
+                let found_one = Difference::of_returner(&self.name, change);
+                found.push(if widens(old, new) { found_one.widening() } else { found_one });
+            }
+        }
         for (key, old, new) in [
             ("allow_http", &self.allow_http, &newer.allow_http),
             ("allow_connect", &self.allow_connect, &newer.allow_connect),
@@ -179,6 +191,15 @@ impl ReturnerSettings {
                 found.push(allowed(&self.name, key, peer));
             }
         }
+    }
+}
+
+/// Whether the newer one lets through what the older one did not.
+fn widens(old: Option<&Narrowing>, new: Option<&Narrowing>) -> bool {
+    match (old, new) {
+        (Some(_), None) => true,
+        (Some(old), Some(new)) => !new.is_within(old),
+        (None, _) => false,
     }
 }
 

@@ -20,6 +20,7 @@ mod error;
 mod files;
 mod host_keys;
 mod layer;
+mod narrowing;
 mod profiles;
 mod returners;
 mod salt_keys;
@@ -38,6 +39,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use difference::Difference;
 pub(crate) use error::{ConfigErrors, Finding};
+pub(crate) use narrowing::{ANY, Actions, Narrowing};
 pub(crate) use settings::{
     Address, Bundled, ConnectionSettings, DeliverySettings, HostSettings, Limits, MongoSettings,
     MysqlSettings, PluginSource, RedisSettings, ReturnerSettings, Settings, SqliteSettings, TlsSettings,

@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::bundled::{self, Declared, GUEST_CONNECTION};
-use super::custom;
+use super::custom::{self, Granted};
 use super::error::{Finding, Findings, Place, nearest};
 use super::host_keys;
+use super::narrowing::Narrowing;
 use super::salt_keys;
 use super::section::{File, Found, Section};
 use super::settings::{Bundled, ConnectionSettings, PluginSource, ReturnerSettings, Settings};
@@ -230,6 +231,7 @@ fn bundled_ones(
                 plugin: PluginSource::Bundled(bundled),
                 options,
                 connections: BTreeMap::from([(GUEST_CONNECTION.to_owned(), name.clone())]),
+                narrowed: BTreeMap::from([(GUEST_CONNECTION.to_owned(), Narrowing::of_bundled(bundled))]),
                 limits: limits.clone(),
                 delivery: delivery.clone(),
                 allow_http: Vec::new(),
@@ -245,8 +247,20 @@ fn bundled_ones(
 fn check_grants(root: &Section<'_>, name: &str, connections: &Connections, findings: &mut Findings) {
     // What cannot be read has been noted before.
     let granted = custom::granted(&root.under(name), &mut Findings::default());
-    for (guest, (place, host)) in granted {
-        if !connections.contains_key(&host) {
+    for (guest, Granted { place, connection: host, narrowing }) in granted {
+        if let (Some(connection), Some(narrowing)) = (connections.get(&host), &narrowing) {
+            if !narrowing.fits(connection) {
+                let finding = Finding::new(
+                    &place,
+                    format!("`{name}.connections.{guest}` narrows `{host}` by what it does not have"),
+                );
+                findings.error(
+                    finding.hint(
+                        "`tables` is for SQL, `commands` and `keys` for Redis, `collections` for MongoDB",
+                    ),
+                );
+            }
+        } else if !connections.contains_key(&host) {
             let finding = Finding::new(
                 &place,
                 format!("`{name}.connections.{guest}` is `{host}`, and there is no such connection"),

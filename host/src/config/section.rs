@@ -166,6 +166,17 @@ impl<'a> Section<'a> {
         found.into_iter().map(|(key, entry)| (key, (&entry.place, entry.node))).collect()
     }
 
+    /// The value of a key as it is written, dots and all.
+    pub(super) fn whole(&self, key: &str) -> Option<Found<'a>> {
+        let entry = self.entries.iter().filter(|entry| entry.key == key).max_by_key(|entry| entry.rank)?;
+        let value = match &entry.node.content {
+            Content::Scalar(scalar) => Value::Scalar(scalar),
+            Content::List(items) => Value::List(items),
+            Content::Map(_) => Value::Map(self.under(key)),
+        };
+        Some(Found { key: self.key_of(key), place: entry.place.clone(), value })
+    }
+
     /// Reads a name's value; a wrong one is noted and counts as none.
     pub(super) fn get<T>(
         &self,

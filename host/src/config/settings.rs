@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bundled::Declared;
+use super::narrowing::Narrowing;
 use super::secret::Secret;
 
 /// One version of the configuration.
@@ -70,9 +71,11 @@ pub(crate) struct ReturnerSettings {
     pub(crate) options: BTreeMap<String, String>,
     /// The guest's name of a connection to the host's.
     pub(crate) connections: BTreeMap<String, String>,
+    /// What is granted of a connection, by the guest's name; all of it where there is none.
+    pub(crate) narrowed: BTreeMap<String, Narrowing>,
     pub(crate) limits: Limits,
     pub(crate) delivery: DeliverySettings,
-    /// Origins to reach by HTTP; kept, and not granted yet.
+    /// Origins to reach by HTTP.
     pub(crate) allow_http: Vec<String>,
     /// Peers to reach by sockets; kept, and not granted yet.
     pub(crate) allow_connect: Vec<String>,

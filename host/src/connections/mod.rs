@@ -11,6 +11,7 @@
 //! that needs it, and the next call finds it as soon as it is back. Knows nothing of
 //! plugins, grants and what is stored.
 
+mod http;
 mod mongo;
 mod pool;
 mod redis;
@@ -20,6 +21,7 @@ mod tls;
 use std::fmt::Display;
 use std::time::Duration;
 
+pub(crate) use self::http::{HttpClient, HttpError, HttpRequest};
 pub(crate) use self::mongo::{MongoError, MongoFind, MongoPool, MongoUpdate, MongoWriteError};
 pub(crate) use self::redis::{RedisError, RedisPool, RedisReply, RedisScalar};
 pub(crate) use self::sql::{CommitError, Purpose, SqlError, SqlErrorKind, SqlPool, SqlTransaction, SqlValue};

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::returner::Returner;
 use crate::config::{ConnectionSettings, PluginSource, ReturnerSettings, Settings};
-use crate::connections::{CheckError, Connection, OpenError};
+use crate::connections::{CheckError, Connection, HttpClient, OpenError};
 use crate::journal::JournalError;
-use crate::plugins::{CallError, Grants, Interface, LoadError, Plugin, Runtime};
+use crate::plugins::{CallError, Grants, Interface, LoadError, Narrowed, Plugin, Runtime};
 
 /// Why a returner cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -157,7 +157,17 @@ pub(super) fn make(
         granted.insert(guest.clone(), Arc::clone(&one.connection));
         open.insert(host.clone(), one);
     }
+    let narrowed = settings.narrowed.iter().filter_map(|(guest, narrowing)| {
+        Some((guest.clone(), Narrowed::new(narrowing, granted.get(guest)?.kind())))
+    });
+    let failed = |error| BuildError::Connection { returner: settings.name.clone(), error };
+    let bound = settings.limits.host_call;
+    let http = (!settings.allow_http.is_empty())
+        .then(|| HttpClient::new(&settings.name, &settings.allow_http, bound).map_err(failed))
+        .transpose()?;
     let grants = Grants {
+        http,
+        narrowed: narrowed.collect(),
         returner: settings.name.clone(),
         options: settings.options.clone(),
         connections: granted,

@@ -15,6 +15,7 @@ mod contract;
 mod instance;
 mod limits;
 mod load;
+mod narrow;
 mod state;
 mod stderr;
 
@@ -22,4 +23,5 @@ pub(crate) use calls::Delivery;
 pub(crate) use contract::exports::salt::returner::job_cache::{Job, MinionReturn};
 pub(crate) use instance::{CallError, Instance, Stop};
 pub(crate) use load::{Exports, Interface, LoadError, Plugin, Runtime};
+pub(crate) use narrow::Narrowed;
 pub(crate) use state::Grants;

@@ -8,9 +8,10 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::limits::Usage;
+use super::narrow::Narrowed;
 use super::stderr::Stderr;
 use crate::config::Limits;
-use crate::connections::{Connection, Purpose, SqlTransaction};
+use crate::connections::{Connection, HttpClient, Purpose, SqlTransaction};
 
 /// What a returner is given: the whole of what its guest can reach.
 pub(crate) struct Grants {
@@ -19,6 +20,10 @@ pub(crate) struct Grants {
     pub(crate) options: BTreeMap<String, String>,
     /// By the guest's name.
     pub(crate) connections: BTreeMap<String, Arc<Connection>>,
+    /// What of them, by the same names; all where there is none.
+    pub(crate) narrowed: BTreeMap<String, Narrowed>,
+    /// For the origins that are allowed; none where nothing is.
+    pub(crate) http: Option<HttpClient>,
     pub(crate) limits: Limits,
 }
 
@@ -28,6 +33,8 @@ impl Grants {
             returner: returner.to_owned(),
             options: BTreeMap::new(),
             connections: BTreeMap::new(),
+            narrowed: BTreeMap::new(),
+            http: None,
             limits: Limits::default(),
         }
     }

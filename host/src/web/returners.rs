@@ -93,6 +93,9 @@ struct Plugin {
 #[derive(Debug, Serialize)]
 struct Grants {
     connections: BTreeMap<String, String>,
+    /// What of them, where that is not all.
+    narrowed: BTreeMap<String, String>,
+    allow_http: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -133,7 +136,7 @@ async fn entry(lane: &Lane) -> Entry {
         held: status.held.map(|held| Held::at(held, now)),
         last_error: status.last_error.map(LastError::from),
         plugin: plugin(&returner),
-        grants: Grants { connections: returner.settings.connections.clone() },
+        grants: grants(&returner),
         limits: limits(&returner),
     }
 }
@@ -188,6 +191,15 @@ fn plugin(returner: &Returner) -> Plugin {
         file: plugin.file.clone(),
         exports: plugin.exports.iter().map(|interface| interface.name()).collect(),
         imports: plugin.imports.clone(),
+    }
+}
+
+fn grants(returner: &Returner) -> Grants {
+    let narrowed = returner.settings.narrowed.iter();
+    Grants {
+        connections: returner.settings.connections.clone(),
+        allow_http: returner.settings.allow_http.clone(),
+        narrowed: narrowed.map(|(guest, narrowing)| (guest.clone(), narrowing.to_string())).collect(),
     }
 }
 

@@ -56,6 +56,18 @@ fn a_grant_that_widens_is_marked() {
         found(granted, "audit.connections: {db: redis}\n"),
         [("its connection `db` was mysql, becomes redis".to_owned(), true)]
     );
+    let narrow = |verbs: &str| {
+        format!("audit.connections: {{db: {{connection: mysql, tables: {{audit: [{verbs}]}}}}}}\n")
+    };
+    let changed = |old: &str, new: &str| {
+        let found = found(old, new);
+        assert_eq!(found.len(), 1, "{found:?}");
+        found[0].1
+    };
+    assert!(changed(&narrow("insert"), &narrow("insert, select")), "it widens");
+    assert!(!changed(&narrow("insert, select"), &narrow("insert")));
+    assert!(changed(&narrow("insert"), granted), "all of it");
+    assert!(!changed(granted, &narrow("insert")));
     let one = "audit.allow_http: ['https://a.example']\n";
     assert_eq!(found("", one), [("`allow_http` has `https://a.example`, too".to_owned(), true)]);
     assert_eq!(found(one, ""), [("`allow_http` no longer has `https://a.example`".to_owned(), false)]);

@@ -30,7 +30,7 @@ fn a_returner_of_ones_own() {
     );
     assert_eq!(settings.returners["mysql"].limits.cpu, Duration::from_secs(2));
     assert_eq!(audit.allow_connect, ["tcp://mail.example:25"]);
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
 }
 
 #[test]
@@ -52,6 +52,39 @@ fn mistakes_in_a_returner_of_ones_own() {
         assert!(found.contains(part), "{part} is not in:\n{found}");
     }
     assert_eq!(found.matches("error: ").count(), 9, "{found}");
+}
+
+#[test]
+fn a_connection_that_is_narrowed() {
+    let found = settings(
+        "return: audit\nmysql.host: db\nredis.host: r\nmongo.host: m\naudit:\n  plugin: a.wasm\n  connections:\n    db: {connection: mysql, tables: {audit: [insert, select], information_schema.columns: select}}\n    cache: {connection: redis, commands: [hset], keys: ['audit:*']}\n    docs: {connection: mongo, collections: {audit: insert}}\n    all: mysql\n",
+    );
+    let audit = &found.returners["audit"];
+    assert_eq!(audit.connections["db"], "mysql");
+    let shown: Vec<(&str, String)> =
+        audit.narrowed.iter().map(|(guest, narrowing)| (guest.as_str(), narrowing.to_string())).collect();
+    assert_eq!(
+        shown,
+        [
+            ("cache", "HSET on the keys audit:*".to_owned()),
+            ("db", "`audit` (insert, select), `information_schema.columns` (select)".to_owned()),
+            ("docs", "`audit` (insert)".to_owned()),
+        ]
+    );
+    let found = errors(
+        "return: audit\nmysql.host: db\nredis.host: r\naudit.plugin: a.wasm\naudit.connections:\n  a: {connection: mysql, tables: {x: [selct]}}\n  b: {tables: {x: [select]}}\n  c: {connection: redis, tables: {x: [select]}}\n  d: {connection: mysql, tables: {}}\n  e: {connection: mysql, tabels: {x: [select]}}\n  f: {connection: mysql, tables: [x]}\n  g: {connection: mysql, tables: {x: select}, keys: ['*']}\n",
+    );
+    for part in [
+        "conf:6: `audit.connections.a.tables.x` has `selct`, which is nothing to grant\n  hint: did you mean `select`?",
+        "conf:7: `audit.connections.b` does not say which connection",
+        "conf:8: `audit.connections.c` narrows `redis` by what it does not have",
+        "conf:9: `audit.connections.d.tables` grants nothing",
+        "conf:10: unknown key `audit.connections.e.tabels`",
+        "conf:11: `audit.connections.f.tables` is no map",
+        "conf:12: `audit.connections.g` is narrowed in two ways",
+    ] {
+        assert!(found.contains(part), "{part} is not in:\n{found}");
+    }
 }
 
 #[test]

@@ -1,17 +1,26 @@
 //! `http`: requests to origins that the configuration allows.
-//!
-//! No origin can be allowed yet, so every request is denied.
 
+use crate::connections::{HttpError, HttpRequest};
 use crate::plugins::contract::salt::returner::http::{Error, Host, Request, Response};
 use crate::plugins::state::GuestState;
 
 impl Host for GuestState {
     async fn send(&mut self, request: Request) -> wasmtime::Result<Result<Response, Error>> {
-        let origin = match url::Url::parse(&request.url) {
-            Ok(url) => url.origin().ascii_serialization(),
-            Err(error) => return Ok(Err(Error { message: format!("not a URL: {error}"), retryable: false })),
-        };
-        let message = format!("denied: `{origin}` is not allowed to `{}`", self.grants.returner);
-        Ok(Err(Error { message, retryable: false }))
+        let Request { method, url, headers, body } = request;
+        let request = HttpRequest { method, url, headers, body };
+        let result = self
+            .host_call(async |state| match &state.grants.http {
+                Some(client) => client.send(request).await,
+                None => Err(HttpError { message: "no HTTP is allowed".to_owned(), retryable: false }),
+            })
+            .await;
+        Ok(match result {
+            Ok(answer) => Ok(Response { status: answer.status, headers: answer.headers, body: answer.body }),
+            Err(HttpError { message, retryable }) => {
+                let returner = &self.grants.returner;
+                let hint = if retryable { String::new() } else { format!(" (`{returner}.allow_http`)") };
+                Err(Error { message: format!("{message}{hint}"), retryable })
+            }
+        })
     }
 }

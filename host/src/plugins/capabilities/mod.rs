@@ -15,6 +15,7 @@ mod sql;
 use std::sync::Arc;
 
 use super::contract::salt::returner::types;
+use super::narrow::{Narrowed, Refused};
 use super::state::GuestState;
 use crate::connections::Connection;
 
@@ -33,6 +34,17 @@ impl GuestState {
                 self.grants.returner, self.grants.returner
             )
         })
+    }
+
+    /// Whether the configuration lets a call through that is on a granted connection, or
+    /// what to tell the guest.
+    fn narrowed(
+        &self,
+        name: &str,
+        allows: impl FnOnce(&Narrowed) -> Result<(), Refused>,
+    ) -> Result<(), String> {
+        let Some(Err(refused)) = self.grants.narrowed.get(name).map(allows) else { return Ok(()) };
+        Err(format!("`{}` is not granted {refused} (`{0}.connections.{name}`)", self.grants.returner))
     }
 
     /// As [`connection`](Self::connection), for one that is of another kind.

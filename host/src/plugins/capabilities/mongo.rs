@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use crate::connections::{Connection, MongoError, MongoFind, MongoPool, MongoUpdate, MongoWriteError};
 use crate::plugins::contract::salt::returner::mongo::{Error, FindOptions, Host, Update, WriteError};
+use crate::plugins::narrow::Narrowed;
 use crate::plugins::state::GuestState;
+
+/// An action, its collection, and the stages of an aggregation.
+type Wanted<'w> = (&'static str, &'w str, &'w [String]);
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
@@ -15,7 +19,11 @@ impl Host for GuestState {
         collection: String,
         documents: Vec<String>,
     ) -> Answer<Vec<WriteError>> {
-        let result = self.mongo(&connection, async |pool| pool.insert(&collection, documents).await).await;
+        let result = self
+            .mongo(&connection, ("insert", &collection, &[]), async |pool| {
+                pool.insert(&collection, documents).await
+            })
+            .await;
         Ok(result.map(write_errors))
     }
 
@@ -29,7 +37,11 @@ impl Host for GuestState {
             .into_iter()
             .map(|Update { filter, change, upsert }| MongoUpdate { filter, change, upsert })
             .collect();
-        let result = self.mongo(&connection, async |pool| pool.update_many(&collection, updates).await).await;
+        let result = self
+            .mongo(&connection, ("update", &collection, &[]), async |pool| {
+                pool.update_many(&collection, updates).await
+            })
+            .await;
         Ok(result.map(write_errors))
     }
 
@@ -42,7 +54,11 @@ impl Host for GuestState {
     ) -> Answer<Vec<String>> {
         let FindOptions { sort, projection, limit } = options;
         let options = MongoFind { sort, projection, limit };
-        Ok(self.mongo(&connection, async |pool| pool.find(&collection, filter, options).await).await)
+        Ok(self
+            .mongo(&connection, ("find", &collection, &[]), async |pool| {
+                pool.find(&collection, filter, options).await
+            })
+            .await)
     }
 
     async fn aggregate(
@@ -51,11 +67,17 @@ impl Host for GuestState {
         collection: String,
         pipeline: Vec<String>,
     ) -> Answer<Vec<String>> {
-        Ok(self.mongo(&connection, async |pool| pool.aggregate(&collection, pipeline).await).await)
+        let stages = pipeline.clone();
+        let wanted = ("aggregate", collection.as_str(), stages.as_slice());
+        Ok(self.mongo(&connection, wanted, async |pool| pool.aggregate(&collection, pipeline).await).await)
     }
 
     async fn delete(&mut self, connection: String, collection: String, filter: String) -> Answer<u64> {
-        Ok(self.mongo(&connection, async |pool| pool.delete(&collection, filter).await).await)
+        Ok(self
+            .mongo(&connection, ("delete", &collection, &[]), async |pool| {
+                pool.delete(&collection, filter).await
+            })
+            .await)
     }
 
     async fn create_index(
@@ -65,7 +87,11 @@ impl Host for GuestState {
         keys: String,
         unique: bool,
     ) -> Answer<()> {
-        Ok(self.mongo(&connection, async |pool| pool.create_index(&collection, keys, unique).await).await)
+        Ok(self
+            .mongo(&connection, ("create-index", &collection, &[]), async |pool| {
+                pool.create_index(&collection, keys, unique).await
+            })
+            .await)
     }
 }
 
@@ -73,12 +99,15 @@ impl GuestState {
     async fn mongo<T>(
         &mut self,
         name: &str,
+        (action, collection, pipeline): Wanted<'_>,
         operation: impl AsyncFnOnce(&MongoPool) -> Result<T, MongoError>,
     ) -> Result<T, Error> {
         let granted: Arc<Connection> = self.connection(name).map_err(denied)?;
         let Connection::Mongo(pool) = &*granted else {
             return Err(denied(Self::wrong_kind(name, &granted, "mongo")));
         };
+        let allows = |granted: &Narrowed| granted.allows_action(action, collection, pipeline);
+        self.narrowed(name, allows).map_err(denied)?;
         self.host_call(async |_| operation(pool).await).await.map_err(Error::from)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::connections::{Connection, RedisError, RedisReply, RedisScalar};
 use crate::plugins::contract::salt::returner::redis::{Error, Host, Reply, Scalar};
+use crate::plugins::narrow::Narrowed;
 use crate::plugins::state::GuestState;
 
 impl Host for GuestState {
@@ -16,6 +17,8 @@ impl Host for GuestState {
                 let Connection::Redis(pool) = &*granted else {
                     return Err(denied(Self::wrong_kind(&connection, &granted, "redis")));
                 };
+                let allows = |granted: &Narrowed| granted.allows_commands(&commands);
+                state.narrowed(&connection, allows).map_err(denied)?;
                 pool.pipeline(commands).await.map_err(Error::from)
             })
             .await;
@@ -33,6 +36,7 @@ impl Host for GuestState {
                 let Connection::Redis(pool) = &*granted else {
                     return Err(denied(Self::wrong_kind(&connection, &granted, "redis")));
                 };
+                state.narrowed(&connection, |granted| granted.allows_scan(&pattern)).map_err(denied)?;
                 pool.scan(&pattern).await.map_err(Error::from)
             })
             .await;

@@ -17,7 +17,12 @@ impl Host for GuestState {
         let params = params.into_iter().map(SqlValue::from).collect();
         let result = self
             .host_call(async |state| {
-                state.transaction(&connection).await?.execute(statement, params).await.map_err(Error::from)
+                state
+                    .transaction(&connection, &statement)
+                    .await?
+                    .execute(statement, params)
+                    .await
+                    .map_err(Error::from)
             })
             .await;
         Ok(result)
@@ -32,7 +37,12 @@ impl Host for GuestState {
         let params = params.into_iter().map(SqlValue::from).collect();
         let result = self
             .host_call(async |state| {
-                state.transaction(&connection).await?.query(statement, params).await.map_err(Error::from)
+                state
+                    .transaction(&connection, &statement)
+                    .await?
+                    .query(statement, params)
+                    .await
+                    .map_err(Error::from)
             })
             .await;
         Ok(result.map(|rows| Rows {
@@ -43,8 +53,10 @@ impl Host for GuestState {
 }
 
 impl GuestState {
-    /// The call's transaction on a connection; its first statement begins it.
-    async fn transaction(&mut self, name: &str) -> Result<&mut SqlTransaction, Error> {
+    /// The call's transaction on a connection, for a statement that is granted; the first
+    /// one begins it.
+    async fn transaction(&mut self, name: &str, statement: &str) -> Result<&mut SqlTransaction, Error> {
+        self.narrowed(name, |granted| granted.allows_statement(statement)).map_err(denied)?;
         if !self.transactions.contains_key(name) {
             let connection = self.connection(name).map_err(denied)?;
             let Connection::Sql(pool) = &*connection else {

@@ -1,0 +1,244 @@
+//! HTTP to the origins that a returner is allowed.
+//!
+//! # Invariants
+//! - No request leaves for an origin (scheme, host and port) that is not listed; redirects
+//!   are answers like others, and no proxy of the environment's is asked.
+//! - A name that leads to this machine or to its network link (where clouds keep their
+//!   credentials) is no way there: such an address must be listed itself.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, Url};
+use tokio::time::timeout;
+
+use super::OpenError;
+
+/// The largest body of an answer, in bytes.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// What the host says of its connections itself.
+const OWN: [HeaderName; 4] = [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING];
+
+/// Sends requests for one returner.
+pub(crate) struct HttpClient {
+    client: Client,
+    origins: BTreeSet<String>,
+    bound: Duration,
+}
+
+pub(crate) struct HttpRequest {
+    pub(crate) method: String,
+    pub(crate) url: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+pub(crate) struct HttpResponse {
+    pub(crate) status: u16,
+    /// A value that is no text is left out.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct HttpError {
+    pub(crate) message: String,
+    pub(crate) retryable: bool,
+}
+
+impl HttpError {
+    fn wrong(message: impl Into<String>) -> Self {
+        Self { message: message.into(), retryable: false }
+    }
+
+    fn outage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), retryable: true }
+    }
+}
+
+impl HttpClient {
+    /// `origins` as the configuration has them, checked; none is nothing allowed.
+    pub(crate) fn new(returner: &str, origins: &[String], bound: Duration) -> Result<Self, OpenError> {
+        let client = Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .dns_resolver(Arc::new(Resolver))
+            .connect_timeout(bound)
+            .build();
+        let client = client.map_err(|error| OpenError::new(returner, error))?;
+        let origins = origins.iter().filter_map(|origin| Url::parse(origin).ok());
+        Ok(Self { client, origins: origins.map(|url| origin(&url)).collect(), bound })
+    }
+
+    /// Sends a request and reads the whole answer, within the bound.
+    pub(crate) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let url = Url::parse(&request.url)
+            .map_err(|error| HttpError::wrong(format!("`{}` is no URL: {error}", request.url)))?;
+        let origin = origin(&url);
+        if !self.origins.contains(&origin) {
+            let allowed: Vec<&str> = self.origins.iter().map(String::as_str).collect();
+            let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
+            return Err(HttpError::wrong(format!("`{origin}` is not allowed; allowed: {allowed}")));
+        }
+        match timeout(self.bound, self.exchange(url, request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(HttpError::outage(format!("`{origin}` did not answer within {:?}", self.bound))),
+        }
+    }
+
+    async fn exchange(&self, url: Url, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let method =
+            Method::from_bytes(request.method.as_bytes()).ok().filter(|method| *method != Method::CONNECT);
+        let method = method.ok_or_else(|| HttpError::wrong(format!("`{}` is no method", request.method)))?;
+        let mut sent = self.client.request(method, url);
+        for (name, value) in &request.headers {
+            let wrong = || HttpError::wrong(format!("the header `{name}` cannot be sent"));
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
+            if OWN.contains(&name) {
+                return Err(HttpError::wrong(format!("the header `{name}` is the host's own to set")));
+            }
+            sent = sent.header(name.clone(), HeaderValue::from_str(value).map_err(|_| wrong())?);
+        }
+        let answer = sent.body(request.body).send().await.map_err(|error| failed(&error))?;
+        let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+        let headers =
+            answer.headers().iter().filter_map(|(name, value)| Some((name.to_string(), text(value)?)));
+        let (status, headers) = (answer.status().as_u16(), headers.collect());
+        let mut body = Vec::new();
+        let mut chunks = answer.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            body.extend_from_slice(&chunk.map_err(|error| failed(&error))?);
+            if body.len() > MAX_ANSWER {
+                return Err(HttpError::wrong(format!("the answer is larger than {} MiB", MAX_ANSWER >> 20)));
+            }
+        }
+        Ok(HttpResponse { status, headers, body })
+    }
+}
+
+/// What the innermost cause says, and never the URL, which may hold a token.
+fn failed(error: &reqwest::Error) -> HttpError {
+    let cause = std::iter::successors(std::error::Error::source(error), |error| error.source()).last();
+    HttpError::outage(cause.map_or_else(|| "the request failed".to_owned(), ToString::to_string))
+}
+
+fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+/// Looks names up, and leaves out where no name may lead.
+struct Resolver;
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let name = name.as_str().to_owned();
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let is_local = name.eq_ignore_ascii_case("localhost");
+            let allowed: Vec<SocketAddr> =
+                found.into_iter().filter(|address| is_local || !is_near(address.ip())).collect();
+            if allowed.is_empty() {
+                let message = format!(
+                    "`{name}` leads to this machine or its network link only, whose address must be allowed itself"
+                );
+                return Err(message.into());
+            }
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// This machine, or what only it can reach.
+fn is_near(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified(),
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => is_near(IpAddr::V4(v4)),
+            None => v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(origins: &[&str]) -> HttpClient {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let origins: Vec<String> = origins.iter().map(|origin| (*origin).to_owned()).collect();
+        HttpClient::new("audit", &origins, Duration::from_secs(5)).unwrap()
+    }
+
+    async fn get(
+        client: &HttpClient,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<HttpResponse, HttpError> {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let request =
+            HttpRequest { method: "GET".to_owned(), url: url.to_owned(), headers, body: Vec::new() };
+        client.send(request).await
+    }
+
+    #[tokio::test]
+    async fn only_a_listed_origin_is_asked() {
+        let client = client(&["https://hooks.example.com", "http://127.0.0.1:8080/"]);
+        for url in [
+            "http://hooks.example.com/",
+            "https://hooks.example.com:8443/",
+            "https://hooks.example.com.evil.example/",
+            "https://hooks.example.com@evil.example/",
+            "http://127.0.0.1/",
+            "http://localhost:8080/",
+            "http://[::1]:8080/",
+            "file:///etc/passwd",
+            "no url",
+        ] {
+            let error = get(&client, url, &[]).await.err().expect("it is refused");
+            assert!(
+                !error.retryable
+                    && (error.message.contains("not allowed") || error.message.contains("no URL")),
+                "{url}: {error}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_hosts_own_headers_are_its_own() {
+        let client = client(&["http://127.0.0.1:9"]);
+        for name in ["Host", "content-length", "Transfer-Encoding", "bad name"] {
+            let error =
+                get(&client, "http://127.0.0.1:9/", &[(name, "x")]).await.err().expect("it is refused");
+            assert!(!error.retryable, "{name}: {error}");
+        }
+        let error = get(&client, "http://127.0.0.1:9/secret-token", &[]).await.err().expect("nobody listens");
+        assert!(error.retryable && !error.message.contains("secret-token"), "{error}");
+    }
+
+    #[test]
+    fn near_addresses_are_known_in_every_spelling() {
+        for near in [
+            "127.0.0.1",
+            "127.8.9.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "::1",
+            "fe80::1",
+            "::ffff:127.0.0.1",
+            "::",
+        ] {
+            assert!(is_near(near.parse().unwrap()), "{near}");
+        }
+        for far in ["10.0.0.1", "192.0.2.1", "2001:db8::1"] {
+            assert!(!is_near(far.parse().unwrap()), "{far}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What of a granted connection a guest can use, where the configuration says so.
+//!
+//! # Invariants
+//! - What is not understood is refused: a statement that does not parse, a form of it that
+//!   nobody thought of, a command whose keys are not known.
+//! - A refusal changes nothing: it comes before the server hears of the call.
+//!
+//! It narrows what the server lets the host's own user do. A user with few rights is the
+//! second wall behind it, and never harms.
+
+mod mongo;
+mod redis;
+mod sql;
+
+use std::collections::BTreeSet;
+
+use crate::config::{ANY, Actions, Narrowing};
+
+use sql::{Dialect, SqlRules};
+
+/// What of one connection a guest can use.
+#[derive(Debug)]
+pub(crate) struct Narrowed(Rules);
+
+#[derive(Debug)]
+enum Rules {
+    Sql(SqlRules),
+    Redis { commands: BTreeSet<String>, keys: BTreeSet<String> },
+    Mongo(Actions),
+}
+
+impl Narrowed {
+    /// `kind` is the connection's; see [`Connection::kind`](crate::connections::Connection).
+    pub(crate) fn new(narrowing: &Narrowing, kind: &str) -> Self {
+        Self(match narrowing.clone() {
+            Narrowing::Tables(granted) => {
+                let dialect = if kind == "sqlite" { Dialect::Sqlite } else { Dialect::Mysql };
+                Rules::Sql(SqlRules::new(dialect, granted))
+            }
+            Narrowing::Redis { commands, keys } => Rules::Redis { commands, keys },
+            Narrowing::Collections(granted) => Rules::Mongo(granted),
+        })
+    }
+
+    pub(super) fn allows_statement(&self, statement: &str) -> Result<(), Refused> {
+        match &self.0 {
+            Rules::Sql(rules) => rules.allows(statement),
+            _ => Err(Refused("SQL".to_owned())),
+        }
+    }
+
+    pub(super) fn allows_commands(&self, pipeline: &[Vec<Vec<u8>>]) -> Result<(), Refused> {
+        match &self.0 {
+            Rules::Redis { commands, keys } => {
+                pipeline.iter().try_for_each(|command| redis::allows(commands, keys, command))
+            }
+            _ => Err(Refused("Redis".to_owned())),
+        }
+    }
+
+    pub(super) fn allows_scan(&self, pattern: &str) -> Result<(), Refused> {
+        match &self.0 {
+            Rules::Redis { commands, keys } => redis::allows_scan(commands, keys, pattern),
+            _ => Err(Refused("Redis".to_owned())),
+        }
+    }
+
+    pub(super) fn allows_action(
+        &self,
+        action: &'static str,
+        collection: &str,
+        pipeline: &[String],
+    ) -> Result<(), Refused> {
+        match &self.0 {
+            Rules::Mongo(rules) => mongo::allows(rules, action, collection, pipeline),
+            _ => Err(Refused("MongoDB".to_owned())),
+        }
+    }
+}
+
+/// Why a call is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Refused(String);
+
+/// Whether an action is granted on a name. Its own entry says all of it; `ANY` is for names
+/// without one, but not for what is `special`.
+fn granted(actions: &Actions, name: &str, action: &str, special: bool) -> bool {
+    let any = || actions.get(ANY).filter(|_| !special);
+    actions.get(name).or_else(any).is_some_and(|granted: &BTreeSet<String>| granted.contains(action))
+}

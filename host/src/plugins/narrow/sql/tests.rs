@@ -1,0 +1,211 @@
+//! Statements of honest plugins, and of others.
+
+use super::*;
+
+fn rules(dialect: Dialect, granted: &[(&str, &[&str])]) -> SqlRules {
+    let set = |verbs: &[&str]| verbs.iter().map(|verb| (*verb).to_owned()).collect();
+    SqlRules::new(dialect, granted.iter().map(|(table, verbs)| ((*table).to_owned(), set(verbs))).collect())
+}
+
+fn audit(dialect: Dialect) -> SqlRules {
+    rules(dialect, &[("audit", &["select", "insert"])])
+}
+
+const BOTH: [Dialect; 2] = [Dialect::Mysql, Dialect::Sqlite];
+
+#[test]
+fn what_is_granted_goes_through() {
+    for dialect in BOTH {
+        let rules = audit(dialect);
+        for statement in [
+            "INSERT INTO audit (a, b) VALUES (?, ?), (?, ?)",
+            "insert into `audit` values (1, 'it''s', NULL, -1.5)",
+            "SELECT * FROM audit WHERE a = ? AND b IN (?, ?) ORDER BY a DESC LIMIT 10",
+            "SELECT a, COUNT(*) FROM audit AS x GROUP BY a HAVING COUNT(*) > 1",
+            "SELECT x.a FROM audit x JOIN (SELECT MAX(a) AS a FROM audit) AS y ON x.a = y.a",
+            "SELECT COALESCE(a, '') FROM audit WHERE EXISTS (SELECT 1 FROM audit WHERE a = 1)",
+            "INSERT INTO audit (a) SELECT a FROM audit",
+            "SELECT 1 UNION ALL SELECT a FROM audit",
+            "SELECT CASE WHEN a LIKE 'x%' THEN 1 ELSE 0 END FROM audit",
+        ] {
+            assert_eq!(rules.allows(statement), Ok(()), "{statement}");
+            assert_eq!(rules.allows(statement), Ok(()), "known now: {statement}");
+        }
+    }
+}
+
+#[test]
+fn every_other_table_and_verb_is_refused() {
+    for dialect in BOTH {
+        let rules = audit(dialect);
+        for statement in [
+            "SELECT * FROM secrets",
+            "SELECT * FROM audit, secrets",
+            "SELECT * FROM audit JOIN secrets ON 1 = 1",
+            "SELECT (SELECT a FROM secrets) FROM audit",
+            "SELECT * FROM audit WHERE a IN (SELECT a FROM secrets)",
+            "SELECT * FROM audit ORDER BY (SELECT a FROM secrets)",
+            "SELECT * FROM audit LIMIT (SELECT a FROM secrets)",
+            "SELECT a FROM audit GROUP BY (SELECT a FROM secrets)",
+            "SELECT a FROM audit UNION SELECT a FROM secrets",
+            "SELECT * FROM (SELECT * FROM secrets) AS audit",
+            "SELECT * FROM (audit JOIN secrets)",
+            "INSERT INTO audit SELECT * FROM secrets",
+            "INSERT INTO audit (a) VALUES ((SELECT a FROM secrets))",
+            "INSERT INTO secrets (a) VALUES (1)",
+            "REPLACE INTO audit (a) VALUES (1)",
+            "UPDATE audit SET a = 1",
+            "DELETE FROM audit",
+            "DELETE FROM secrets",
+            "DROP TABLE audit",
+            "DROP TABLE IF EXISTS audit, secrets",
+            "ALTER TABLE audit ADD COLUMN b INT",
+            "CREATE TABLE audit (a INT)",
+            "CREATE TABLE other AS SELECT * FROM secrets",
+            "CREATE VIEW audit AS SELECT * FROM secrets",
+            "WITH audit AS (SELECT * FROM secrets) SELECT * FROM audit",
+            "WITH x AS (SELECT 1) SELECT * FROM secrets",
+            "SELECT * FROM other.audit",
+            "SELECT * FROM `other.audit`",
+            "SELECT * FROM information_schema.tables",
+            "SELECT * FROM sqlite_master",
+            "SELECT * FROM pragma_table_info('audit')",
+            "SELECT load_file('/etc/passwd')",
+            "SELECT sleep(100)",
+            "SELECT load_extension('x')",
+            "SELECT mysql.audit(1)",
+            "SELECT a INTO secrets FROM audit",
+            "SELECT * FROM audit; DELETE FROM secrets",
+            "SELECT 1; SELECT 2",
+            "SELECT 1 /* FROM secrets */",
+            "SELECT 1 /*! FROM secrets */",
+            "SELECT 1 -- x",
+            "SELECT 'a\\' FROM audit",
+            "SELECT @@datadir",
+            "SET SESSION sql_mode = 'ANSI_QUOTES'",
+            "ATTACH 'other.db' AS other",
+            "PRAGMA writable_schema = 1",
+            "VACUUM INTO 'copy.db'",
+            "BEGIN",
+            "COMMIT",
+            "CALL audit()",
+            "GRANT ALL ON audit TO x",
+            "LOAD DATA INFILE 'x' INTO TABLE audit",
+            "SELECT * INTO OUTFILE 'x' FROM audit",
+            "TABLE secrets",
+            "SELECT * FROM audit PARTITION (secrets)",
+            "CREATE TRIGGER x AFTER INSERT ON audit BEGIN DELETE FROM secrets; END",
+            "",
+            "no SQL",
+        ] {
+            assert!(rules.allows(statement).is_err(), "{dialect:?}: {statement}");
+        }
+    }
+    assert!(audit(Dialect::Mysql).allows("SELECT * FROM \"secrets\"").is_err());
+    assert!(
+        audit(Dialect::Mysql)
+            .allows("INSERT INTO audit (a) VALUES (1) ON DUPLICATE KEY UPDATE a = 1")
+            .is_err()
+    );
+    assert!(
+        audit(Dialect::Sqlite)
+            .allows("INSERT INTO audit (a) VALUES (1) ON CONFLICT (a) DO UPDATE SET a = 1")
+            .is_err()
+    );
+    assert!(audit(Dialect::Sqlite).allows("INSERT OR REPLACE INTO audit (a) VALUES (1)").is_err());
+    assert!(audit(Dialect::Sqlite).allows("SELECT * FROM \"secrets\"").is_err());
+}
+
+#[test]
+fn changes_reach_the_table_that_is_granted_only() {
+    let rules =
+        rules(Dialect::Mysql, &[("audit", &["update", "delete", "create", "alter", "drop", "insert"])]);
+    for statement in [
+        "UPDATE audit SET a = a + 1 WHERE b = ? ORDER BY c LIMIT 1",
+        "DELETE FROM audit WHERE a < ? LIMIT 5",
+        "CREATE TABLE IF NOT EXISTS audit (a INT PRIMARY KEY AUTO_INCREMENT, b TEXT) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",
+        "CREATE UNIQUE INDEX i ON audit (a, b)",
+        "ALTER TABLE audit ADD COLUMN c INT, DROP COLUMN b",
+        "DROP TABLE audit",
+        "REPLACE INTO audit (a) VALUES (1)",
+    ] {
+        assert_eq!(rules.allows(statement), Ok(()), "{statement}");
+    }
+    for statement in [
+        "UPDATE audit, secrets SET secrets.a = 1",
+        "UPDATE audit JOIN secrets ON 1 = 1 SET secrets.a = 1",
+        "UPDATE audit SET a = (SELECT a FROM secrets)",
+        "DELETE audit, secrets FROM audit JOIN secrets",
+        "DELETE FROM audit USING audit JOIN secrets",
+        "DELETE FROM audit WHERE a IN (SELECT a FROM secrets)",
+        "CREATE TABLE audit (a INT) ENGINE=MERGE UNION=(secrets)",
+        "CREATE TABLE audit (a INT) ENGINE=FEDERATED CONNECTION='mysql://x'",
+        "CREATE TABLE audit (a INT) DATA DIRECTORY='/tmp'",
+        "CREATE TABLE audit LIKE secrets",
+        "CREATE TABLE audit (a INT) SELECT * FROM secrets",
+        "CREATE TABLE audit (a INT, FOREIGN KEY (a) REFERENCES secrets (a))",
+        "CREATE TABLE audit (a INT REFERENCES secrets (a))",
+        "CREATE TEMPORARY TABLE audit (a INT)",
+        "ALTER TABLE audit RENAME TO secrets",
+        "ALTER TABLE audit ADD COLUMN c INT REFERENCES secrets (a)",
+        "CREATE INDEX i ON secrets (a)",
+        "DROP TABLE audit, secrets",
+        "DROP VIEW audit",
+        "SELECT * FROM audit",
+        "TRUNCATE TABLE audit",
+        "RENAME TABLE audit TO secrets",
+    ] {
+        assert!(rules.allows(statement).is_err(), "{statement}");
+    }
+}
+
+#[test]
+fn a_star_is_every_table_but_the_servers_own() {
+    let rules = rules(
+        Dialect::Sqlite,
+        &[("*", &["select"]), ("sqlite_master", &[]), ("pragma_table_info", &["select"])],
+    );
+    assert!(rules.allows("SELECT * FROM anything").is_ok());
+    assert!(rules.allows("SELECT name FROM pragma_table_info('t')").is_ok(), "named on its own");
+    for statement in [
+        "SELECT * FROM sqlite_master",
+        "SELECT * FROM sqlite_schema",
+        "SELECT * FROM main.t",
+        "SELECT * FROM pragma_database_list()",
+    ] {
+        assert!(rules.allows(statement).is_err(), "{statement}");
+    }
+}
+
+/// The schemas that the bundled returners set up.
+#[test]
+fn the_bundled_schemas_go_through() {
+    use crate::config::{Bundled, Narrowing};
+    for (bundled, dialect, schema) in [
+        (Bundled::Mysql, Dialect::Mysql, include_str!("../../../../../plugins/mysql/schema.sql")),
+        (Bundled::Sqlite3, Dialect::Sqlite, include_str!("../../../../../plugins/sqlite/schema.sql")),
+    ] {
+        let Narrowing::Tables(granted) = Narrowing::of_bundled(bundled) else { panic!("tables") };
+        let rules = SqlRules::new(dialect, granted);
+        let plain: Vec<&str> = schema.lines().filter(|line| !line.starts_with("--")).collect();
+        for statement in plain.join("\n").split(";\n").filter(|statement| !statement.trim().is_empty()) {
+            assert_eq!(rules.allows(statement.trim().trim_end_matches(';')), Ok(()), "{statement}");
+        }
+    }
+}
+
+proptest::proptest! {
+    /// Whatever is read, what is not granted is not there.
+    #[test]
+    fn no_text_panics_or_reaches_another_table(
+        text in "(SELECT|INSERT INTO|UPDATE|DELETE FROM|FROM|WHERE|JOIN|secrets|audit|a|=|\\(|\\)|,|'|`|\"|;|--|/\\*|\\*/|\\*|@|UNION|WITH|AS|VALUES|SET|[a-z0-9 ]{0,3}| ){0,20}",
+    ) {
+        for dialect in BOTH {
+            if audit(dialect).allows(&text).is_ok() {
+                // It may stand in a text, or name a column or an alias.
+                let uses = uses(dialect, &text).expect("it was read just now");
+                proptest::prop_assert!(uses.iter().all(|(_, table)| table.name == "audit"), "{text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Tries to reach what the text of a return names, and rejects the return with what came of
+//! it: `reached: ...` or `refused: ...`.
+
+use std::io::Read;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+
+use returner_sdk::http::{self, Request};
+use returner_sdk::redis::{Reply, pipeline};
+use returner_sdk::{Failure, JobReturn, Outcome, Refusal, Returner, mongo, sql};
+
+struct Reaching;
+
+returner_sdk::export!(Reaching);
+
+impl Returner for Reaching {
+    fn store(batch: Vec<JobReturn>) -> Outcome {
+        let refusal = |(index, item): (usize, &JobReturn)| {
+            let wanted = item.value.trim_matches('"');
+            let reason = match reach(wanted) {
+                Ok(found) => format!("reached: {found}"),
+                Err(reason) => format!("refused: {reason}"),
+            };
+            Refusal::new(index, Failure::reject(reason))
+        };
+        Ok(batch.iter().enumerate().map(refusal).collect())
+    }
+}
+
+fn reach(wanted: &str) -> Result<String, String> {
+    let (kind, what) = wanted.split_once(' ').unwrap_or((wanted, ""));
+    match kind {
+        "query" => {
+            sql::query("db", what, &[]).map(|rows| format!("{} rows", rows.rows.len())).map_err(|e| e.message)
+        }
+        "execute" => sql::execute("db", what, &[]).map(|rows| format!("{rows} rows")).map_err(|e| e.message),
+        "other" => sql::query(what, "SELECT 1", &[]).map(|_| "it".to_owned()).map_err(|e| e.message),
+        "redis" => redis(what),
+        "mongo" => {
+            let options = mongo::FindOptions { sort: None, projection: None, limit: None };
+            mongo::find("docs", what, "{}", &options)
+                .map(|found| format!("{} found", found.len()))
+                .map_err(|e| e.message)
+        }
+        "http" => {
+            let request = Request { method: "GET".into(), url: what.into(), headers: vec![], body: vec![] };
+            let answer = http::send(&request).map_err(|e| e.message)?;
+            Ok(format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)))
+        }
+        "file" => std::fs::read_to_string(what).map_err(|error| error.to_string()),
+        "write" => {
+            std::fs::write(what, "x").map(|()| "written".to_owned()).map_err(|error| error.to_string())
+        }
+        "environment" => match std::env::vars().count() {
+            0 => Err("nothing is there".to_owned()),
+            count => Ok(format!("{count} variables")),
+        },
+        "arguments" => match std::env::args().count() {
+            0 => Err("nothing is there".to_owned()),
+            count => Ok(format!("{count} arguments")),
+        },
+        "stdin" => match std::io::stdin().read(&mut [0]) {
+            Ok(0) => Err("nothing is there".to_owned()),
+            Ok(_) => Ok("a byte".to_owned()),
+            Err(error) => Err(error.to_string()),
+        },
+        "tcp" => TcpStream::connect(what).map(|_| "connected".to_owned()).map_err(|error| error.to_string()),
+        "listen" => {
+            TcpListener::bind(what).map(|_| "listening".to_owned()).map_err(|error| error.to_string())
+        }
+        "udp" => UdpSocket::bind("0.0.0.0:0")
+            .and_then(|socket| socket.send_to(b"x", what))
+            .map(|_| "sent".to_owned())
+            .map_err(|error| error.to_string()),
+        other => Err(format!("nobody knows `{other}`")),
+    }
+}
+
+fn redis(command: &str) -> Result<String, String> {
+    let words = command.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+    let replies = pipeline("cache", &[words]).map_err(|error| error.message)?;
+    match replies.first().and_then(Reply::failure) {
+        Some(Failure::Reject(reason)) => Err(reason),
+        Some(Failure::Retry(retry)) => Err(retry.message),
+        None => Ok("a reply".to_owned()),
+    }
+}

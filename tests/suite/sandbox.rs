@@ -1,0 +1,163 @@
+//! What a plugin reaches: what was granted and nothing else. A guest tries, and says what came
+//! of it (`tests/guests/reaching`).
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use returner_servers::{Host, Mariadb, Mongodb, Redis, build_plugin, free_port, new_jid, ret, until};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+fn reaching() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/reaching");
+    BUILT.get_or_init(|| build_plugin(&source, "reaching", &["--locked"])).clone()
+}
+
+/// A host with the guest as its only returner of returns.
+async fn host(config: &str) -> Host {
+    let plugin = tokio::task::spawn_blocking(reaching).await.expect("it builds");
+    Host::start(&format!("return: reaching\nreaching.plugin: {}\n{config}", plugin.display())).await
+}
+
+/// What came of a try.
+async fn reach(host: &Host, wanted: &str) -> String {
+    let jid = new_jid();
+    host.post("/v1/returns", &ret(&jid, "m", "test.arg", json!(wanted))).await.expect(202);
+    let mut said = String::new();
+    until(&format!("`{wanted}` to be tried"), async || {
+        let listed = host.get("/v1/dead-letters?limit=1000").await.expect(200).json();
+        let letters = listed["dead_letters"].as_array().expect("a list");
+        let ours =
+            letters.iter().find(|letter| letter["title"].as_str().is_some_and(|title| title.contains(&jid)));
+        match ours {
+            Some(letter) => {
+                said = letter["reason"].as_str().unwrap_or_default().to_owned();
+                Ok(())
+            }
+            None => Err(Value::Array(letters.clone())),
+        }
+    })
+    .await;
+    said
+}
+
+#[track_caller]
+fn assert_said(said: &str, wanted: &str, words: &str) {
+    assert!(said.starts_with(words), "`{wanted}` was {said}");
+}
+
+#[tokio::test]
+async fn nothing_is_granted_by_default() {
+    let database = Mariadb::shared().await.database().await;
+    let host = host(&format!("mysql.limits.time: 60s\n{}", database.config())).await;
+    let secret = host.directory().join("returner.yaml").display().to_string();
+    let target = host.directory().join("written").display().to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address").to_string();
+    for wanted in [
+        "other db",
+        "other mysql",
+        "redis GET x",
+        "mongo saltReturns",
+        "http http://127.0.0.1:1/",
+        &format!("http http://{address}/"),
+        &format!("file {secret}"),
+        "file /etc/passwd",
+        "file ../../etc/passwd",
+        &format!("write {target}"),
+        "environment",
+        "arguments",
+        "stdin",
+        &format!("tcp {address}"),
+        "tcp example.com:80",
+        "listen 127.0.0.1:0",
+        &format!("udp {address}"),
+    ] {
+        assert_said(&reach(&host, wanted).await, wanted, "refused: ");
+    }
+    assert!(!Path::new(&target).exists());
+}
+
+#[tokio::test]
+async fn of_a_database_one_table() {
+    let database = Mariadb::shared().await.database().await;
+    database
+        .execute("CREATE TABLE audit (a INT); CREATE TABLE secrets (a INT); INSERT INTO secrets VALUES (1)")
+        .await;
+    let config = "reaching.connections: {db: {connection: mysql, tables: {audit: [insert, select]}}}\n";
+    let host = host(&format!("{config}{}", database.config())).await;
+    for (wanted, words) in [
+        ("execute INSERT INTO audit (a) VALUES (1)", "reached: 1 rows"),
+        ("query SELECT * FROM audit", "reached: "),
+        ("query SELECT * FROM secrets", "refused: `reaching` is not granted `select` on the table `secrets`"),
+        ("query SELECT a FROM audit UNION SELECT a FROM secrets", "refused: "),
+        ("execute DELETE FROM audit", "refused: "),
+        ("execute DROP TABLE secrets", "refused: "),
+        ("query SELECT * FROM mysql.user", "refused: "),
+        ("query SELECT /*! a FROM secrets */", "refused: "),
+        ("query SELECT LOAD_FILE('/etc/passwd')", "refused: "),
+        ("execute SET GLOBAL general_log = 1", "refused: "),
+    ] {
+        assert_said(&reach(&host, wanted).await, wanted, words);
+    }
+    assert_eq!(database.count("secrets").await, 1);
+}
+
+#[tokio::test]
+async fn of_redis_and_mongodb_some_keys_and_one_collection() {
+    let redis = Redis::shared().await.database().await;
+    let mongo = Mongodb::shared().await.database();
+    let config = "reaching.connections:\n  cache: {connection: redis, commands: [set, get], keys: ['audit:*']}\n  docs: {connection: mongo, collections: {audit: [find]}}\n";
+    let host = host(&format!("{config}{}{}", redis.config(), mongo.config())).await;
+    for (wanted, words) in [
+        ("redis SET audit:1 x", "reached: "),
+        ("redis SET other x", "refused: `reaching` is not granted `SET` on the key `other`"),
+        ("redis DEL audit:1", "refused: "),
+        ("redis FLUSHALL", "refused: "),
+        ("redis CONFIG GET *", "refused: "),
+        ("redis EVAL x 0", "refused: "),
+        ("mongo audit", "reached: 0 found"),
+        ("mongo saltReturns", "refused: `reaching` is not granted `find` on the collection `saltReturns`"),
+    ] {
+        assert_said(&reach(&host, wanted).await, wanted, words);
+    }
+    assert_eq!(redis.keys().await, ["audit:1"]);
+}
+
+/// Answers each request with a redirect to another place.
+async fn redirecting(to: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let head = format!(
+                "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
+            );
+            let _ = stream.write_all(format!("{head}there").as_bytes()).await;
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn of_the_network_the_listed_origins() {
+    let secret = redirecting("http://nowhere.invalid/".to_owned()).await;
+    let open = redirecting(format!("{secret}/secret")).await;
+    let port = free_port();
+    let host = host(&format!("reaching.allow_http: ['{open}', 'http://127.0.0.1:{port}']\n")).await;
+    let local = open.replace("127.0.0.1", "localhost");
+    for (wanted, words) in [
+        // A redirect is an answer, and not followed.
+        (format!("http {open}/hook"), "reached: 302 there"),
+        (format!("http {secret}/"), "refused: `http://127.0.0.1:"),
+        (format!("http {local}/"), "refused: `http://localhost:"),
+        (format!("http http://127.0.0.1:{port}/"), "refused: "),
+        // The listed origins are for this function, not for sockets of one's own.
+        (format!("tcp {}", open.replace("http://", "")), "refused: "),
+    ] {
+        assert_said(&reach(&host, &wanted).await, &wanted, words);
+    }
+}

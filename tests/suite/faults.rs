@@ -80,9 +80,13 @@ async fn what_a_crash_left_unclear_is_so_after_a_clean_stop() {
             (0..50).map(|number| ret(&jid, &format!("web{number}"), "test.ping", json!(number))).collect();
         host.post("/v1/returns", &items).await.expect(202);
         sent += 50;
-        until("the rows to stand there", async || match database.count("salt_returns").await {
-            count if count == sent => Ok(()),
-            count => Err(format!("{count} of {sent}")),
+        // The table is made by the lane, which takes its time.
+        until("the rows to stand there", async || {
+            match database.try_rows::<(i64,)>("SELECT COUNT(*) FROM salt_returns").await {
+                Ok(rows) if rows == [(sent,)] => Ok(()),
+                Ok(rows) => Err(format!("{rows:?} of {sent}")),
+                Err(error) => Err(error.to_string()),
+            }
         })
         .await;
         host.kill();

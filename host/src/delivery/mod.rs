@@ -8,7 +8,7 @@
 //!   unless one of them waits to be tried again; a load before the returns that were
 //!   accepted after it.
 //!
-//! A [`Lane`] reads a window of its items, cuts it into batches ([`batch`]), lets its
+//! A [`Lane`]'s [`run`] reads a window of its items, cuts it into batches ([`batch`]), lets its
 //! workers deliver them ([`worker`]: one call at a time each, halving what fails as a
 //! whole) and settles the window. [`lanes`] has all lanes, [`reload`]
 //! puts another version of the configuration in the place of the one that runs, and
@@ -25,6 +25,7 @@ mod lanes;
 mod oldest;
 mod reload;
 mod returner;
+mod run;
 mod status;
 mod worker;
 

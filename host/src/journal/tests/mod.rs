@@ -217,3 +217,34 @@ async fn a_full_journal_refuses_and_goes_on_when_there_is_room() {
     };
     tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap();
 }
+
+/// What is kept for a lane goes, the others keep theirs, and nothing falls behind the mark of
+/// what was acknowledged: the journal opens again.
+#[tokio::test]
+async fn a_lane_that_is_abandoned_has_nothing_and_stays_at_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut opened = open(directory.path()).await;
+    opened.append(&[1, 2, 3, 4], &[0, 1], true).await;
+    opened.append(&[5], &[0], true).await;
+    let held = Held { seq: 1, tries: 1, not_before: 0, reason: "r".to_owned(), redelivered: false };
+    let settlement = Settlement { through: 2, settled: 1, held: vec![held], ..Settlement::default() };
+    opened.journal.settle(opened.lanes[0].id, settlement).unwrap();
+    // Looked up, a lane knows what it settled last.
+    let lane = opened.journal.lane("a").await.unwrap();
+    assert_eq!((lane.cursor, lane.held.len(), opened.journal.depth(lane.id)), (2, 1, 4));
+    assert_eq!(opened.journal.abandon(&lane).await.unwrap(), 4);
+    assert_eq!(opened.journal.depth(lane.id), 0);
+    for _ in 0..2 {
+        assert_eq!(opened.journal.lane("a").await.unwrap().held, []);
+        assert_eq!(opened.read(0, 5).await, []);
+        assert_eq!(opened.read(1, 0).await.len(), 4);
+        opened.journal.close(true).await;
+        drop(opened);
+        opened = open(directory.path()).await;
+    }
+    // 2 was stored by both; the rest is new to the lane that has nothing of it.
+    let again = opened.append(&[1, 2, 3, 4, 5], &[0, 1], true).await;
+    assert_eq!(again.duplicates, 1);
+    let numbers: Vec<u32> = opened.read(0, 5).await.into_iter().map(|(_, number)| number).collect();
+    assert_eq!(numbers, [1, 3, 4, 5]);
+}

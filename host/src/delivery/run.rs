@@ -1,0 +1,308 @@
+//! A lane at work.
+//!
+//! It works window by window: read what comes next (and what is due of what was
+//! held), deliver it, settle it. A window is settled whole, so the cursor is all that
+//! a lane has to keep, and the table of held items what the cursor cannot say.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff;
+use super::batch::{Batch, Plan, Task};
+use super::returner::Returner;
+use super::status::{Board, Next, Reporter};
+use super::worker::{Fate, Outcome, Worker};
+use crate::journal::{DeadLetter, Entry, Held, Journal, JournalError, LaneId, Seq, Settlement, Window, now};
+
+/// The wait after the journal could not be read.
+const AFTER_READ_ERROR: Duration = Duration::from_secs(1);
+
+/// The least time from the begin of one window to the next while they are not full and
+/// nobody waits for what is in them: what comes meanwhile shares a call and a commit. The
+/// first one after a rest waits for nothing.
+const BETWEEN: Duration = Duration::from_millis(20);
+
+/// The most held items that are tried again in one window.
+const HELD_AT_ONCE: usize = 500;
+
+/// Which returner a lane delivers to, and which it is to change to.
+pub(super) struct Turn {
+    pub(super) next: Option<Arc<Returner>>,
+    /// Ends the present one's calls, the one under way not.
+    pub(super) end: CancellationToken,
+}
+
+/// What a window had in it.
+enum Round {
+    Nothing,
+    Part,
+    /// As much as a window holds: there is likely more.
+    Full,
+}
+
+/// A lane at work.
+pub(super) struct Run {
+    pub(super) returner: Arc<Returner>,
+    pub(super) journal: Arc<Journal>,
+    pub(super) board: Arc<Board>,
+    pub(super) reporter: Reporter,
+    pub(super) stop: CancellationToken,
+    pub(super) turn: Arc<Mutex<Turn>>,
+    /// Ends the turn of the present returner.
+    pub(super) end: CancellationToken,
+    pub(super) id: LaneId,
+    pub(super) uncertain_through: Seq,
+    /// A worker broke: what it delivered is not known, and was perhaps not settled since.
+    pub(super) broke: bool,
+    pub(super) held: BTreeMap<Seq, Held>,
+    pub(super) workers: Vec<Worker>,
+    pub(super) cursor: watch::Sender<Seq>,
+    /// Somebody began to wait for the cursor.
+    pub(super) awaited: Arc<Notify>,
+    pub(super) replayed: mpsc::UnboundedReceiver<Held>,
+}
+
+impl Run {
+    /// Until the lane is stopped; says whether it is known what was delivered.
+    pub(super) async fn run(mut self) -> bool {
+        while !self.stop.is_cancelled() {
+            self.serve().await;
+            self.change();
+        }
+        !self.broke
+    }
+
+    /// Until the turn of the present returner ends.
+    async fn serve(&mut self) {
+        let Some(worker) = self.workers.first_mut() else { return };
+        if !worker.set_up().await {
+            return;
+        }
+        let mut head = self.journal.head();
+        while !self.end.is_cancelled() {
+            head.mark_unchanged();
+            let begun = Instant::now();
+            match self.round().await {
+                Ok(Round::Full) => self.reporter.well(),
+                Ok(Round::Part) => {
+                    self.reporter.well();
+                    self.gather(begun + BETWEEN).await;
+                }
+                Ok(Round::Nothing) => {
+                    self.board.at_rest();
+                    self.sleep(&mut head).await;
+                }
+                Err(error) => {
+                    tracing::error!(returner = self.name(), %error, "cannot go on reading");
+                    self.reporter.failed(&error.to_string(), Next::Read, AFTER_READ_ERROR);
+                    tokio::time::sleep(AFTER_READ_ERROR).await;
+                }
+            }
+        }
+    }
+
+    /// Takes the next returner, if there is one. What the last one left waits no longer: its
+    /// waits were about what was wrong with it.
+    fn change(&mut self) {
+        let mut turn = self.turn.lock();
+        let Some(next) = turn.next.take() else { return };
+        self.returner = next;
+        self.end = self.stop.child_token();
+        turn.end = self.end.clone();
+        drop(turn);
+        self.board.begins();
+        self.held.values_mut().for_each(|held| held.not_before = 0);
+        self.hire();
+    }
+
+    /// New workers, each with an instance of its own.
+    pub(super) fn hire(&mut self) {
+        let worker = || Worker::new(&self.returner, self.board.reporter(), &self.end);
+        self.workers = (0..self.returner.settings.delivery.workers.max(1)).map(|_| worker()).collect();
+    }
+
+    fn name(&self) -> &str {
+        &self.returner.settings.name
+    }
+
+    /// One window.
+    async fn round(&mut self) -> Result<Round, JournalError> {
+        let settings = &self.returner.settings.delivery;
+        let workers = settings.workers.max(1);
+        let after = *self.cursor.borrow();
+        let count = settings.batch.max(1) * workers;
+        let window = self.journal.next(self.id, after, count, settings.batch_bytes * workers).await?;
+        let mut tasks = self.due().await?;
+        tasks.extend(window.entries.iter().map(|entry| Task {
+            entry: Arc::clone(entry),
+            tries: 0,
+            redelivered: entry.seq <= self.uncertain_through,
+            was_held: false,
+        }));
+        if tasks.is_empty() {
+            if window.through > after {
+                let settlement = Settlement { through: window.through, ..Settlement::default() };
+                self.journal.settle(self.id, settlement)?;
+                self.cursor.send_replace(window.through);
+            }
+            return Ok(Round::Nothing);
+        }
+        let full = tasks.len() >= count;
+        match self.deliver(tasks).await {
+            Some(outcomes) => self.settle(&window, outcomes)?,
+            // A fault of the host's own; nothing is known, so all of it comes again.
+            None => {
+                self.uncertain_through = self.uncertain_through.max(window.through);
+                self.held.values_mut().for_each(|held| held.redelivered = true);
+                self.broke = true;
+            }
+        }
+        Ok(if full { Round::Full } else { Round::Part })
+    }
+
+    /// The held items whose time has come, oldest first.
+    async fn due(&mut self) -> Result<Vec<Task>, JournalError> {
+        while let Ok(held) = self.replayed.try_recv() {
+            self.held.insert(held.seq, held);
+        }
+        let now = now();
+        let due: Vec<Seq> = self
+            .held
+            .values()
+            .filter(|held| held.not_before <= now)
+            .map(|held| held.seq)
+            .take(HELD_AT_ONCE)
+            .collect();
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let settings = &self.returner.settings.delivery;
+        let bytes = settings.batch_bytes * settings.workers.max(1);
+        let entries = self.journal.entries(self.id, due, bytes).await?;
+        let task = |entry: Arc<Entry>| {
+            let held = self.held.get(&entry.seq)?;
+            Some(Task { tries: held.tries, redelivered: held.redelivered, was_held: true, entry })
+        };
+        Ok(entries.into_iter().filter_map(task).collect())
+    }
+
+    /// Hands everything to the workers; none if one of them broke.
+    async fn deliver(&mut self, tasks: Vec<Task>) -> Option<Vec<Outcome>> {
+        let plan = Plan::of(tasks, &self.returner.settings.delivery);
+        let mut outcomes = self.hand_out(vec![plan.first]).await?;
+        outcomes.extend(self.hand_out(plan.then).await?);
+        Some(outcomes)
+    }
+
+    /// The first batches go to the first worker, and so on. Each works in a task of its own:
+    /// a fault of the host's ends that worker and not the lane.
+    async fn hand_out(&mut self, batches: Vec<Vec<Batch>>) -> Option<Vec<Outcome>> {
+        let mut outcomes = Vec::new();
+        let mut running = JoinSet::new();
+        let count = batches.len();
+        let rest = self.workers.split_off(count.min(self.workers.len()));
+        for (mut worker, batches) in std::mem::replace(&mut self.workers, rest).into_iter().zip(batches) {
+            if batches.is_empty() {
+                self.workers.push(worker);
+                continue;
+            }
+            running.spawn(async move {
+                let mut outcomes = Vec::new();
+                for batch in batches {
+                    outcomes.extend(worker.deliver(batch).await);
+                }
+                (worker, outcomes)
+            });
+        }
+        let mut whole = true;
+        while let Some(ended) = running.join_next().await {
+            match ended {
+                Ok((worker, done)) => {
+                    self.workers.push(worker);
+                    outcomes.extend(done);
+                }
+                Err(error) => {
+                    tracing::error!(returner = self.name(), %error, "a worker broke; its items come again");
+                    self.workers.push(Worker::new(&self.returner, self.board.reporter(), &self.end));
+                    whole = false;
+                }
+            }
+        }
+        whole.then_some(outcomes)
+    }
+
+    fn settle(&mut self, window: &Window, outcomes: Vec<Outcome>) -> Result<(), JournalError> {
+        let now = now();
+        let mut stored = 0;
+        let mut settlement = Settlement { through: window.through, ..Settlement::default() };
+        for Outcome { task, fate } in outcomes {
+            let settled = matches!(fate, Fate::Stored | Fate::Dead { .. });
+            if settled {
+                settlement.settled += 1;
+                if task.was_held {
+                    self.held.remove(&task.seq());
+                    settlement.released.push(task.seq());
+                }
+            }
+            match fate {
+                Fate::Stored => stored += 1,
+                Fate::Dead { reason, stderr } => {
+                    settlement.dead.push(self.dead_letter(task, reason, stderr, now))
+                }
+                Fate::Held { reason, after } => {
+                    let wait = backoff::wait(task.tries, self.returner.settings.delivery.max_backoff, after);
+                    settlement.held.push(held(&task, now + wait.as_millis() as u64, reason));
+                }
+                Fate::Pending => settlement.held.push(held(&task, 0, "the host stopped".to_owned())),
+            }
+        }
+        self.board.settled(stored, &settlement);
+        self.held.extend(settlement.held.iter().map(|held| (held.seq, held.clone())));
+        self.journal.settle(self.id, settlement)?;
+        self.cursor.send_replace(window.through);
+        Ok(())
+    }
+
+    fn dead_letter(&self, task: Task, reason: String, stderr: String, at: u64) -> DeadLetter {
+        let plugin = self.returner.plugin.title();
+        let item = task.entry.item.title();
+        tracing::warn!(returner = self.name(), plugin, tries = task.tries, "dead letter: {item}: {reason}");
+        DeadLetter { entry: task.entry, reason, plugin, stderr, tries: task.tries, at }
+    }
+
+    /// Lets more come, unless somebody waits for what is there.
+    async fn gather(&mut self, until: Instant) {
+        // The lane's own handle has a receiver, too.
+        if self.cursor.receiver_count() < 2 {
+            let _ = tokio::time::timeout_at(until, self.awaited.notified()).await;
+        }
+    }
+
+    /// Until there is something new, something held is due, or the lane stops.
+    async fn sleep(&mut self, head: &mut watch::Receiver<Seq>) {
+        let next = self.held.values().map(|held| held.not_before).min();
+        let due = async {
+            match next {
+                Some(at) => tokio::time::sleep(Duration::from_millis(at.saturating_sub(now()).max(1))).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = head.changed() => {}
+            Some(held) = self.replayed.recv() => drop(self.held.insert(held.seq, held)),
+            () = due => {}
+            () = self.end.cancelled() => {}
+        }
+    }
+}
+
+fn held(task: &Task, not_before: u64, reason: String) -> Held {
+    Held { seq: task.seq(), tries: task.tries, not_before, reason, redelivered: task.redelivered }
+}

@@ -1,0 +1,159 @@
+//! Statements that make and change tables.
+
+use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
+use sqlparser::ast::{
+    AlterTable, AlterTableOperation, ColumnDef, ColumnOption, CreateIndex, CreateTable, CreateTableOptions,
+    Expr, FunctionArguments, IndexColumn, TableConstraint,
+};
+
+use super::reading::read;
+use super::{Uses, refused, table};
+use crate::plugins::narrow::Refused;
+
+pub(super) fn of_create_table(create: &CreateTable) -> Result<Uses, Refused> {
+    // What is not named here must be as in a table without it: no SELECT, LIKE, location.
+    let plain = CreateTableBuilder::new(create.name.clone())
+        .if_not_exists(create.if_not_exists)
+        .columns(create.columns.clone())
+        .constraints(create.constraints.clone())
+        .table_options(create.table_options.clone())
+        .build();
+    if plain != *create || !are_plain(&create.table_options) {
+        return Err(refused("this form of CREATE TABLE"));
+    }
+    let mut uses = vec![("create", table(&create.name)?)];
+    for column in &create.columns {
+        uses.extend(of_column(column)?);
+    }
+    for constraint in &create.constraints {
+        match constraint {
+            TableConstraint::ForeignKey(key) => uses.push(("select", table(&key.foreign_table)?)),
+            TableConstraint::Unique(key) => uses.extend(of_index(&key.columns)?),
+            TableConstraint::PrimaryKey(key) => uses.extend(of_index(&key.columns)?),
+            TableConstraint::Index(index) => uses.extend(of_index(&index.columns)?),
+            TableConstraint::Check(check) => uses.extend(read(check)?),
+            _ => return Err(refused("this kind of constraint")),
+        }
+    }
+    Ok(uses)
+}
+
+/// Columns of an index. A number behind one is how much of it is in there, which the parser
+/// takes for a call: `tag`(255).
+fn of_index(columns: &[IndexColumn]) -> Result<Uses, Refused> {
+    let mut uses = Uses::new();
+    for column in columns {
+        let is_prefix = match &column.column.expr {
+            Expr::Function(function) => match &function.args {
+                FunctionArguments::List(list) => list.to_string().parse::<u16>().is_ok(),
+                _ => false,
+            },
+            _ => false,
+        };
+        if !is_prefix {
+            uses.extend(read(column)?);
+        }
+    }
+    Ok(uses)
+}
+
+/// `ENGINE=InnoDB DEFAULT CHARSET=utf8mb4` and the like: other engines and options reach other
+/// tables (`MERGE`, `UNION`), servers (`FEDERATED`) and files (`CSV`, `DATA DIRECTORY`).
+fn are_plain(options: &CreateTableOptions) -> bool {
+    let CreateTableOptions::Plain(options) = options else { return *options == CreateTableOptions::None };
+    options.iter().all(|option| {
+        let text = option.to_string().to_ascii_uppercase();
+        let Some((key, value)) = text.split_once('=') else { return false };
+        let (key, value) = (key.trim(), value.trim());
+        match key {
+            "ENGINE" => value == "INNODB",
+            "CHARSET"
+            | "DEFAULT CHARSET"
+            | "CHARACTER SET"
+            | "DEFAULT CHARACTER SET"
+            | "COLLATE"
+            | "DEFAULT COLLATE"
+            | "ROW_FORMAT"
+            | "AUTO_INCREMENT" => value.chars().all(|char| char.is_ascii_alphanumeric() || char == '_'),
+            _ => false,
+        }
+    })
+}
+
+fn of_column(column: &ColumnDef) -> Result<Uses, Refused> {
+    let mut uses = Uses::new();
+    for option in &column.options {
+        match &option.option {
+            ColumnOption::ForeignKey(key) => uses.push(("select", table(&key.foreign_table)?)),
+            ColumnOption::Null
+            | ColumnOption::NotNull
+            | ColumnOption::Default(_)
+            | ColumnOption::PrimaryKey(_)
+            | ColumnOption::Unique(_)
+            | ColumnOption::Check(_)
+            | ColumnOption::CharacterSet(_)
+            | ColumnOption::Collation(_)
+            | ColumnOption::Comment(_)
+            | ColumnOption::OnUpdate(_)
+            | ColumnOption::Generated { .. } => {}
+            ColumnOption::DialectSpecific(tokens)
+                if tokens.iter().all(|token| {
+                    ["AUTO_INCREMENT", "AUTOINCREMENT"].contains(&token.to_string().to_uppercase().as_str())
+                }) => {}
+            _ => return Err(refused("this kind of column")),
+        }
+    }
+    uses.extend(read(column)?);
+    Ok(uses)
+}
+
+pub(super) fn of_create_index(create: &CreateIndex) -> Result<Uses, Refused> {
+    let CreateIndex {
+        name: _,
+        table_name,
+        using,
+        columns,
+        unique: _,
+        concurrently,
+        r#async,
+        if_not_exists: _,
+        include,
+        nulls_distinct,
+        with,
+        predicate,
+        index_options,
+        alter_options,
+    } = create;
+    let odd = using.is_some()
+        || *concurrently
+        || *r#async
+        || !include.is_empty()
+        || nulls_distinct.is_some()
+        || !with.is_empty()
+        || !index_options.is_empty()
+        || !alter_options.is_empty();
+    if odd {
+        return Err(refused("this form of CREATE INDEX"));
+    }
+    let mut uses = vec![("create", table(table_name)?)];
+    uses.extend(of_index(columns)?);
+    uses.extend(read(predicate)?);
+    Ok(uses)
+}
+
+pub(super) fn of_alter(alter: &AlterTable) -> Result<Uses, Refused> {
+    let AlterTable { name, if_exists: _, only, operations, location, on_cluster, table_type, end_token: _ } =
+        alter;
+    if *only || location.is_some() || on_cluster.is_some() || table_type.is_some() {
+        return Err(refused("this form of ALTER TABLE"));
+    }
+    let mut uses = vec![("alter", table(name)?)];
+    for operation in operations {
+        match operation {
+            AlterTableOperation::AddColumn { column_def, .. } => uses.extend(of_column(column_def)?),
+            AlterTableOperation::DropColumn { .. } => {}
+            _ => return Err(refused("this change of a table")),
+        }
+    }
+    Ok(uses)
+}

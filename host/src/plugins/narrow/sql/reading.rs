@@ -1,0 +1,214 @@
+//! What stands in a statement: the tables that it reads, and forms and functions that are
+//! known.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    Expr, ObjectName, ObjectNamePart, Query, Select, SelectFlavor, SetExpr, Statement, TableFactor, Visit,
+    Visitor,
+};
+
+use super::{Table, Uses, refused, table};
+use crate::plugins::narrow::Refused;
+
+/// Functions of their arguments alone, or of the time.
+const FUNCTIONS: &str = "\
+    abs avg cast ceil ceiling changes char_length character_length coalesce concat concat_ws \
+    count curdate current_date current_time current_timestamp database date date_add date_format \
+    date_sub datediff datetime floor from_unixtime greatest group_concat hex if ifnull instr \
+    json_array json_extract json_object json_quote json_type json_unquote json_valid julianday \
+    last_insert_id last_insert_rowid least left length locate lower max min mod now nullif \
+    replace right round row_number strftime substr substring substring_index sum time \
+    timestampdiff total trim typeof unix_timestamp upper utc_timestamp values";
+
+/// What a part of a statement reads, with all that stands in it.
+pub(super) fn read(part: &impl Visit) -> Result<Uses, Refused> {
+    let mut reader = Reader::default();
+    match part.visit(&mut reader) {
+        ControlFlow::Continue(()) => Ok(reader.uses),
+        ControlFlow::Break(refused) => Err(*refused),
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    uses: Uses,
+    /// Tables that were named by a factor, which says more of them.
+    factors: usize,
+    relations: usize,
+}
+
+impl Reader {
+    fn check_query(query: &Query) -> Result<(), Refused> {
+        let Query {
+            with,
+            body,
+            order_by: _,
+            limit_clause: _,
+            fetch,
+            locks: _,
+            for_clause,
+            settings,
+            format_clause,
+            pipe_operators,
+        } = query;
+        let odd = fetch.is_some()
+            || for_clause.is_some()
+            || settings.is_some()
+            || format_clause.is_some()
+            || !pipe_operators.is_empty();
+        if with.is_some() {
+            return Err(refused("WITH"));
+        }
+        if odd { Err(refused("this form of SELECT")) } else { Self::check_body(body) }
+    }
+
+    fn check_body(body: &SetExpr) -> Result<(), Refused> {
+        match body {
+            // Visited on their own.
+            SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) => Ok(()),
+            SetExpr::SetOperation { left, right, .. } => {
+                Self::check_body(left)?;
+                Self::check_body(right)
+            }
+            SetExpr::Insert(_)
+            | SetExpr::Update(_)
+            | SetExpr::Delete(_)
+            | SetExpr::Merge(_)
+            | SetExpr::Table(_) => Err(refused("this form of SELECT")),
+        }
+    }
+
+    fn check_select(select: &Select) -> Result<(), Refused> {
+        let Select {
+            select_token: _,
+            optimizer_hints,
+            distinct: _,
+            select_modifiers: _,
+            top,
+            top_before_distinct: _,
+            projection: _,
+            exclude,
+            into,
+            from: _,
+            lateral_views,
+            prewhere,
+            selection: _,
+            connect_by,
+            group_by: _,
+            cluster_by,
+            distribute_by,
+            sort_by,
+            having: _,
+            named_window: _,
+            qualify,
+            window_before_qualify: _,
+            value_table_mode,
+            flavor,
+        } = select;
+        let odd = !optimizer_hints.is_empty()
+            || top.is_some()
+            || exclude.is_some()
+            || into.is_some()
+            || !lateral_views.is_empty()
+            || prewhere.is_some()
+            || !connect_by.is_empty()
+            || !cluster_by.is_empty()
+            || !distribute_by.is_empty()
+            || !sort_by.is_empty()
+            || qualify.is_some()
+            || value_table_mode.is_some()
+            || *flavor != SelectFlavor::Standard;
+        if odd { Err(refused("this form of SELECT")) } else { Ok(()) }
+    }
+
+    fn check_factor(&mut self, factor: &TableFactor) -> Result<(), Refused> {
+        match factor {
+            TableFactor::Table { name, args, .. } if is_plain(factor) => {
+                let table = Table { is_function: args.is_some(), ..table(name)? };
+                self.uses.push(("select", table));
+                self.factors += 1;
+                Ok(())
+            }
+            TableFactor::Derived { lateral: false, sample: None, .. } | TableFactor::NestedJoin { .. } => {
+                Ok(())
+            }
+            _ => Err(refused("this kind of table")),
+        }
+    }
+
+    fn check_expr(expr: &Expr) -> Result<(), Refused> {
+        let Expr::Function(function) = expr else { return Ok(()) };
+        let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else {
+            return Err(refused(&format!("the function `{}`", function.name)));
+        };
+        let lower = name.value.to_ascii_lowercase();
+        let is_known = FUNCTIONS.split(' ').any(|known| known == lower);
+        if is_known { Ok(()) } else { Err(refused(&format!("the function `{}`", name.value))) }
+    }
+}
+
+/// Nothing stands beside the table's name but its alias, arguments and hints about indexes.
+pub(super) fn is_plain(factor: &TableFactor) -> bool {
+    let TableFactor::Table {
+        name: _,
+        alias: _,
+        args: _,
+        with_hints,
+        version,
+        with_ordinality,
+        partitions,
+        json_path,
+        sample,
+        index_directives: _,
+        inheritance,
+    } = factor
+    else {
+        return false;
+    };
+    with_hints.is_empty()
+        && version.is_none()
+        && !with_ordinality
+        && partitions.is_empty()
+        && json_path.is_none()
+        && sample.is_none()
+        && inheritance.is_none()
+}
+
+impl Visitor for Reader {
+    type Break = Box<Refused>;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
+        flow(Self::check_query(query))
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
+        flow(Self::check_select(select))
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Self::Break> {
+        flow(self.check_factor(factor))
+    }
+
+    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<Self::Break> {
+        // Every relation must be one of a factor, which was looked at just before.
+        self.relations += 1;
+        let is_known = self.relations <= self.factors;
+        flow(if is_known { Ok(()) } else { Err(refused(&format!("`{name}` in this place"))) })
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
+        flow(Self::check_expr(expr))
+    }
+
+    fn pre_visit_statement(&mut self, _: &Statement) -> ControlFlow<Self::Break> {
+        flow(Err(refused("a statement within a statement")))
+    }
+}
+
+fn flow(result: Result<(), Refused>) -> ControlFlow<Box<Refused>> {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(refused) => ControlFlow::Break(Box::new(refused)),
+    }
+}

@@ -214,9 +214,22 @@ fn tls(chain: &Chain<'_>) -> Option<TlsSettings> {
         ca: chain.path("ssl_ca"),
         certificate: chain.path("ssl_cert"),
         key: chain.path("ssl_key"),
+        contents: String::new(),
     };
     let wanted = chain.flag("ssl").unwrap_or(tls != TlsSettings::default());
-    wanted.then_some(tls)
+    let contents = contents([&tls.ca, &tls.certificate, &tls.key]);
+    wanted.then_some(TlsSettings { contents, ..tls })
+}
+
+/// Tells one version of the files from another. What cannot be read is said where it is used.
+fn contents(files: [&Option<PathBuf>; 3]) -> String {
+    let mut hash = blake3::Hasher::new();
+    for file in files.into_iter().flatten() {
+        let content = std::fs::read(file).unwrap_or_default();
+        hash.update(&(content.len() as u64).to_le_bytes());
+        hash.update(&content);
+    }
+    hash.finalize().to_hex().to_string()
 }
 
 fn options(bundled: Bundled, chain: &Chain<'_>) -> BTreeMap<String, String> {

@@ -9,6 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
+use bytesize::ByteSize;
+
 use super::narrowing::Narrowing;
 use super::settings::{ConnectionSettings, HostSettings, PluginSource, ReturnerSettings, Settings};
 
@@ -139,7 +141,7 @@ impl ReturnerSettings {
             note(format!("its options changed: {}", options.join(", ")));
         }
         for (key, differs, old, new) in [
-            differing("limits.memory", &self.limits.memory, &newer.limits.memory),
+            differing("limits.memory", &ByteSize(self.limits.memory), &ByteSize(newer.limits.memory)),
             differing("limits.time", &self.limits.time, &newer.limits.time),
             differing("limits.cpu", &self.limits.cpu, &newer.limits.cpu),
             differing("limits.host_call", &self.limits.host_call, &newer.limits.host_call),

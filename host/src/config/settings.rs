@@ -183,6 +183,8 @@ pub(crate) struct TlsSettings {
     pub(crate) ca: Option<PathBuf>,
     pub(crate) certificate: Option<PathBuf>,
     pub(crate) key: Option<PathBuf>,
+    /// A digest of the files: a certificate that is renewed is another setting.
+    pub(crate) contents: String,
 }
 
 #[derive(Debug, Clone, PartialEq)]

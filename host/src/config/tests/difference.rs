@@ -26,7 +26,7 @@ fn each_thing_is_named_and_no_secret() {
             "`return`: was mysql, becomes mysql, redis",
             "`host.drain`: changed",
             "connection `mysql`: its server, password changed",
-            "returner `mysql`: `limits.memory` was 268435456, becomes 1048576",
+            "returner `mysql`: `limits.memory` was 256.0 MiB (268435456 bytes), becomes 1.0 MiB (1048576 bytes)",
             "returner `redis`: added, of the bundled `redis`",
             "returner `redis`: granted the connection `redis` as `db` (widens)",
         ]
@@ -75,4 +75,15 @@ fn a_grant_that_widens_is_marked() {
         found("audit.options: {token: a}\n", "audit.options: {token: b}\n"),
         [("its options changed: `token`".to_owned(), false)]
     );
+}
+
+#[test]
+fn a_certificate_that_is_renewed_is_a_change() {
+    let directory =
+        Directory::new(&[("conf", "return: mysql\nmysql: {host: db, ssl_ca: ca.pem}\n"), ("ca.pem", "old")]);
+    let old = directory.load().expect("a good configuration").0;
+    std::fs::write(directory.path("ca.pem"), "new").expect("a file");
+    let new = directory.load().expect("a good configuration").0;
+    let found: Vec<String> = old.differences(&new).into_iter().map(|found| found.change).collect();
+    assert_eq!(found, ["its TLS settings changed"]);
 }

@@ -46,6 +46,7 @@ impl Settings {
             ("return", self.return_to.join(", "), newer.return_to.join(", ")),
             ("event_return", self.event_return.join(", "), newer.event_return.join(", ")),
             ("master_job_cache", self.job_cache.clone(), newer.job_cache.clone()),
+            ("id", self.host.id.clone(), newer.host.id.clone()),
         ] {
             found.extend((old != new).then(|| Difference::new(format!("`{key}`"), from_to(&old, &new))));
         }
@@ -167,7 +168,7 @@ impl ReturnerSettings {
                     &self.name,
                     format!("no longer granted the connection `{guest}` (`{old}`)"),
                 )),
-                (None, Some(new)) => found.push(granted(&self.name, guest, new)),
+                (None, Some(new)) => found.push(granted(newer, guest, new)),
                 _ => {}
             }
         }
@@ -207,13 +208,16 @@ fn widens(old: Option<&Narrowing>, new: Option<&Narrowing>) -> bool {
 
 fn added(new: &ReturnerSettings, found: &mut Vec<Difference>) {
     found.push(Difference::of_returner(&new.name, format!("added, of {}", source(&new.plugin))));
-    found.extend(new.connections.iter().map(|(guest, host)| granted(&new.name, guest, host)));
+    found.extend(new.connections.iter().map(|(guest, host)| granted(new, guest, host)));
     found.extend(new.allow_http.iter().map(|peer| allowed(&new.name, "allow_http", peer)));
     found.extend(new.allow_connect.iter().map(|peer| allowed(&new.name, "allow_connect", peer)));
 }
 
-fn granted(returner: &str, guest: &str, host: &str) -> Difference {
-    Difference::of_returner(returner, format!("granted the connection `{host}` as `{guest}`")).widening()
+fn granted(returner: &ReturnerSettings, guest: &str, host: &str) -> Difference {
+    let narrowing = returner.narrowed.get(guest);
+    let part = narrowing.map(|narrowing| format!(", of it {narrowing}")).unwrap_or_default();
+    let change = format!("granted the connection `{host}` as `{guest}`{part}");
+    Difference::of_returner(&returner.name, change).widening()
 }
 
 fn allowed(returner: &str, key: &str, peer: &str) -> Difference {

@@ -151,10 +151,7 @@ impl Narrowing {
                 .into(),
                 keys: BTreeSet::from([ANY.to_owned()]),
             },
-            Bundled::Mongo => Narrowing::Collections(all(
-                &["saltReturns", "jobs", "events"],
-                &["find", "insert", "update", "delete", "aggregate", "create-index"],
-            )),
+            Bundled::Mongo => Narrowing::Collections(all(&["saltReturns", "jobs", "events"], &MONGO_ACTIONS)),
         }
     }
 }

@@ -17,6 +17,11 @@ fn the_same_said_otherwise_differs_in_nothing() {
 }
 
 #[test]
+fn the_masters_name_is_one_of_them() {
+    assert_eq!(differences("id: a\n", "id: b\n"), ["`id`: was a, becomes b"]);
+}
+
+#[test]
 fn each_thing_is_named_and_no_secret() {
     let old = "return: mysql\nmysql: {host: db, pass: hunter2}\nhost.drain: 1s\n";
     let new = "return: [mysql, redis]\nmysql: {host: db2, pass: hunter3}\nmysql.limits.memory: 1MiB\nhost.drain: 2s\n";
@@ -28,7 +33,7 @@ fn each_thing_is_named_and_no_secret() {
             "connection `mysql`: its server, password changed",
             "returner `mysql`: `limits.memory` was 256.0 MiB (268435456 bytes), becomes 1.0 MiB (1048576 bytes)",
             "returner `redis`: added, of the bundled `redis`",
-            "returner `redis`: granted the connection `redis` as `db` (widens)",
+            "returner `redis`: granted the connection `redis` as `db`, of it DEL, EXPIRE, GET, HGET, HGETALL, HSET, SADD, SCAN, SET, SMEMBERS, ZADD, ZRANGEBYSCORE, ZREM, ZREMRANGEBYSCORE on the keys * (widens)",
         ]
     );
 }
@@ -55,6 +60,10 @@ fn a_grant_that_widens_is_marked() {
     assert_eq!(
         found(granted, "audit.connections: {db: redis}\n"),
         [("its connection `db` was mysql, becomes redis".to_owned(), true)]
+    );
+    assert_eq!(
+        found("", "audit.connections: {db: {connection: mysql, tables: {audit: [insert]}}}\n"),
+        [("granted the connection `mysql` as `db`, of it `audit` (insert)".to_owned(), true)]
     );
     let narrow = |verbs: &str| {
         format!("audit.connections: {{db: {{connection: mysql, tables: {{audit: [{verbs}]}}}}}}\n")

@@ -155,10 +155,7 @@ impl Intake {
         let mut new = Vec::with_capacity(accepted);
         for item in read.items {
             let lanes = router.route(&item).await?;
-            let dedupe = match &item {
-                Item::Return(item) if !item.assigned => Some(item.key),
-                _ => None,
-            };
+            let dedupe = item.dedupe_key();
             if let Item::Return(answer) = &item
                 && answer.assigned
                 && let Some(load) = router.load_of(answer).await

@@ -91,6 +91,14 @@ impl Item {
         }
     }
 
+    /// By which a second copy of it is known; none where nobody looks for one.
+    pub(crate) fn dedupe_key(&self) -> Option<Key> {
+        match self {
+            Item::Return(item) if !item.assigned => Some(item.key),
+            _ => None,
+        }
+    }
+
     /// Names the item in a log or a list of dead letters.
     pub(crate) fn title(&self) -> String {
         match self {

@@ -81,6 +81,8 @@ pub(crate) enum JournalError {
     Write(rusqlite::Error),
     #[error("the item {seq} of the journal cannot be read: {reason}")]
     Item { seq: Seq, reason: String },
+    #[error("the journal cannot be written now, and what a lane settled last is not on disk yet; try again")]
+    Behind,
     #[error("the journal has stopped")]
     Stopped,
 }

@@ -103,16 +103,6 @@ pub(crate) struct Entry {
     lanes: Arc<[LaneId]>,
 }
 
-impl Entry {
-    /// By which a second copy of it is known; none where nobody looks for one.
-    fn key(&self) -> Option<Key> {
-        match &self.item {
-            Item::Return(item) if !item.assigned => Some(item.key),
-            _ => None,
-        }
-    }
-}
-
 /// What became of items that were appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Appended {
@@ -284,14 +274,14 @@ impl Journal {
         let mut held: Vec<Seq> = lane.held.iter().map(|held| held.seq).collect();
         while !held.is_empty() {
             let entries = self.entries(lane.id, held.clone(), AT_ONCE.1).await?;
-            keys.extend(entries.iter().filter_map(|entry| entry.key()));
+            keys.extend(entries.iter().filter_map(|entry| entry.item.dedupe_key()));
             let Some(last) = entries.last() else { break };
             held.retain(|seq| *seq > last.seq);
         }
         let mut after = lane.cursor;
         loop {
             let window = self.next(lane.id, after, AT_ONCE.0, AT_ONCE.1).await?;
-            keys.extend(window.entries.iter().filter_map(|entry| entry.key()));
+            keys.extend(window.entries.iter().filter_map(|entry| entry.item.dedupe_key()));
             if window.entries.is_empty() {
                 break;
             }

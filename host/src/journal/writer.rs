@@ -178,7 +178,11 @@ impl Writer {
             Command::Lane { name, reply } => {
                 // A lane that comes back must not read a cursor from before its last settlement.
                 self.flush(Appends::new());
-                drop(reply.send(self.alone(|writer| writer.lane(&name))));
+                let state = match self.settlements.waiting.is_empty() {
+                    true => self.alone(|writer| writer.lane(&name)),
+                    false => Err(JournalError::Behind),
+                };
+                drop(reply.send(state));
             }
             Command::Replay { dead, reply } => {
                 let replay =

@@ -150,7 +150,7 @@ impl From<JournalError> for Problem {
     fn from(error: JournalError) -> Self {
         let status = match error {
             JournalError::Item { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-            JournalError::Read(_) | JournalError::Write(_) | JournalError::Stopped => {
+            JournalError::Read(_) | JournalError::Write(_) | JournalError::Behind | JournalError::Stopped => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         };

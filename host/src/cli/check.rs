@@ -75,11 +75,7 @@ async fn connect(returners: &[Arc<Returner>]) -> Result<(), Failure> {
     output::table(&["connection", "kind", "server"], rows)?;
     if errors.is_empty() {
         for returner in returners {
-            let set_up = match returner.instance().await {
-                Ok(mut instance) => instance.setup().await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = set_up {
+            if let Err(error) = returner.set_up().await {
                 errors.push(format!("error: setup of `{}`: {error}", returner.settings.name));
             }
         }

@@ -66,6 +66,13 @@ pub(super) struct Running {
     pub(super) returners: BTreeMap<String, Arc<Returner>>,
 }
 
+impl Running {
+    /// Whether this very connection is in use.
+    pub(super) fn uses(&self, name: &str, open: &Open) -> bool {
+        self.connections.get(name).is_some_and(|old| old.is_same(open))
+    }
+}
+
 impl Built {
     /// Loads the plugins and opens the connections; gives everything that is wrong. A server
     /// that is away is nothing wrong.
@@ -96,8 +103,8 @@ impl Built {
             };
             loaded.push((returner.plugin.clone(), Arc::clone(&plugin)));
             built.plugins.insert(returner.name.clone(), Arc::clone(&plugin));
-            let known = [&running.connections];
-            let made = make(returner, plugin, &settings.connections, &mut built.connections, &known);
+            let (declared, known) = (&settings.connections, &running.connections);
+            let made = make(returner, plugin, declared, &mut built.connections, known);
             match made {
                 Ok(returner) => {
                     let old = running.returners.get(&returner.settings.name);
@@ -133,19 +140,19 @@ pub(super) fn make(
     plugin: Arc<Plugin>,
     declared: &BTreeMap<String, ConnectionSettings>,
     opened: &mut Connections,
-    known: &[&Connections],
+    known: &Connections,
 ) -> Result<Returner, BuildError> {
     check_options(settings, &plugin)?;
+    let bound = settings.limits.host_call;
+    let failed = |error| BuildError::Connection { returner: settings.name.clone(), error };
     let mut open = Connections::new();
     let mut granted = BTreeMap::new();
     for (guest, host) in &settings.connections {
         let one = match (opened.get(host), declared.get(host)) {
             (Some(open), _) => open.clone(),
             (None, Some(declared)) => {
-                let bound = settings.limits.host_call;
                 let same = |open: &&Open| open.settings == *declared && open.bound == bound;
-                let known = known.iter().find_map(|known| known.get(host).filter(same));
-                let failed = |error| BuildError::Connection { returner: settings.name.clone(), error };
+                let known = known.get(host).filter(same);
                 let open =
                     known.cloned().map_or_else(|| Open::new(host, declared, bound).map_err(failed), Ok)?;
                 opened.insert(host.clone(), open.clone());
@@ -160,8 +167,6 @@ pub(super) fn make(
     let narrowed = settings.narrowed.iter().filter_map(|(guest, narrowing)| {
         Some((guest.clone(), Narrowed::new(narrowing, granted.get(guest)?.kind())))
     });
-    let failed = |error| BuildError::Connection { returner: settings.name.clone(), error };
-    let bound = settings.limits.host_call;
     let http = (!settings.allow_http.is_empty())
         .then(|| HttpClient::new(&settings.name, &settings.allow_http, bound).map_err(failed))
         .transpose()?;

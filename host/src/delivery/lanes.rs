@@ -47,7 +47,7 @@ pub(super) struct Snapshot {
     pub(super) routes: RwLock<HashMap<(String, Route), Arc<Lane>>>,
 }
 
-/// A lane that has items, or dead letters, and no returner.
+/// A lane that has items and no returner.
 pub(crate) struct Orphan {
     pub(crate) name: String,
     pub(crate) depth: u64,
@@ -276,7 +276,8 @@ impl Lanes {
             });
         };
         let mut opened = snapshot.connections.clone();
-        let returner = make(&settings, Arc::clone(plugin), connections, &mut opened, &[]).map_err(build)?;
+        let returner = make(&settings, Arc::clone(plugin), connections, &mut opened, &Connections::new());
+        let returner = returner.map_err(build)?;
         let lane = self.begin(Arc::new(returner)).await.map_err(|error| build(error.into()))?;
         snapshot.lanes.write().insert(settings.name, Arc::clone(&lane));
         Ok(lane)

@@ -91,8 +91,12 @@ impl Lanes {
         self.snapshot.store(Arc::new(snapshot));
         self.end(&gone, within).await;
         drop(prepared._making);
-        // What an earlier version could not take, this one perhaps can.
-        Ok(self.resume().await?)
+        // What an earlier version could not take, this one perhaps can. It runs already: that
+        // these are not found is no reason to call it refused.
+        if let Err(error) = self.resume().await {
+            tracing::warn!(%error, "items that were kept are not looked for until the next reload");
+        }
+        Ok(())
     }
 }
 
@@ -102,8 +106,9 @@ impl Prepared<'_> {
     pub(crate) async fn try_out(&self, set_up: bool) -> Result<(), Vec<BuildError>> {
         let mut errors = Vec::new();
         for (name, open) in &self.built.connections {
-            let runs = self.running.connections.get(name).is_some_and(|old| old.is_same(open));
-            if !runs && let Err(error) = open.connection.check().await {
+            if !self.running.uses(name, open)
+                && let Err(error) = open.connection.check().await
+            {
                 errors.push(BuildError::Connect { name: name.clone(), error });
             }
         }
@@ -114,15 +119,8 @@ impl Prepared<'_> {
             if self.running.returners.get(name).is_some_and(|old| Arc::ptr_eq(old, returner)) {
                 continue;
             }
-            let done = match returner.instance().await {
-                Ok(mut instance) => instance.setup().await,
-                Err(error) => Err(error),
-            };
-            let known = returner
-                .open
-                .iter()
-                .all(|(name, open)| self.running.connections.get(name).is_some_and(|old| old.is_same(open)));
-            match done {
+            let known = returner.open.iter().all(|(name, open)| self.running.uses(name, open));
+            match returner.set_up().await {
                 Err(CallError::Failed(Failure::Retry { message, .. })) if known => {
                     tracing::warn!(returner = name, "its setup is tried again by its lane: {message}");
                 }
@@ -155,7 +153,7 @@ impl Snapshot {
                     Arc::clone(plugin),
                     &variant.connections,
                     &mut opened,
-                    &[&known.open],
+                    &known.open,
                 );
                 let Ok(returner) = made else { continue };
                 if !known.is_same(&returner) {

@@ -92,6 +92,11 @@ impl Returner {
         Instance::new(&self.plugin, &self.grants).await
     }
 
+    /// Runs the plugin's `setup` in an instance that does nothing else.
+    pub(crate) async fn set_up(&self) -> Result<(), CallError> {
+        self.instance().await?.setup().await
+    }
+
     /// Whether every server that it is granted answers.
     pub(super) async fn servers_answer(&self) -> bool {
         for connection in self.grants.connections.values() {

@@ -92,6 +92,27 @@ async fn they_are_found_by_returner_reason_and_age() {
     assert_eq!(listed(&host, "").await.len(), 2);
 }
 
+/// They are told and removed as what is kept for a returner that is gone.
+#[tokio::test]
+async fn those_of_a_returner_that_is_gone_go_with_its_lane() {
+    let database = narrow().await;
+    let config = format!("return: [sqlite3, mysql]\n{}", database.config());
+    let host = Host::start(&config).await;
+    send(&host, &new_jid()).await;
+    wait_dead(&host, 1).await;
+    host.reload("return: sqlite3\n").await.expect(200);
+    let orphaned = async || host.get("/v1/returners").await.expect(200).json()["orphaned"].clone();
+    assert_eq!(orphaned().await, json!([{"name": "mysql", "depth": 0, "dead": 1}]));
+    let command = |words: &[&str]| returner(host.directory(), &[words, &["--url", &host.url("")]].concat());
+    let status = command(&["status"]);
+    assert!(status.expect(0).stdout.contains("kept for it: 1 dead letter\n"), "{}", status.stdout);
+    let dropped = command(&["lanes", "drop", "mysql"]);
+    assert!(dropped.expect(0).stdout.contains("`mysql`: 0 items, 1 dead letter\n"), "{}", dropped.stdout);
+    assert_eq!(orphaned().await, json!([]));
+    host.reload(&config).await.expect(200);
+    assert_eq!(host.returner("mysql").await["dead"], 0);
+}
+
 /// A client that does not wait for its replay leaves nothing half-done.
 #[tokio::test]
 async fn a_replay_that_nobody_waits_for_is_done_all_the_same() {

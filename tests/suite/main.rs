@@ -3,6 +3,7 @@
 //! They see what a user sees: the HTTP interface, the command line, and what stands in
 //! the stores. `tests/run` builds the host and installs the servers that they start.
 
+mod access;
 mod bad_input;
 mod bad_plugins;
 mod command_line;

@@ -231,7 +231,7 @@ async fn what_a_returner_that_is_gone_has_is_kept_until_it_is_back_or_dropped() 
     host.reload(&alone).await.expect(200);
     assert!(!runs(&host, "redis").await);
     let orphaned = async || host.get("/v1/returners").await.expect(200).json()["orphaned"].clone();
-    assert_eq!(orphaned().await, json!([{"name": "redis", "depth": 1}]));
+    assert_eq!(orphaned().await, json!([{"name": "redis", "depth": 1, "dead": 0}]));
     let status = returner(host.directory(), &["status", "--url", &host.url("")]);
     assert!(status.expect(0).stdout.contains("redis: orphaned"), "{}", status.stdout);
     host.store("/v1/returns", &ret(&second, "a", "test.ping", json!(true))).await;
@@ -250,7 +250,7 @@ async fn what_a_returner_that_is_gone_has_is_kept_until_it_is_back_or_dropped() 
     host.reload(&alone).await.expect(200);
     assert!(drop("redi").expect(4).stderr.contains("`redis`"));
     let dropped = drop("redis");
-    assert!(dropped.expect(0).stdout.contains("1 items of `redis` are gone"), "{}", dropped.stdout);
+    assert!(dropped.expect(0).stdout.contains("`redis`: 1 item, 0 dead letters"), "{}", dropped.stdout);
     assert_eq!(orphaned().await, json!([]));
     server.restart().await;
     host.reload(&both).await.expect(200);

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use returner_servers::{Host, Mariadb, Mongodb, Redis, build_plugin, free_port, new_jid, ret, until};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 
 fn reaching() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
@@ -63,6 +63,7 @@ async fn nothing_is_granted_by_default() {
         "mongo saltReturns",
         "http http://127.0.0.1:1/",
         &format!("http http://{address}/"),
+        &format!("wasi-http http://{address}/"),
         &format!("file {secret}"),
         "file /etc/passwd",
         "file ../../etc/passwd",
@@ -153,6 +154,9 @@ async fn of_the_network_the_listed_origins() {
         // A redirect is an answer, and not followed.
         (format!("http {open}/hook"), "reached: 302 there"),
         (format!("http {secret}/"), "refused: `http://127.0.0.1:"),
+        (format!("wasi-http {open}/hook"), "reached: 302 there"),
+        (format!("wasi-http {secret}/"), "refused: ErrorCode::HttpRequestDenied"),
+        (format!("wasi-http {local}/"), "refused: ErrorCode::HttpRequestDenied"),
         (format!("http {local}/"), "refused: `http://localhost:"),
         (format!("http http://127.0.0.1:{port}/"), "refused: "),
         // The listed origins are for this function, not for sockets of one's own.
@@ -160,4 +164,38 @@ async fn of_the_network_the_listed_origins() {
     ] {
         assert_said(&reach(&host, &wanted).await, &wanted, words);
     }
+}
+
+#[tokio::test]
+async fn of_the_network_the_listed_peers() {
+    let listener = async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        (listener, port)
+    };
+    let ((_listed, one), (_named, two), (_other, three)) =
+        (listener().await, listener().await, listener().await);
+    let datagrams = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+    let udp = datagrams.local_addr().expect("an address").port();
+    let peers = format!("['tcp://127.0.0.1:{one}', 'tcp://localhost:{two}', 'udp://127.0.0.1:{udp}']");
+    let host = host(&format!("reaching.allow_connect: {peers}\n")).await;
+    for (wanted, words) in [
+        (format!("tcp 127.0.0.1:{one}"), "reached: connected"),
+        (format!("tcp localhost:{two}"), "reached: connected"),
+        (format!("tcp 127.0.0.1:{two}"), "reached: connected"),
+        (format!("tcp 127.0.0.1:{three}"), "refused: "),
+        // By the name, and yet the address that is listed.
+        (format!("tcp localhost:{one}"), "reached: connected"),
+        (format!("tcp localhost:{three}"), "refused: "),
+        ("tcp example.com:25".to_owned(), "refused: "),
+        (format!("udp 127.0.0.1:{udp}"), "reached: sent"),
+        (format!("udp 127.0.0.1:{one}"), "refused: "),
+        // Listening is never granted.
+        ("listen 127.0.0.1:0".to_owned(), "refused: "),
+        (format!("http http://127.0.0.1:{one}/"), "refused: "),
+    ] {
+        assert_said(&reach(&host, &wanted).await, &wanted, words);
+    }
+    let mut byte = [0; 8];
+    assert_eq!(datagrams.recv(&mut byte).await.ok(), Some(1));
 }

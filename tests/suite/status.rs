@@ -280,11 +280,11 @@ async fn items_of_a_returner_that_was_taken_out_are_told_of() {
     std::fs::write(&file, text).expect("a test's directory can be written to");
     host.restart().await;
     let answer = host.get("/v1/returners").await.expect(200).json();
-    assert_eq!(answer["orphaned"], json!([{"name": "redis", "depth": 3}]), "{answer}");
+    assert_eq!(answer["orphaned"], json!([{"name": "redis", "depth": 3, "dead": 0}]), "{answer}");
     assert_eq!(scrape(&host).await.value("returner_lane_depth", &[("returner", "redis")]), 3.0);
     let text = status(&host);
     assert!(
-        text.contains("redis: orphaned: it is not in the configuration, and 3 items are kept for it"),
+        text.contains("redis: orphaned: it is not in the configuration; kept for it: 3 items\n"),
         "{text}"
     );
 }

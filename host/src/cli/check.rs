@@ -10,6 +10,7 @@ use crate::config::Settings;
 use crate::connections::Connection;
 use crate::delivery::{Lanes, Returner};
 use crate::plugins::Runtime;
+use crate::web::Access;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -36,6 +37,10 @@ impl Check {
             let lines: Vec<String> = errors.iter().map(|error| format!("error: {error}")).collect();
             Failure::usage(lines.join("\n"))
         })?;
+        Access::new(&settings.host.access).map_err(|error| Failure::usage(error.to_string()))?;
+        for warning in returners.iter().flat_map(|returner| returner.warnings()) {
+            eprintln!("warning: {warning}");
+        }
         describe(&settings, &returners)?;
         if self.connect { connect(&returners).await } else { Ok(()) }
     }

@@ -1,9 +1,11 @@
 //! Talking to a running host.
 
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::{Client as Http, Method, RequestBuilder, StatusCode};
+use reqwest::{Certificate, Client as Http, Identity, Method, RequestBuilder, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -18,6 +20,7 @@ pub(super) struct Client {
     base: String,
     /// For messages.
     place: String,
+    token: Option<SecretString>,
 }
 
 /// An answer that is no success.
@@ -48,29 +51,21 @@ pub(super) enum NoAnswer {
 impl Client {
     /// The host of `--url`, or else the one that the configuration describes.
     pub(super) fn new(args: &HostArgs) -> Result<Self, Failure> {
-        let (base, socket) = match &args.url {
-            Some(url) => match url.strip_prefix("unix:") {
-                Some(path) => {
-                    ("http://localhost".to_owned(), Some(PathBuf::from(path.trim_start_matches("//"))))
-                }
-                None => (url.trim_end_matches('/').to_owned(), None),
-            },
-            None => {
-                let loaded = Settings::load(args.config.file().as_deref());
-                let host = loaded.map_err(|errors| Failure::usage(errors.to_string()))?.settings.host;
-                match host.listen {
-                    Some(address) => (format!("http://{address}"), None),
-                    None => ("http://localhost".to_owned(), host.socket),
-                }
-            }
-        };
+        let (base, socket) = place(args)?;
         let place = socket.as_ref().map_or_else(|| base.clone(), |path| format!("unix:{}", path.display()));
         let mut http = Http::builder().connect_timeout(CONNECT).no_proxy();
         if let Some(path) = socket {
             http = http.unix_socket(path);
         }
-        let http = http.build().map_err(|error| Failure::failed(error.to_string()))?;
-        Ok(Self { http, base, place })
+        if let Some(path) = &args.ca {
+            let known = Certificate::from_pem_bundle(&read(path)?).map_err(|error| unusable(path, &error))?;
+            http = http.tls_certs_only(known);
+        }
+        if let Some(path) = &args.identity {
+            http = http.identity(Identity::from_pem(&read(path)?).map_err(|error| unusable(path, &error))?);
+        }
+        let http = http.build().map_err(|error| Failure::usage(error.to_string()))?;
+        Ok(Self { http, base, place, token: token(args)? })
     }
 
     pub(super) async fn get<T: DeserializeOwned>(
@@ -106,7 +101,11 @@ impl Client {
             let value: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
             url += &format!("{}{name}={value}", if at == 0 { '?' } else { '&' });
         }
-        self.http.request(method, url)
+        let request = self.http.request(method, url);
+        match &self.token {
+            Some(token) => request.bearer_auth(token.expose_secret()),
+            None => request,
+        }
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, NoAnswer> {
@@ -134,6 +133,55 @@ impl Client {
         });
         Err(NoAnswer::Refused(Problem { status, ..problem }))
     }
+}
+
+/// A URL, and a Unix socket if it is by that. What the configuration says of the socket
+/// goes before the address: who may open it needs no token.
+fn place(args: &HostArgs) -> Result<(String, Option<PathBuf>), Failure> {
+    let local = || "http://localhost".to_owned();
+    if let Some(url) = &args.url {
+        return Ok(match url.strip_prefix("unix:") {
+            Some(path) => (local(), Some(PathBuf::from(path.trim_start_matches("//")))),
+            None => (url.trim_end_matches('/').to_owned(), None),
+        });
+    }
+    let loaded = Settings::load(args.config.file().as_deref());
+    let host = loaded.map_err(|errors| Failure::usage(errors.to_string()))?.settings.host;
+    Ok(match (host.socket, host.listen) {
+        (Some(socket), _) => (local(), Some(socket.path)),
+        (None, Some(address)) => {
+            let scheme = if host.access.tls.is_some() { "https" } else { "http" };
+            (format!("{scheme}://{}", reachable(address)), None)
+        }
+        (None, None) => (local(), None),
+    })
+}
+
+/// Who listens everywhere is found here.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let loopback =
+            if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        address.set_ip(loopback);
+    }
+    address
+}
+
+fn token(args: &HostArgs) -> Result<Option<SecretString>, Failure> {
+    let text = match (std::env::var("RETURNER_TOKEN"), &args.token_file) {
+        (Ok(token), _) => token,
+        (Err(_), Some(path)) => String::from_utf8_lossy(&read(path)?).into_owned(),
+        (Err(_), None) => return Ok(None),
+    };
+    Ok(Some(SecretString::from(text.trim())).filter(|token| !token.expose_secret().is_empty()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| Failure::usage(format!("cannot read `{}`: {error}", path.display())))
+}
+
+fn unusable(path: &Path, error: &reqwest::Error) -> Failure {
+    Failure::usage(format!("`{}` cannot be used: {error}\n  hint: it must be a PEM file", path.display()))
 }
 
 /// One part of a path, escaped.

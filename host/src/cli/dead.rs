@@ -156,7 +156,8 @@ async fn show(id: i64, host: &HostArgs) -> Result<(), Failure> {
     let Entry { id, returner, title, reason, plugin, tries, at, accepted, .. } = &answer.entry;
     output::line(&format!(
         "dead letter {id}: {title}\n  returner  {returner} ({plugin})\n  accepted  {accepted}\n  \
-         rejected  {at}, tried {tries} times\n  reason    {}",
+         rejected  {at}, after {}\n  reason    {}",
+        output::counted(u64::from(*tries), "try", "tries"),
         reason.trim_end().replace('\n', "\n            ")
     ))?;
     if !answer.stderr.is_empty() {

@@ -1,4 +1,4 @@
-//! `returner jobs`: the jobs, or one of them with its returns.
+//! `returner jobs`: the jobs whose load is known, or one job with its returns.
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -69,6 +69,12 @@ impl Jobs {
                 let answer: Listed = client.get("/v1/jobs", &query).await?;
                 if self.host.json {
                     return output::json(&answer);
+                }
+                if answer.jobs.is_empty() {
+                    eprintln!(
+                        "no job is known by its load\n  hint: minions send returns only; the loads are the master's. `returner \
+                         jobs JID` shows what was returned to a job"
+                    );
                 }
                 output::table(
                     &["jid", "function", "target", "user"],

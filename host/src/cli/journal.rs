@@ -41,7 +41,8 @@ fn check(config: &ConfigArgs) -> Result<(), Failure> {
         return Err(Failure::failed(format!("there is no journal in `{}`", directory.display())));
     }
     let health = journal::check(&directory).map_err(|error| Failure::failed(error.to_string()))?;
-    output::line(&format!("the journal is whole; {} items are in it", health.items.unwrap_or(0)))
+    let items = output::counted(health.items.unwrap_or(0), "item", "items");
+    output::line(&format!("the journal is whole; in it: {items}"))
 }
 
 fn rescue(config: &ConfigArgs) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use super::client::{Client, segment};
 use super::{Failure, HostArgs, output};
@@ -24,14 +24,23 @@ enum Command {
     },
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+struct Dropped {
+    dropped: u64,
+    dead_letters: u64,
+}
+
 impl LanesCommand {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let Command::Drop { name, host } = self.command;
         let path = format!("/v1/lanes/{}", segment(&name));
-        let answer: Value = Client::new(&host)?.call(Method::DELETE, &path, &[]).await?;
+        let answer: Dropped = Client::new(&host)?.call(Method::DELETE, &path, &[]).await?;
         if host.json {
             return output::json(&answer);
         }
-        output::line(&format!("{} items of `{name}` are gone", answer["dropped"]))
+        let Dropped { dropped, dead_letters } = answer;
+        let items = output::counted(dropped, "item", "items");
+        let dead_letters = output::counted(dead_letters, "dead letter", "dead letters");
+        output::line(&format!("gone for good, of `{name}`: {items}, {dead_letters}"))
     }
 }

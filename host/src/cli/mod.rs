@@ -15,6 +15,7 @@ mod returners;
 mod schema;
 mod send;
 mod serve;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,6 +60,8 @@ enum Command {
     Journal(journal::JournalCommand),
     /// List the plugins, or show what one exports, imports and would need
     Plugins(plugins::Plugins),
+    /// Make a token for those who talk to the host, and the lines that let it know them
+    Token(token::Token),
     /// Print the SQL of a schema
     Schema(schema::Schema),
     /// Print completions for a shell
@@ -86,9 +89,19 @@ impl ConfigArgs {
 struct HostArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The host's URL; without it what the configuration says it listens on
+    /// The host's URL (`http://`, `https://` or `unix:PATH`); without it what the
+    /// configuration says it listens on
     #[arg(long, value_name = "URL", env = "RETURNER_URL")]
     url: Option<String>,
+    /// A file with the token to show, where `$RETURNER_TOKEN` does not have it
+    #[arg(long, value_name = "FILE", env = "RETURNER_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// A PEM file with the authority that signed the host's certificate
+    #[arg(long, value_name = "FILE", env = "RETURNER_CA")]
+    ca: Option<PathBuf>,
+    /// A PEM file with the certificate to show, and its key
+    #[arg(long, value_name = "FILE", env = "RETURNER_IDENTITY")]
+    identity: Option<PathBuf>,
     /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
@@ -117,6 +130,7 @@ pub fn main() -> ExitCode {
             Command::Dead(command) => command.run().await,
             Command::Journal(command) => command.run(),
             Command::Plugins(command) => command.run().await,
+            Command::Token(command) => command.run(),
             Command::Schema(command) => command.run(),
             Command::Completions(command) => command.run(),
         }

@@ -78,6 +78,11 @@ pub(super) fn duration(millis: u64) -> String {
     }
 }
 
+/// A number of something: `1 item`, `2 items`.
+pub(super) fn counted(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
 /// A reader that went away (`returner jobs | head`) is no failure.
 pub(super) fn line(text: &str) -> Result<(), Failure> {
     match writeln!(io::stdout().lock(), "{text}") {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{ConfigArgs, Failure, output};
 use crate::config::{Bundled, PluginSource, Settings};
-use crate::plugins::{Plugin, Runtime};
+use crate::plugins::Runtime;
 
 #[derive(Debug, Args)]
 pub(super) struct Plugins {
@@ -107,7 +107,7 @@ fn source(plugin: &str, config: &ConfigArgs) -> Result<PluginSource, Failure> {
 
 async fn load(runtime: &Runtime, source: PluginSource) -> Result<Shown, Failure> {
     let plugin = runtime.load(&source).await.map_err(|error| Failure::failed(error.to_string()))?;
-    let needs = needs(&plugin);
+    let needs = plugin.needs().into_iter().map(|need| need.grant().to_owned()).collect();
     Ok(Shown {
         name: plugin.name,
         version: plugin.version,
@@ -118,19 +118,6 @@ async fn load(runtime: &Runtime, source: PluginSource) -> Result<Shown, Failure>
         options: plugin.options.map(|options| options.into_iter().collect()),
         needs,
     })
-}
-
-/// What the configuration would have to grant for every import to work.
-fn needs(plugin: &Plugin) -> Vec<String> {
-    let known = [
-        ("salt:returner/sql@", "a connection for sql"),
-        ("salt:returner/redis@", "a connection to redis"),
-        ("salt:returner/mongo@", "a connection to mongo"),
-        ("salt:returner/http@", "`allow_http`"),
-        ("wasi:sockets/tcp@", "`allow_connect`, if it opens sockets of its own"),
-    ];
-    let imports = |prefix: &str| plugin.imports.iter().any(|import| import.starts_with(prefix));
-    known.into_iter().filter(|(prefix, _)| imports(prefix)).map(|(_, need)| need.to_owned()).collect()
 }
 
 fn print(shown: &Shown) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::Client;
-use super::output::duration;
+use super::output::{counted, duration};
 use super::{Failure, HostArgs, output};
 
 #[derive(Debug, Args)]
@@ -67,6 +67,7 @@ struct LastError {
 struct Orphaned {
     name: String,
     depth: u64,
+    dead: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -128,13 +129,7 @@ impl Answer {
     /// What the table does not tell.
     fn paragraphs(&self) -> Vec<String> {
         let mut paragraphs: Vec<String> = self.returners.iter().filter_map(Returner::paragraph).collect();
-        paragraphs.extend(self.orphaned.iter().map(|lane| {
-            let Orphaned { name, depth } = lane;
-            format!(
-                "{name}: orphaned: it is not in the configuration, and {depth} items are kept for it\n  hint: they are \
-                 delivered when a returner of that name is declared again; `returner lanes drop {name}` removes them"
-            )
-        }));
+        paragraphs.extend(self.orphaned.iter().map(Orphaned::paragraph));
         if let Some(error) = &self.configuration.error {
             paragraphs.push(format!(
                 "the configuration was refused at {}, and the one before it runs on:\n{}",
@@ -169,8 +164,8 @@ impl Returner {
             lines.extend(self.error());
             lines.push(format!("  next   {next}, {}", when(*next_try_ms)));
             lines.push(
-                "  hint: nothing is lost, its items wait in the journal; `returner check --connect` says which server \
-                 does not answer"
+                "  hint: nothing is lost, its items wait in the journal; it goes on by itself when what the error says is \
+                 mended"
                     .to_owned(),
             );
         }
@@ -206,6 +201,20 @@ impl Returner {
     }
 }
 
+impl Orphaned {
+    fn paragraph(&self) -> String {
+        let Self { name, depth, dead } = self;
+        let kept = [(depth, "item", "items"), (dead, "dead letter", "dead letters")];
+        let kept = kept.into_iter().filter(|(count, ..)| **count > 0);
+        let kept: Vec<String> = kept.map(|(count, one, more)| counted(*count, one, more)).collect();
+        format!(
+            "{name}: orphaned: it is not in the configuration; kept for it: {}\n  hint: items are delivered when a \
+             returner of that name is declared again; `returner lanes drop {name}` removes all of it for good",
+            kept.join(", ")
+        )
+    }
+}
+
 impl Journal {
     fn paragraph(&self) -> String {
         let (bytes, limit) = (bytesize::ByteSize(self.bytes), bytesize::ByteSize(self.limit));
@@ -235,10 +244,6 @@ impl Journal {
 /// A wait may end early, when a server answers again.
 fn when(next_try_ms: Option<u64>) -> String {
     next_try_ms.map_or_else(|| "now".to_owned(), |millis| format!("in {} at the latest", duration(millis)))
-}
-
-fn counted(count: u64, one: &str, more: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 /// Text that begins behind a label, its further lines below its first.
@@ -288,8 +293,8 @@ mod tests {
         let text = "mysql: failing for 3m 20s (since 2026-02-14T09:30:12.000Z), 17 tries\n  \
                     error  refused\n         by the server (4.0s ago)\n  \
                     next   store 500 returns, in 12s at the latest\n  \
-                    hint: nothing is lost, its items wait in the journal; `returner check --connect` says which \
-                    server does not answer\n\
+                    hint: nothing is lost, its items wait in the journal; it goes on by itself when what the \
+                    error says is mended\n\
                     mysql: 1 item was rejected for good and kept as dead letters\n  \
                     hint: `returner dead list --returner mysql` says which and why; `returner dead replay` tries \
                     them again";

@@ -222,7 +222,7 @@ fn tls(chain: &Chain<'_>) -> Option<TlsSettings> {
 }
 
 /// Tells one version of the files from another. What cannot be read is said where it is used.
-fn contents(files: [&Option<PathBuf>; 3]) -> String {
+pub(super) fn contents(files: [&Option<PathBuf>; 3]) -> String {
     let mut hash = blake3::Hasher::new();
     for file in files.into_iter().flatten() {
         let content = std::fs::read(file).unwrap_or_default();

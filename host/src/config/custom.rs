@@ -1,20 +1,19 @@
-//! Returners with a plugin of their own: `audit.plugin` and the keys beside it; and the
-//! keys that every returner has, `limits` and `delivery`.
+//! Returners with a plugin of their own: `audit.plugin` and the keys beside it.
 //!
 //! Promises: a returner's name can stand in a path, in a log and before the `{` of a
 //! variant's name. Does not know which connections there are.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use url::Url;
 
 use super::error::{Finding, Findings, Place};
 use super::host_keys::expect_map;
+use super::limits;
 use super::narrowing::Narrowing;
 use super::salt_keys;
 use super::section::{Found, Section, Value};
-use super::settings::{Bundled, DeliverySettings, Limits, PluginSource, ReturnerSettings};
+use super::settings::{Bundled, PluginSource, ReturnerSettings};
 use super::values;
 
 const KEYS: &[&str] =
@@ -46,13 +45,14 @@ pub(super) fn read(root: &Section<'_>, name: &str, findings: &mut Findings) -> O
     let path = findings.take(found.file());
     let sha256 = section.get("sha256", sha256, findings);
     let granted = granted(&section, findings);
+    let (limits, delivery) = limits::read(&section, findings);
     Some(ReturnerSettings {
         name: name.to_owned(),
         options: options(&section, findings),
         connections: granted.iter().map(|(guest, one)| (guest.clone(), one.connection.clone())).collect(),
         narrowed: granted.into_iter().filter_map(|(guest, one)| Some((guest, one.narrowing?))).collect(),
-        limits: limits(&section, findings),
-        delivery: delivery(&section, findings),
+        limits,
+        delivery,
         allow_http: allowed(&section, "allow_http", &["http", "https"], findings),
         allow_connect: allowed(&section, "allow_connect", &["tcp", "udp"], findings),
         plugin: PluginSource::File { path: path?, sha256 },
@@ -115,8 +115,7 @@ fn options(section: &Section<'_>, findings: &mut Findings) -> BTreeMap<String, S
     whole.into_iter().filter_map(|(key, (_, node))| Some((key.to_owned(), values::option(node)?))).collect()
 }
 
-/// Origins (`https://hooks.example.com`) or peers (`tcp://mail.example:25`); the latter are
-/// kept for the grants that are to come.
+/// Origins (`https://hooks.example.com`) or peers (`tcp://mail.example:25`).
 fn allowed(section: &Section<'_>, name: &str, schemes: &[&str], findings: &mut Findings) -> Vec<String> {
     let Some(found) = section.find(name, findings) else { return Vec::new() };
     let Some(texts) = findings.take(found.texts()) else { return Vec::new() };
@@ -132,52 +131,5 @@ fn allowed(section: &Section<'_>, name: &str, schemes: &[&str], findings: &mut F
             findings.error(finding.hint(format!("write it as `{example}`")));
         }
     }
-    if schemes.contains(&"tcp") {
-        findings.warning(found.wrong("has no effect yet: this version grants no sockets"));
-    }
     texts.into_iter().map(|(_, text)| text).collect()
-}
-
-/// The bounds of what a plugin may use; see [`Limits`] for the defaults.
-pub(super) fn limits(section: &Section<'_>, findings: &mut Findings) -> Limits {
-    section.get("limits", expect_map, findings);
-    let keys = section.under("limits");
-    keys.only(&["memory", "time", "cpu", "host_call"], findings);
-    let mut duration = |name, default| {
-        let bounds = Duration::from_millis(10)..=Duration::from_secs(3600);
-        keys.get(name, |found| found.duration(bounds), findings).unwrap_or(default)
-    };
-    let default = Limits::default();
-    Limits {
-        time: duration("time", default.time),
-        cpu: duration("cpu", default.cpu),
-        host_call: duration("host_call", default.host_call),
-        // A component without memory does nothing; 32 bits address no more than 4 GiB.
-        memory: keys.get("memory", |found| found.size(1 << 20..=4 << 30), findings).unwrap_or(default.memory),
-    }
-}
-
-pub(super) fn delivery(section: &Section<'_>, findings: &mut Findings) -> DeliverySettings {
-    section.get("delivery", expect_map, findings);
-    let keys = section.under("delivery");
-    keys.only(&["batch", "batch_bytes", "workers", "max_backoff"], findings);
-    let default = DeliverySettings::default();
-    let count = |number: Option<u64>, default| {
-        number.and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
-    };
-    DeliverySettings {
-        batch: count(keys.get("batch", |found| found.number(1..=100_000), findings), default.batch),
-        batch_bytes: count(
-            keys.get("batch_bytes", |found| found.size(1 << 10..=1 << 30), findings),
-            default.batch_bytes,
-        ),
-        workers: count(keys.get("workers", |found| found.number(1..=64), findings), default.workers),
-        max_backoff: keys
-            .get(
-                "max_backoff",
-                |found| found.duration(Duration::from_secs(1)..=Duration::from_secs(86_400)),
-                findings,
-            )
-            .unwrap_or(default.max_backoff),
-    }
 }

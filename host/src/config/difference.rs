@@ -11,6 +11,7 @@ use std::fmt::Debug;
 
 use bytesize::ByteSize;
 
+use super::access::{ServerTlsSettings, SocketSettings, TokenSettings};
 use super::narrowing::Narrowing;
 use super::settings::{ConnectionSettings, HostSettings, PluginSource, ReturnerSettings, Settings};
 
@@ -50,8 +51,8 @@ impl Settings {
         ] {
             found.extend((old != new).then(|| Difference::new(format!("`{key}`"), from_to(&old, &new))));
         }
-        for key in self.host.changed(&newer.host) {
-            found.push(Difference::new(format!("`host.{key}`"), "changed"));
+        for (key, old, new) in self.host.changed(&newer.host) {
+            found.push(Difference::new(format!("`host.{key}`"), from_to(&old, &new)));
         }
         for (name, old, new) in pairs(&self.connections, &newer.connections) {
             if let (Some(old), Some(new)) = (old, new)
@@ -75,21 +76,48 @@ impl Settings {
 }
 
 impl HostSettings {
-    /// The keys under `host` that say something else.
-    pub(crate) fn changed(&self, newer: &Self) -> Vec<&'static str> {
-        let keys = [
-            ("listen", self.listen != newer.listen),
-            ("socket", self.socket != newer.socket),
-            ("data", self.data != newer.data),
-            ("max_body", self.max_body != newer.max_body),
-            ("max_journal", self.max_journal != newer.max_journal),
-            ("barrier", self.barrier != newer.barrier),
-            ("drain", self.drain != newer.drain),
-            ("dedupe_window", self.dedupe_window != newer.dedupe_window),
-            ("dedupe_keys", self.dedupe_keys != newer.dedupe_keys),
-        ];
-        keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    /// The keys under `host` that say something else, and both values.
+    pub(crate) fn changed(&self, newer: &Self) -> Vec<(&'static str, String, String)> {
+        let both = self.shown().into_iter().zip(newer.shown());
+        both.filter(|(old, new)| old != new).map(|((key, old), (_, new))| (key, old, new)).collect()
     }
+
+    /// Its values as they could stand in the file; nothing for one that is not set.
+    fn shown(&self) -> [(&'static str, String); 14] {
+        let socket =
+            |shown: fn(&SocketSettings) -> String| self.socket.as_ref().map_or_else(String::new, shown);
+        let listen = self.listen.map_or_else(|| "off".to_owned(), |address| address.to_string());
+        let size = |bytes: u64| ByteSize(bytes).to_string();
+        let duration = |duration| humantime::format_duration(duration).to_string();
+        [
+            ("listen", listen),
+            ("socket", socket(|socket| socket.path.display().to_string())),
+            ("socket_mode", socket(|socket| format!("{:04o}", socket.mode))),
+            ("socket_owner", socket(|socket| socket.owner.clone().unwrap_or_default())),
+            ("socket_group", socket(|socket| socket.group.clone().unwrap_or_default())),
+            ("tokens", self.access.tokens.iter().map(shown_token).collect::<Vec<_>>().join(", ")),
+            ("tls", self.access.tls.as_ref().map(shown_tls).unwrap_or_default()),
+            ("data", self.data.display().to_string()),
+            ("max_body", size(self.max_body)),
+            ("max_journal", size(self.max_journal)),
+            ("barrier", duration(self.barrier)),
+            ("drain", duration(self.drain)),
+            ("dedupe_window", duration(self.dedupe_window)),
+            ("dedupe_keys", self.dedupe_keys.to_string()),
+        ]
+    }
+}
+
+fn shown_token(token: &TokenSettings) -> String {
+    format!("{} ({}, {})", token.name, token.role.name(), &hex::encode(token.digest)[..8])
+}
+
+fn shown_tls(tls: &ServerTlsSettings) -> String {
+    let clients = tls
+        .client_ca
+        .as_ref()
+        .map_or_else(String::new, |ca| format!(", clients by {} ({})", ca.display(), tls.client_role.name()));
+    format!("{}{clients} (contents {})", tls.certificate.display(), &tls.contents[..8])
 }
 
 impl ConnectionSettings {
@@ -146,6 +174,16 @@ impl ReturnerSettings {
             differing("limits.time", &self.limits.time, &newer.limits.time),
             differing("limits.cpu", &self.limits.cpu, &newer.limits.cpu),
             differing("limits.host_call", &self.limits.host_call, &newer.limits.host_call),
+            differing("limits.answer", &ByteSize(self.limits.answer), &ByteSize(newer.limits.answer)),
+            differing("limits.rows", &self.limits.rows, &newer.limits.rows),
+            differing(
+                "limits.statement",
+                &ByteSize(self.limits.statement),
+                &ByteSize(newer.limits.statement),
+            ),
+            differing("limits.requests", &self.limits.requests, &newer.limits.requests),
+            differing("limits.log_lines", &self.limits.log_lines, &newer.limits.log_lines),
+            differing("limits.instances", &self.limits.instances, &newer.limits.instances),
             differing("delivery.batch", &self.delivery.batch, &newer.delivery.batch),
             differing("delivery.batch_bytes", &self.delivery.batch_bytes, &newer.delivery.batch_bytes),
             differing("delivery.workers", &self.delivery.workers, &newer.delivery.workers),

@@ -76,6 +76,9 @@ impl Reader<'_> {
             let finding = Finding::new(&place, format!("cannot read the configuration: {error}"));
             match said {
                 Some(said) => finding.hint(format!("an `include` of {} names it", said.file.display())),
+                None if !path.exists() => {
+                    finding.hint("`--config` or `$RETURNER_CONFIG` names it; without them the defaults serve")
+                }
                 None => finding,
             }
         })?;

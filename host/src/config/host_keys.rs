@@ -1,9 +1,10 @@
-//! The keys under `host`, and Salt's `id`.
+//! The keys under `host`, and Salt's `id`. Who may talk to it is in [`access`].
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::access::{self, AccessSettings};
 use super::error::{Finding, Findings};
 use super::section::{Found, Section};
 use super::settings::HostSettings;
@@ -21,6 +22,11 @@ const DEDUPE_KEYS: u64 = 1_000_000;
 const KEYS: &[&str] = &[
     "listen",
     "socket",
+    "socket_mode",
+    "socket_owner",
+    "socket_group",
+    "tokens",
+    "tls",
     "data",
     "max_body",
     "max_journal",
@@ -36,11 +42,13 @@ pub(super) fn read(root: &Section<'_>, findings: &mut Findings) -> HostSettings 
     host.only(KEYS, findings);
     let hour = Duration::ZERO..=Duration::from_secs(3600);
     let day = Duration::ZERO..=Duration::from_secs(24 * 3600);
-    let socket = host.get("socket", Found::path, findings);
+    let socket = access::socket(&host, findings);
+    let access = access::read(&host, findings);
     HostSettings {
         id: id(root, findings),
-        listen: listen(&host, socket.is_some(), findings),
+        listen: listen(&host, socket.is_some(), &access, findings),
         socket,
+        access,
         data: host.get("data", Found::path, findings).unwrap_or_else(|| PathBuf::from(DATA)),
         max_body: host.get("max_body", |found| found.size(1 << 10..=1 << 30), findings).unwrap_or(MAX_BODY),
         max_journal: host
@@ -65,7 +73,12 @@ pub(super) fn expect_map(found: &Found<'_>) -> Result<(), Finding> {
 }
 
 /// `off` leaves the Unix socket alone.
-fn listen(host: &Section<'_>, has_socket: bool, findings: &mut Findings) -> Option<SocketAddr> {
+fn listen(
+    host: &Section<'_>,
+    has_socket: bool,
+    access: &AccessSettings,
+    findings: &mut Findings,
+) -> Option<SocketAddr> {
     let Some(found) = host.find("listen", findings) else { return Some(LISTEN) };
     let scalar = findings.take(found.scalar())?;
     if scalar.as_bool() == Some(false) {
@@ -77,20 +90,16 @@ fn listen(host: &Section<'_>, has_socket: bool, findings: &mut Findings) -> Opti
         return None;
     }
     match scalar.text.parse::<SocketAddr>() {
-        Ok(address) if address.ip().is_loopback() => return Some(address),
         Ok(address) => {
-            let finding = found.wrong(format!("is `{address}`: beyond loopback, anyone could send returns"));
-            findings.error(finding.hint(format!(
-                "listen on `127.0.0.1:{}` or on `host.socket`, and put a proxy that asks who it is in front",
-                address.port()
-            )));
+            access::check(address, &found, access, findings);
+            Some(address)
         }
         Err(_) => {
             let finding = found.wrong(format!("is `{}`, expected an address and a port", scalar.text));
             findings.error(finding.hint("for example `127.0.0.1:4510`, or `off` with a `host.socket`"));
+            None
         }
     }
-    None
 }
 
 fn id(root: &Section<'_>, findings: &mut Findings) -> String {

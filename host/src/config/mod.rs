@@ -13,6 +13,7 @@
 //! `custom` → `returners`, which puts the settings together. `variant` is for single
 //! returns that ask for something else.
 
+mod access;
 mod bundled;
 mod custom;
 mod difference;
@@ -20,6 +21,7 @@ mod error;
 mod files;
 mod host_keys;
 mod layer;
+mod limits;
 mod narrowing;
 mod profiles;
 mod returners;
@@ -37,6 +39,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+pub(crate) use access::{AccessSettings, Role, ServerTlsSettings, SocketSettings, TokenSettings};
 pub(crate) use difference::Difference;
 pub(crate) use error::{ConfigErrors, Finding};
 pub(crate) use narrowing::{ANY, Actions, Narrowing};

@@ -12,6 +12,7 @@ use super::bundled::{self, Declared, GUEST_CONNECTION};
 use super::custom::{self, Granted};
 use super::error::{Finding, Findings, Place, nearest};
 use super::host_keys;
+use super::limits;
 use super::narrowing::Narrowing;
 use super::salt_keys;
 use super::section::{File, Found, Section};
@@ -218,7 +219,7 @@ fn bundled_ones(
     let (mut returners, mut connections) = (Returners::new(), Connections::new());
     for bundled in bundled {
         let section = root.under(bundled.name());
-        let (limits, delivery) = (custom::limits(&section, findings), custom::delivery(&section, findings));
+        let (limits, delivery) = limits::read(&section, findings);
         let ttl = (bundled == Bundled::Redis).then(|| bundled::redis_ttl(root, findings));
         let profiles = declared.profiles().filter(|(of, _)| *of == bundled).map(|(_, profile)| Some(profile));
         for profile in std::iter::once(None).chain(profiles) {

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::{AccessSettings, SocketSettings};
 use super::bundled::Declared;
 use super::narrowing::Narrowing;
 use super::secret::Secret;
@@ -45,7 +46,8 @@ pub(crate) struct HostSettings {
     /// which does not say so.
     pub(crate) id: String,
     pub(crate) listen: Option<SocketAddr>,
-    pub(crate) socket: Option<PathBuf>,
+    pub(crate) socket: Option<SocketSettings>,
+    pub(crate) access: AccessSettings,
     pub(crate) data: PathBuf,
     /// The largest body of a request, in bytes.
     pub(crate) max_body: u64,
@@ -77,7 +79,7 @@ pub(crate) struct ReturnerSettings {
     pub(crate) delivery: DeliverySettings,
     /// Origins to reach by HTTP.
     pub(crate) allow_http: Vec<String>,
-    /// Peers to reach by sockets; kept, and not granted yet.
+    /// Peers to reach by sockets of its own.
     pub(crate) allow_connect: Vec<String>,
 }
 
@@ -129,6 +131,19 @@ pub(crate) struct Limits {
     pub(crate) cpu: Duration,
     /// The wall clock of one host call (a statement, a pipeline).
     pub(crate) host_call: Duration,
+    /// The bytes of one host call's answer.
+    pub(crate) answer: u64,
+    /// The rows, documents, keys or replies of one host call's answer.
+    pub(crate) rows: u64,
+    /// The bytes that the guest hands over in one host call.
+    pub(crate) statement: u64,
+    /// HTTP requests at once, of all instances together.
+    pub(crate) requests: u64,
+    /// Lines in the host's log, a second, of all instances together.
+    pub(crate) log_lines: u64,
+    /// Instances at once: those that store ([`DeliverySettings::workers`]), and the rest to
+    /// answer questions.
+    pub(crate) instances: u64,
 }
 
 impl Default for Limits {
@@ -138,6 +153,12 @@ impl Default for Limits {
             time: Duration::from_secs(60),
             cpu: Duration::from_secs(10),
             host_call: Duration::from_secs(15),
+            answer: 128 << 20,
+            rows: 1_000_000,
+            statement: 128 << 20,
+            requests: 8,
+            log_lines: 100,
+            instances: 4,
         }
     }
 }

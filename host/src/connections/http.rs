@@ -3,11 +3,10 @@
 //! # Invariants
 //! - No request leaves for an origin (scheme, host and port) that is not listed; redirects
 //!   are answers like others, and no proxy of the environment's is asked.
-//! - A name that leads to this machine or to its network link (where clouds keep their
-//!   credentials) is no way there: such an address must be listed itself.
+//! - A name is no way to this machine or its network link ([`names`]).
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,21 +15,31 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Url};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::OpenError;
-
-/// The largest body of an answer, in bytes.
-const MAX_ANSWER: usize = 16 << 20;
+use super::answer::{AnswerBounds, AnswerSize};
+use super::{OpenError, names};
 
 /// What the host says of its connections itself.
-const OWN: [HeaderName; 4] = [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING];
+pub(crate) const OWN_HEADERS: [HeaderName; 4] = [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING];
 
 /// Sends requests for one returner.
 pub(crate) struct HttpClient {
     client: Client,
     origins: BTreeSet<String>,
-    bound: Duration,
+    bounds: HttpBounds,
+    requests: Semaphore,
+}
+
+/// The bounds of one returner's requests.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HttpBounds {
+    /// Of one request, its answer read.
+    pub(crate) time: Duration,
+    pub(crate) answer: AnswerBounds,
+    /// How many are under way at once; further ones wait.
+    pub(crate) requests: usize,
 }
 
 pub(crate) struct HttpRequest {
@@ -66,19 +75,25 @@ impl HttpError {
 
 impl HttpClient {
     /// `origins` as the configuration has them, checked; none is nothing allowed.
-    pub(crate) fn new(returner: &str, origins: &[String], bound: Duration) -> Result<Self, OpenError> {
+    pub(crate) fn new(returner: &str, origins: &[String], bounds: HttpBounds) -> Result<Self, OpenError> {
         let client = Client::builder()
             .redirect(Policy::none())
             .no_proxy()
             .dns_resolver(Arc::new(Resolver))
-            .connect_timeout(bound)
+            .connect_timeout(bounds.time)
             .build();
         let client = client.map_err(|error| OpenError::new(returner, error))?;
         let origins = origins.iter().filter_map(|origin| Url::parse(origin).ok());
-        Ok(Self { client, origins: origins.map(|url| origin(&url)).collect(), bound })
+        let requests = Semaphore::new(bounds.requests);
+        Ok(Self { client, origins: origins.map(|url| origin(&url)).collect(), bounds, requests })
     }
 
-    /// Sends a request and reads the whole answer, within the bound.
+    /// Whether the origin of a URL is listed.
+    pub(crate) fn allows(&self, url: &str) -> bool {
+        Url::parse(url).is_ok_and(|url| self.origins.contains(&origin(&url)))
+    }
+
+    /// Sends a request and reads the whole answer, within the bounds.
     pub(crate) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let url = Url::parse(&request.url)
             .map_err(|error| HttpError::wrong(format!("`{}` is no URL: {error}", request.url)))?;
@@ -88,9 +103,15 @@ impl HttpClient {
             let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
             return Err(HttpError::wrong(format!("`{origin}` is not allowed; allowed: {allowed}")));
         }
-        match timeout(self.bound, self.exchange(url, request)).await {
+        let time = self.bounds.time;
+        match timeout(time, self.exchange(url, request)).await {
             Ok(answer) => answer,
-            Err(_) => Err(HttpError::outage(format!("`{origin}` did not answer within {:?}", self.bound))),
+            Err(_) if self.requests.available_permits() == 0 => {
+                let many = self.bounds.requests;
+                let message = format!("{many} requests (`limits.requests`) were under way for {time:?}");
+                Err(HttpError::outage(message))
+            }
+            Err(_) => Err(HttpError::outage(format!("`{origin}` did not answer within {time:?}"))),
         }
     }
 
@@ -102,23 +123,25 @@ impl HttpClient {
         for (name, value) in &request.headers {
             let wrong = || HttpError::wrong(format!("the header `{name}` cannot be sent"));
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
-            if OWN.contains(&name) {
+            if OWN_HEADERS.contains(&name) {
                 return Err(HttpError::wrong(format!("the header `{name}` is the host's own to set")));
             }
             sent = sent.header(name.clone(), HeaderValue::from_str(value).map_err(|_| wrong())?);
         }
+        // The semaphore is never closed.
+        let _permit = self.requests.acquire().await.ok();
         let answer = sent.body(request.body).send().await.map_err(|error| failed(&error))?;
         let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
         let headers =
             answer.headers().iter().filter_map(|(name, value)| Some((name.to_string(), text(value)?)));
         let (status, headers) = (answer.status().as_u16(), headers.collect());
         let mut body = Vec::new();
+        let mut held = AnswerSize::within(AnswerBounds { rows: u64::MAX, ..self.bounds.answer });
         let mut chunks = answer.bytes_stream();
         while let Some(chunk) = chunks.next().await {
-            body.extend_from_slice(&chunk.map_err(|error| failed(&error))?);
-            if body.len() > MAX_ANSWER {
-                return Err(HttpError::wrong(format!("the answer is larger than {} MiB", MAX_ANSWER >> 20)));
-            }
+            let chunk = chunk.map_err(|error| failed(&error))?;
+            held.add(chunk.len()).map_err(|error| HttpError::wrong(error.to_string()))?;
+            body.extend_from_slice(&chunk);
         }
         Ok(HttpResponse { status, headers, body })
     }
@@ -140,30 +163,9 @@ struct Resolver;
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            let name = name.as_str().to_owned();
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let is_local = name.eq_ignore_ascii_case("localhost");
-            let allowed: Vec<SocketAddr> =
-                found.into_iter().filter(|address| is_local || !is_near(address.ip())).collect();
-            if allowed.is_empty() {
-                let message = format!(
-                    "`{name}` leads to this machine or its network link only, whose address must be allowed itself"
-                );
-                return Err(message.into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
+            let found = names::look_up(name.as_str()).await?;
+            Ok(Box::new(found.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
         })
-    }
-}
-
-/// This machine, or what only it can reach.
-fn is_near(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified(),
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => is_near(IpAddr::V4(v4)),
-            None => v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified(),
-        },
     }
 }
 
@@ -174,7 +176,9 @@ mod tests {
     fn client(origins: &[&str]) -> HttpClient {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let origins: Vec<String> = origins.iter().map(|origin| (*origin).to_owned()).collect();
-        HttpClient::new("audit", &origins, Duration::from_secs(5)).unwrap()
+        let answer = AnswerBounds { bytes: 1 << 20, rows: 1 };
+        let bounds = HttpBounds { time: Duration::from_secs(5), answer, requests: 2 };
+        HttpClient::new("audit", &origins, bounds).unwrap()
     }
 
     async fn get(
@@ -221,24 +225,5 @@ mod tests {
         }
         let error = get(&client, "http://127.0.0.1:9/secret-token", &[]).await.err().expect("nobody listens");
         assert!(error.retryable && !error.message.contains("secret-token"), "{error}");
-    }
-
-    #[test]
-    fn near_addresses_are_known_in_every_spelling() {
-        for near in [
-            "127.0.0.1",
-            "127.8.9.1",
-            "169.254.169.254",
-            "0.0.0.0",
-            "::1",
-            "fe80::1",
-            "::ffff:127.0.0.1",
-            "::",
-        ] {
-            assert!(is_near(near.parse().unwrap()), "{near}");
-        }
-        for far in ["10.0.0.1", "192.0.2.1", "2001:db8::1"] {
-            assert!(!is_near(far.parse().unwrap()), "{far}");
-        }
     }
 }

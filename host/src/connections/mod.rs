@@ -11,8 +11,11 @@
 //! that needs it, and the next call finds it as soon as it is back. Knows nothing of
 //! plugins, grants and what is stored.
 
+mod answer;
 mod http;
 mod mongo;
+mod names;
+mod peers;
 mod pool;
 mod redis;
 mod sql;
@@ -21,10 +24,13 @@ mod tls;
 use std::fmt::Display;
 use std::time::Duration;
 
-pub(crate) use self::http::{HttpClient, HttpError, HttpRequest};
+pub(crate) use self::answer::AnswerBounds;
+pub(crate) use self::http::{HttpBounds, HttpClient, HttpError, HttpRequest, OWN_HEADERS};
 pub(crate) use self::mongo::{MongoError, MongoFind, MongoPool, MongoUpdate, MongoWriteError};
+pub(crate) use self::peers::{Peers, Protocol};
 pub(crate) use self::redis::{RedisError, RedisPool, RedisReply, RedisScalar};
 pub(crate) use self::sql::{CommitError, Purpose, SqlError, SqlErrorKind, SqlPool, SqlTransaction, SqlValue};
+pub(crate) use self::tls::{TlsError, certificates, private_key};
 use crate::config::ConnectionSettings;
 
 /// The longest that connecting may take, where a call may take longer.

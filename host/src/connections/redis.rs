@@ -13,15 +13,13 @@ use redis::{
 };
 use tokio::time::timeout;
 
+use super::answer::{AnswerBounds, AnswerSize, TooLarge};
 use super::pool::{CONNECTIONS, FRESH, Lease, LeaseError, PING, Pool, Server};
 use super::{CheckError, OpenError, connect_bound, tls};
 use crate::config::{Address, RedisSettings};
 
 /// How many keys the server looks at in one step of a scan.
 const SCAN_COUNT: usize = 1000;
-
-/// The most bytes of keys that a scan finds: the host holds them all.
-const MAX_SCAN: usize = 256 << 20;
 
 /// Commands that leave their mark on the connection, which the next user of it must
 /// not see.
@@ -105,6 +103,34 @@ impl RedisError {
     }
 }
 
+impl From<TooLarge> for RedisError {
+    fn from(error: TooLarge) -> Self {
+        Self { message: error.to_string(), retryable: false }
+    }
+}
+
+impl RedisReply {
+    fn count(&self, held: &mut AnswerSize) -> Result<(), TooLarge> {
+        match self {
+            RedisReply::Scalar(scalar) => held.add(scalar.size()),
+            RedisReply::Many(scalars) => scalars.iter().try_for_each(|scalar| held.add(scalar.size())),
+        }
+    }
+}
+
+impl RedisScalar {
+    /// Its bytes, roughly.
+    fn size(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                RedisScalar::Bulk(bytes) => bytes.len(),
+                RedisScalar::Status(text) => text.len(),
+                RedisScalar::Error(error) => error.message.len(),
+                RedisScalar::Nil | RedisScalar::Integer(_) => 0,
+            }
+    }
+}
+
 pub(crate) struct Redis {
     client: Client,
     /// For messages: `redis.example:6379`.
@@ -117,8 +143,13 @@ impl RedisPool {
         Ok(Self { pool: Pool::new(Redis::new(name, settings, bound)?, CONNECTIONS), bound })
     }
 
-    /// Sends all commands at once and gives a reply to each.
-    pub(crate) async fn pipeline(&self, commands: Vec<Vec<Vec<u8>>>) -> Result<Vec<RedisReply>, RedisError> {
+    /// Sends all commands at once and gives a reply to each. The replies are bounded
+    /// together, once they have been read.
+    pub(crate) async fn pipeline(
+        &self,
+        commands: Vec<Vec<Vec<u8>>>,
+        bounds: AnswerBounds,
+    ) -> Result<Vec<RedisReply>, RedisError> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
@@ -130,13 +161,16 @@ impl RedisPool {
         let mut lease = self.lease().await?;
         let replies = self.send(&mut lease, &commands).await;
         self.end(lease, &replies, stateful);
-        Ok(replies?.into_iter().map(reply).collect())
+        let replies: Vec<RedisReply> = replies?.into_iter().map(reply).collect();
+        let mut held = AnswerSize::within(bounds);
+        replies.iter().try_for_each(|reply| reply.count(&mut held))?;
+        Ok(replies)
     }
 
     /// The keys that match a pattern, each once.
-    pub(crate) async fn scan(&self, pattern: &str) -> Result<Vec<Vec<u8>>, RedisError> {
+    pub(crate) async fn scan(&self, pattern: &str, bounds: AnswerBounds) -> Result<Vec<Vec<u8>>, RedisError> {
         let mut lease = self.lease().await?;
-        let keys = match timeout(self.bound, self.scan_all(&mut lease, pattern)).await {
+        let keys = match timeout(self.bound, self.scan_all(&mut lease, pattern, bounds)).await {
             Ok(keys) => keys,
             Err(_) => Err(self.slow()),
         };
@@ -145,7 +179,8 @@ impl RedisPool {
     }
 
     pub(super) async fn check(&self) -> Result<String, CheckError> {
-        let info = self.pipeline(vec![vec![b"INFO".to_vec(), b"server".to_vec()]]).await;
+        let bounds = AnswerBounds { bytes: 1 << 20, rows: 1 };
+        let info = self.pipeline(vec![vec![b"INFO".to_vec(), b"server".to_vec()]], bounds).await;
         match info.map_err(|error| CheckError(error.to_string()))?.pop() {
             Some(RedisReply::Scalar(RedisScalar::Bulk(info))) => Ok(version(&String::from_utf8_lossy(&info))),
             Some(RedisReply::Scalar(RedisScalar::Error(error))) => Err(CheckError(error.message)),
@@ -157,9 +192,14 @@ impl RedisPool {
         self.pool.close().await;
     }
 
-    async fn scan_all(&self, lease: &mut Lease<Redis>, pattern: &str) -> Result<Vec<Vec<u8>>, RedisError> {
+    async fn scan_all(
+        &self,
+        lease: &mut Lease<Redis>,
+        pattern: &str,
+        bounds: AnswerBounds,
+    ) -> Result<Vec<Vec<u8>>, RedisError> {
         let mut found = HashSet::new();
-        let mut size = 0;
+        let mut held = AnswerSize::within(bounds);
         let mut cursor = b"0".to_vec();
         loop {
             let count = SCAN_COUNT.to_string();
@@ -169,12 +209,10 @@ impl RedisPool {
             let replies = self.send(lease, &[command]).await?;
             let (next, keys) = step(replies)?;
             for key in keys {
-                size += key.len() + size_of::<Vec<u8>>();
-                found.insert(key);
-            }
-            if size > MAX_SCAN {
-                let message = format!("more than {} MiB of keys match `{pattern}`", MAX_SCAN >> 20);
-                return Err(RedisError { message, retryable: false });
+                let bytes = key.len() + size_of::<Vec<u8>>();
+                if found.insert(key) {
+                    held.add(bytes)?;
+                }
             }
             if next == b"0" {
                 return Ok(found.into_iter().collect());

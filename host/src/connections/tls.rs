@@ -49,7 +49,8 @@ pub(super) fn read(settings: &TlsSettings) -> Result<Pem, TlsError> {
     Ok(Pem { ca, client })
 }
 
-fn certificates(path: &Path) -> Result<Vec<u8>, TlsError> {
+/// The text of a PEM file that has certificates.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<u8>, TlsError> {
     let what = "certificate";
     let text = contents(path)?;
     let mut certificates = 0;
@@ -63,7 +64,8 @@ fn certificates(path: &Path) -> Result<Vec<u8>, TlsError> {
     Ok(text)
 }
 
-fn private_key(path: &Path) -> Result<Vec<u8>, TlsError> {
+/// The text of a PEM file that has a private key.
+pub(crate) fn private_key(path: &Path) -> Result<Vec<u8>, TlsError> {
     let what = "private key";
     let text = contents(path)?;
     match PrivateKeyDer::from_pem_slice(&text) {

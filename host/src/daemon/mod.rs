@@ -5,6 +5,7 @@ mod reload;
 mod serving;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,10 +22,10 @@ use crate::job_cache::JobCache;
 use crate::journal::{Bounds, Journal, OpenError};
 use crate::plugins::{LoadError, Runtime};
 use crate::telemetry::Metrics;
-use crate::web::{self, App, Receiving, ServeError, Standing};
+use crate::web::{self, Access, App, Gate, Receiving, Standing};
 
 use reload::Reloader;
-use serving::Serving;
+use serving::{BindError, Serving};
 use watch::Watch;
 
 /// The newest items that stay in memory for lanes that keep up, in bytes.
@@ -46,7 +47,7 @@ pub(crate) enum DaemonError {
     #[error(transparent)]
     Journal(#[from] OpenError),
     #[error(transparent)]
-    Serve(#[from] ServeError),
+    Serve(#[from] BindError),
     #[error("cannot use `{}` for data: {error}\n  hint: `host.data` names another directory", path.display())]
     Data { path: PathBuf, error: std::io::Error },
     #[error("cannot listen for signals: {0}")]
@@ -63,16 +64,14 @@ pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
     // A file that changes while it is read the first time is not looked for.
     let loaded = Settings::load(config)?;
     let watch = Watch::of(loaded.watched.clone());
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
+    let warned = reload::warn(&loaded, &BTreeSet::new());
     let mut signals = Signals::listen().map_err(DaemonError::Signals)?;
     let hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
     let settings = Arc::new(loaded.settings);
     let (orders, incoming) = mpsc::channel(1);
     let standing = Arc::new(Standing::new(reload::shown(&settings), orders));
     let host = Host::build(Arc::clone(&settings), Arc::clone(&standing)).await?;
-    let mut serving = Serving::new(web::router(Arc::clone(&host.app)));
+    let mut serving = Serving::new(web::router(Arc::clone(&host.app)), Arc::clone(&host.app.gate));
     let bound = serving.bind(&settings.host).await?;
     serving.change(bound, settings.host.drain);
     // Whoever started it may not read what it says.
@@ -86,6 +85,7 @@ pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
         metrics: Arc::clone(&host.app.metrics),
         serving,
         stop: stop.clone(),
+        warned,
     };
     let reloads = tokio::spawn(reloader.run(incoming, hangup));
     signals.stop().await;
@@ -108,6 +108,7 @@ struct Host {
 
 impl Host {
     async fn build(settings: Arc<Settings>, configuration: Arc<Standing>) -> Result<Self, DaemonError> {
+        let access = Access::new(&settings.host.access).map_err(BindError::from)?;
         let data = &settings.host.data;
         make_private(data).map_err(|error| DaemonError::Data { path: data.clone(), error })?;
         let runtime = Runtime::new(&data.join("compiled"))?;
@@ -132,6 +133,7 @@ impl Host {
             metrics,
             configuration,
             receiving: Receiving::default(),
+            gate: Arc::new(Gate::new(access)),
         });
         Ok(Self { journal, lanes, app })
     }

@@ -4,6 +4,7 @@
 //! `returner check` finds, a server that does not answer, a `setup` that fails, an address
 //! that is in use) is found while the one before it runs on. One reload at a time.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub(super) struct Reloader {
     pub(super) metrics: Arc<Metrics>,
     pub(super) serving: Serving,
     pub(super) stop: CancellationToken,
+    /// The warnings of the version before, which need not be said again.
+    pub(super) warned: BTreeSet<String>,
 }
 
 impl Reloader {
@@ -57,7 +60,7 @@ impl Reloader {
         if let Some(path) = self.path.clone().filter(is_empty) {
             self.watch = Watch::of(self.watch.paths());
             let message = format!(
-                "the configuration `{}` is empty now, and is not taken\n  hint: `returner reload` takes it as it is",
+                "error: the configuration `{}` is empty now, and is not taken\n  hint: `returner reload` takes it as it is",
                 path.display()
             );
             return self.refuse(&message);
@@ -124,9 +127,7 @@ impl Reloader {
     }
 
     async fn take(&mut self, loaded: Loaded) -> Result<Vec<Difference>, String> {
-        for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
-        }
+        self.warned = warn(&loaded, &self.warned);
         let settings = Arc::new(loaded.settings);
         self.check_fixed(&settings)?;
         let lanes = Arc::clone(&self.lanes);
@@ -157,8 +158,8 @@ impl Reloader {
         let changed = self.lanes.settings().host.changed(&settings.host);
         let fixed: Vec<String> = changed
             .into_iter()
-            .filter(|key| FIXED.contains(key))
-            .map(|key| format!("`host.{key}`"))
+            .filter(|(key, ..)| FIXED.contains(key))
+            .map(|(key, ..)| format!("`host.{key}`"))
             .collect();
         if fixed.is_empty() {
             return Ok(());
@@ -168,6 +169,13 @@ impl Reloader {
             fixed.join(", ")
         ))
     }
+}
+
+/// Says the warnings of a version but those that are known; gives all of them.
+pub(super) fn warn(loaded: &Loaded, known: &BTreeSet<String>) -> BTreeSet<String> {
+    let warnings: BTreeSet<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    warnings.difference(known).for_each(|warning| tracing::warn!("{warning}"));
+    warnings
 }
 
 /// The files of a version, for people.

@@ -1,20 +1,21 @@
-//! Where the host listens, which can change while it runs.
+//! Where the host listens and who may ask, which can change while it runs.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::HostSettings;
-use crate::web::{self, Listener, ServeError};
+use crate::config::{HostSettings, SocketSettings};
+use crate::web::{self, Access, Gate, Listener, ServeError, ServerTlsError, UnixSocket};
 
 pub(super) struct Serving {
     router: Router,
+    gate: Arc<Gate>,
     tcp: Option<Served<SocketAddr>>,
-    unix: Option<Served<PathBuf>>,
+    unix: Option<Served<SocketSettings>>,
 }
 
 /// A listener at work.
@@ -26,10 +27,20 @@ struct Served<P> {
     task: JoinHandle<()>,
 }
 
-/// Listeners that are new in a version of the configuration, and do not serve yet.
+/// What is new in a version of the configuration, and does not serve yet.
 pub(super) struct Bound {
+    access: Access,
     tcp: Change<SocketAddr>,
-    unix: Change<PathBuf>,
+    unix: Change<SocketSettings>,
+}
+
+/// Why it cannot.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BindError {
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error(transparent)]
+    Tls(#[from] ServerTlsError),
 }
 
 enum Change<P> {
@@ -39,12 +50,13 @@ enum Change<P> {
 }
 
 impl Serving {
-    pub(super) fn new(router: Router) -> Self {
-        Self { router, tcp: None, unix: None }
+    pub(super) fn new(router: Router, gate: Arc<Gate>) -> Self {
+        Self { router, gate, tcp: None, unix: None }
     }
 
     /// Binds what the settings say and is not served yet.
-    pub(super) async fn bind(&self, settings: &HostSettings) -> Result<Bound, ServeError> {
+    pub(super) async fn bind(&self, settings: &HostSettings) -> Result<Bound, BindError> {
+        let access = Access::new(&settings.access)?;
         let tcp = match (settings.listen, &self.tcp) {
             (Some(place), Some(served)) if served.place == place => Change::Same,
             (Some(place), _) => Change::New(place, Listener::tcp(place).await?),
@@ -52,17 +64,22 @@ impl Serving {
         };
         let unix = match (&settings.socket, &self.unix) {
             (Some(place), Some(served)) if served.place == *place => Change::Same,
-            (Some(place), _) => Change::New(place.clone(), Listener::unix(place)?),
+            (Some(place), served) => {
+                let ours = served.as_ref().is_some_and(|served| served.place.path == place.path);
+                Change::New(place.clone(), Listener::Unix(UnixSocket::bind(place, ours)?))
+            }
             (None, _) => Change::Gone,
         };
-        Ok(Bound { tcp, unix })
+        Ok(Bound { access, tcp, unix })
     }
 
     /// Serves what was bound. Requests that are under way where it listened before may end.
     pub(super) fn change(&mut self, bound: Bound, drain: Duration) {
-        let router = &self.router;
-        change(&mut self.tcp, bound.tcp, router, drain);
-        change(&mut self.unix, bound.unix, router, drain);
+        // First: nothing new is reached by those whom only the old version let in.
+        self.gate.change(bound.access);
+        let new = Server { router: &self.router, gate: &self.gate, drain };
+        new.change(&mut self.tcp, bound.tcp);
+        new.change(&mut self.unix, bound.unix);
     }
 
     /// Where it listens, for people.
@@ -88,19 +105,29 @@ impl<P> Served<P> {
     }
 }
 
-fn change<P>(served: &mut Option<Served<P>>, change: Change<P>, router: &Router, drain: Duration) {
-    let new = match change {
-        Change::Same => return,
-        Change::Gone => None,
-        Change::New(place, listener) => {
-            let (stop, address) = (CancellationToken::new(), listener.address());
-            let task = tokio::spawn(web::serve(listener, router.clone(), stop.clone(), drain));
-            tracing::info!("listening on {address}");
-            Some(Served { place, address, stop, task })
+/// What every listener serves.
+struct Server<'s> {
+    router: &'s Router,
+    gate: &'s Arc<Gate>,
+    drain: Duration,
+}
+
+impl Server<'_> {
+    fn change<P>(&self, served: &mut Option<Served<P>>, change: Change<P>) {
+        let new = match change {
+            Change::Same => return,
+            Change::Gone => None,
+            Change::New(place, listener) => {
+                let (stop, address) = (CancellationToken::new(), listener.address(self.gate.has_tls()));
+                let (router, gate) = (self.router.clone(), Arc::clone(self.gate));
+                let task = tokio::spawn(web::serve(listener, router, gate, stop.clone(), self.drain));
+                tracing::info!("listening on {address}");
+                Some(Served { place, address, stop, task })
+            }
+        };
+        // Its task ends on its own.
+        if let Some(old) = std::mem::replace(served, new) {
+            drop(old.stop());
         }
-    };
-    // Its task ends on its own.
-    if let Some(old) = std::mem::replace(served, new) {
-        drop(old.stop());
     }
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::returner::Returner;
 use crate::config::{ConnectionSettings, PluginSource, ReturnerSettings, Settings};
-use crate::connections::{CheckError, Connection, HttpClient, OpenError};
+use crate::connections::{AnswerBounds, CheckError, Connection, HttpBounds, HttpClient, OpenError, Peers};
 use crate::journal::JournalError;
-use crate::plugins::{CallError, Grants, Interface, LoadError, Narrowed, Plugin, Runtime};
+use crate::plugins::{CallError, Grants, Interface, LoadError, LogBudget, Narrowed, Plugin, Runtime};
 
 /// Why a returner cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -167,11 +167,20 @@ pub(super) fn make(
     let narrowed = settings.narrowed.iter().filter_map(|(guest, narrowing)| {
         Some((guest.clone(), Narrowed::new(narrowing, granted.get(guest)?.kind())))
     });
+    let limits = &settings.limits;
+    let bounds = HttpBounds {
+        time: bound,
+        answer: AnswerBounds { bytes: limits.answer, rows: limits.rows },
+        requests: limits.requests as usize,
+    };
     let http = (!settings.allow_http.is_empty())
-        .then(|| HttpClient::new(&settings.name, &settings.allow_http, bound).map_err(failed))
+        .then(|| HttpClient::new(&settings.name, &settings.allow_http, bounds).map(Arc::new).map_err(failed))
         .transpose()?;
+    let peers = (!settings.allow_connect.is_empty()).then(|| Arc::new(Peers::new(&settings.allow_connect)));
     let grants = Grants {
         http,
+        peers,
+        log: LogBudget::new(limits.log_lines),
         narrowed: narrowed.collect(),
         returner: settings.name.clone(),
         options: settings.options.clone(),

@@ -17,7 +17,7 @@ use super::lane::Lane;
 use super::returner::Returner;
 use crate::config::{ConnectionSettings, ReturnerSettings, Settings, Variant, VariantError};
 use crate::items::{Item, Kind, Route};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, KeptLane};
 use crate::plugins::{Interface, Plugin, Runtime};
 use crate::telemetry::Metrics;
 
@@ -47,10 +47,11 @@ pub(super) struct Snapshot {
     pub(super) routes: RwLock<HashMap<(String, Route), Arc<Lane>>>,
 }
 
-/// A lane that has items and no returner.
+/// A lane that the journal keeps something for, and that has no returner.
 pub(crate) struct Orphan {
     pub(crate) name: String,
     pub(crate) depth: u64,
+    pub(crate) dead: u64,
 }
 
 /// Why what a lane has is not dropped.
@@ -126,8 +127,9 @@ impl Lanes {
     /// Starts the lanes that have something pending and are not declared: those that
     /// earlier returns asked for. A name that cannot be made again keeps its items.
     pub(super) async fn resume(&self) -> Result<(), JournalError> {
-        for (name, _) in self.journal.pending_lanes().await? {
-            if self.snapshot.load().lanes.read().contains_key(&name) {
+        for kept in self.journal.kept_lanes().await? {
+            let name = kept.name;
+            if kept.pending == 0 || self.snapshot.load().lanes.read().contains_key(&name) {
                 continue;
             }
             let state = self.journal.lane(&name).await?;
@@ -161,17 +163,20 @@ impl Lanes {
         self.snapshot.load().lanes.read().values().cloned().collect()
     }
 
-    /// The lanes that have items and no returner.
+    /// The lanes that the journal keeps something for, and that have no returner.
     pub(crate) async fn orphans(&self) -> Result<Vec<Orphan>, JournalError> {
-        let pending = self.journal.pending_lanes().await?;
+        let kept = self.journal.kept_lanes().await?;
         let snapshot = self.snapshot.load();
         let lanes = snapshot.lanes.read();
-        let orphans = pending.into_iter().filter(|(name, _)| !lanes.contains_key(name));
-        Ok(orphans.map(|(name, id)| Orphan { depth: self.journal.depth(id), name }).collect())
+        let orphans = kept.into_iter().filter(|lane| !lanes.contains_key(&lane.name));
+        let orphan =
+            |lane: KeptLane| Orphan { depth: self.journal.depth(lane.id), name: lane.name, dead: lane.dead };
+        Ok(orphans.map(orphan).collect())
     }
 
-    /// Removes what is kept for a returner that is gone; says how many items that were. It
-    /// cannot come back meanwhile.
+    /// Removes the items that are kept for a returner that is gone; says how many that were.
+    /// It cannot come back meanwhile. Its dead letters are another matter:
+    /// [`DeadLetters`](super::DeadLetters).
     pub(crate) async fn drop_orphan(&self, name: &str) -> Result<u64, DropError> {
         let _making = self.making.lock().await;
         if self.get(name).is_ok() {

@@ -173,8 +173,10 @@ fn other_plugins(running: &Running, built: &Built) -> Vec<Difference> {
     for (name, new) in &built.returners {
         let Some(old) = running.returners.get(name) else { continue };
         if old.settings.plugin == new.settings.plugin && old.plugin.sha256 != new.plugin.sha256 {
-            let shown = |returner: &Returner| {
-                format!("{} (SHA-256 {})", returner.plugin.title(), &returner.plugin.sha256[..12])
+            // The title of one without a version has its digest.
+            let shown = |returner: &Returner| match &returner.plugin.version {
+                Some(_) => format!("{} (SHA-256 {})", returner.plugin.title(), &returner.plugin.sha256[..12]),
+                None => returner.plugin.title(),
             };
             let change = format!("its plugin's file was {}, becomes {}", shown(old), shown(new));
             found.push(Difference::of_returner(name, change));

@@ -9,13 +9,10 @@ use tokio::sync::Semaphore;
 use super::build::Connections;
 use crate::config::ReturnerSettings;
 use crate::items::Kind;
-use crate::plugins::{CallError, Grants, Instance, Interface, Plugin};
+use crate::plugins::{CallError, Grants, Instance, Interface, Need, Plugin};
 
 /// How long a look at a server may take that only asks whether it is back.
 const PROBE: Duration = Duration::from_secs(2);
-
-/// The most questions that one returner answers at once.
-const READERS: usize = 2;
 
 pub(crate) struct Returner {
     /// Its name is that of its lane.
@@ -40,7 +37,9 @@ impl Returner {
         grants: Grants,
         open: Connections,
     ) -> Self {
-        let readers = Readers { permits: Semaphore::new(READERS), idle: Mutex::default() };
+        // At least one, as the configuration has seen to.
+        let readers = (settings.limits.instances as usize).saturating_sub(settings.delivery.workers).max(1);
+        let readers = Readers { permits: Semaphore::new(readers), idle: Mutex::default() };
         Self { settings, plugin, grants: Arc::new(grants), open, readers }
     }
 
@@ -54,6 +53,47 @@ impl Returner {
                     .all(|(name, open)| other.open.get(name).is_some_and(|other| other.is_same(open)))
         };
         self.settings == other.settings && self.plugin.sha256 == other.plugin.sha256 && same_connections()
+    }
+
+    /// Grants that its plugin never uses, and imports that nothing is granted for.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let (name, plugin) = (&self.settings.name, self.plugin.title());
+        let needs = self.plugin.needs();
+        let unused = |key: String, interface: &str| {
+            format!(
+                "`{key}` is never used: `{plugin}` does not import `{interface}`\n  hint: take the grant back"
+            )
+        };
+        let mut warnings = Vec::new();
+        let mut granted = Vec::new();
+        for (guest, connection) in &self.grants.connections {
+            let Some(need) = Need::of_connection(connection.kind()) else { continue };
+            granted.push(need);
+            if !needs.contains(&need) {
+                warnings.push(unused(format!("{name}.connections.{guest}"), need.interface()));
+            }
+        }
+        let ReturnerSettings { allow_http, allow_connect, .. } = &self.settings;
+        for (key, peers, uses) in [
+            ("allow_http", allow_http, &[Need::Http, Need::WasiHttp][..]),
+            ("allow_connect", allow_connect, &[Need::WasiSockets]),
+        ] {
+            if !peers.is_empty() {
+                granted.extend(uses);
+                if !uses.iter().any(|need| needs.contains(need)) {
+                    warnings.push(unused(format!("{name}.{key}"), uses[0].interface()));
+                }
+            }
+        }
+        let denied = needs.into_iter().filter(|need| need.is_telling() && !granted.contains(need));
+        let denied: Vec<String> = denied.map(|need| format!("`{}`", need.interface())).collect();
+        if !denied.is_empty() {
+            warnings.push(format!(
+                "`{plugin}` imports {}, and `{name}` is granted nothing for it: such calls are denied",
+                denied.join(", ")
+            ));
+        }
+        warnings
     }
 
     /// Asks an instance that does nothing else.

@@ -174,6 +174,17 @@ pub(crate) struct LaneState {
     pub(crate) uncertain_through: Seq,
 }
 
+/// A lane that the journal keeps something for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeptLane {
+    pub(crate) name: String,
+    pub(crate) id: LaneId,
+    /// How many items it has not settled, as far as that is written.
+    pub(crate) pending: u64,
+    /// How many dead letters it has.
+    pub(crate) dead: u64,
+}
+
 /// The bounds of a journal.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
@@ -253,10 +264,10 @@ impl Journal {
         answer.await.map_err(|_| JournalError::Stopped)?
     }
 
-    /// All lanes that have something pending.
-    pub(crate) async fn pending_lanes(&self) -> Result<Vec<(String, LaneId)>, JournalError> {
+    /// All lanes that have something pending, or dead letters.
+    pub(crate) async fn kept_lanes(&self) -> Result<Vec<KeptLane>, JournalError> {
         let reader = Arc::clone(&self.reader);
-        blocking(move || reader.pending_lanes()).await
+        blocking(move || reader.kept_lanes()).await
     }
 
     /// Waits until what was settled before can be read; not for long, because a disk can

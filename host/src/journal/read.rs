@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, Row, params};
 
 use super::dead::{self, DeadFilter, KeptDeadLetter, WholeDeadLetter};
 use super::sum::Sum;
-use super::{Entry, JournalError, LaneId, Seq, Window};
+use super::{Entry, JournalError, KeptLane, LaneId, Seq, Window};
 use crate::items::{self, Kind};
 
 /// A connection of its own: in SQLite's WAL mode, reading does not wait for the
@@ -101,13 +101,23 @@ impl Reader {
         dead::ids(&self.connection.lock(), filter, limit)
     }
 
-    /// As [`super::Journal::pending_lanes`].
-    pub(super) fn pending_lanes(&self) -> Result<Vec<(String, LaneId)>, JournalError> {
+    /// As [`super::Journal::kept_lanes`].
+    pub(super) fn kept_lanes(&self) -> Result<Vec<KeptLane>, JournalError> {
         let connection = self.connection.lock();
-        let mut statement =
-            connection.prepare("SELECT name, id FROM lanes WHERE pending > 0 ORDER BY name")?;
-        let names = statement.query_map([], |row| Ok((row.get(0)?, LaneId(row.get(1)?))))?;
-        Ok(names.collect::<Result<_, _>>()?)
+        let mut statement = connection.prepare_cached(
+            "SELECT name, id, pending, dead FROM
+                 (SELECT *, (SELECT count(*) FROM dead WHERE dead.lane = lanes.id) AS dead FROM lanes)
+             WHERE pending > 0 OR dead > 0 ORDER BY name",
+        )?;
+        let lanes = statement.query_map([], |row| {
+            Ok(KeptLane {
+                name: row.get(0)?,
+                id: LaneId(row.get(1)?),
+                pending: row.get(2)?,
+                dead: row.get(3)?,
+            })
+        })?;
+        Ok(lanes.collect::<Result<_, _>>()?)
     }
 }
 

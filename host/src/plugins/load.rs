@@ -11,6 +11,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::{Engine, EngineWeak};
 
+use super::capabilities;
 use super::contract::exports::salt::returner as guest;
 use super::contract::salt::returner as imports;
 use super::instance::{CallError, Instance};
@@ -322,6 +323,8 @@ impl fmt::Display for Interface {
 fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    capabilities::sockets::link_look_ups(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     imports::config::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     imports::log::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     imports::sql::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;

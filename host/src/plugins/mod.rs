@@ -16,12 +16,15 @@ mod instance;
 mod limits;
 mod load;
 mod narrow;
+mod needs;
 mod state;
 mod stderr;
 
 pub(crate) use calls::Delivery;
+pub(crate) use capabilities::LogBudget;
 pub(crate) use contract::exports::salt::returner::job_cache::{Job, MinionReturn};
 pub(crate) use instance::{CallError, Instance, Stop};
 pub(crate) use load::{Exports, Interface, LoadError, Plugin, Runtime};
 pub(crate) use narrow::Narrowed;
+pub(crate) use needs::Need;
 pub(crate) use state::Grants;

@@ -6,12 +6,14 @@ use std::time::Instant;
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::capabilities::{LogBudget, Requests, sockets};
 use super::limits::Usage;
 use super::narrow::Narrowed;
 use super::stderr::Stderr;
 use crate::config::Limits;
-use crate::connections::{Connection, HttpClient, Purpose, SqlTransaction};
+use crate::connections::{AnswerBounds, Connection, HttpClient, Peers, Purpose, SqlTransaction};
 
 /// What a returner is given: the whole of what its guest can reach.
 pub(crate) struct Grants {
@@ -23,7 +25,10 @@ pub(crate) struct Grants {
     /// What of them, by the same names; all where there is none.
     pub(crate) narrowed: BTreeMap<String, Narrowed>,
     /// For the origins that are allowed; none where nothing is.
-    pub(crate) http: Option<HttpClient>,
+    pub(crate) http: Option<Arc<HttpClient>>,
+    /// Those that are allowed; none where nothing is.
+    pub(crate) peers: Option<Arc<Peers>>,
+    pub(crate) log: LogBudget,
     pub(crate) limits: Limits,
 }
 
@@ -35,8 +40,15 @@ impl Grants {
             connections: BTreeMap::new(),
             narrowed: BTreeMap::new(),
             http: None,
+            peers: None,
+            log: LogBudget::new(Limits::default().log_lines),
             limits: Limits::default(),
         }
+    }
+
+    /// What one host call may answer.
+    pub(super) fn answer(&self) -> AnswerBounds {
+        AnswerBounds { bytes: self.limits.answer, rows: self.limits.rows }
     }
 }
 
@@ -51,19 +63,23 @@ pub(crate) struct GuestState {
     /// connection.
     pub(super) transactions: BTreeMap<String, SqlTransaction>,
     wasi: WasiCtx,
+    http: WasiHttpCtx,
+    requests: Requests,
     table: ResourceTable,
 }
 
 impl GuestState {
-    /// WASI with nothing behind it: no files, arguments, environment, sockets or name
-    /// look-ups; what the guest prints is kept for the report of a trap.
+    /// WASI with nothing behind it but the sockets and the HTTP that are granted: no files,
+    /// arguments or environment; what the guest prints is kept for the report of a trap.
     pub(super) fn new(grants: Arc<Grants>) -> Self {
         let stderr = Stderr::default();
         let mut wasi = WasiCtx::builder();
         wasi.stdout(stderr.clone()).stderr(stderr.clone());
-        wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+        sockets::allow(&mut wasi, grants.peers.as_ref());
         Self {
             usage: Usage::new(&grants.limits),
+            http: WasiHttpCtx::new(),
+            requests: Requests::new(grants.http.clone()),
             grants,
             stderr,
             purpose: Purpose::Read,
@@ -81,6 +97,12 @@ impl GuestState {
         self.usage.in_host_call = false;
         self.usage.host_time += begun.elapsed();
         result
+    }
+}
+
+impl WasiHttpView for GuestState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.requests, table: &mut self.table, ctx: &mut self.http }
     }
 }
 

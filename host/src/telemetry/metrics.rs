@@ -48,6 +48,7 @@ pub(crate) struct Metrics {
     dead: Family<LaneLabels, Counter>,
     calls: Calls,
     reloads: Family<ReloadLabels, Counter>,
+    denied: Family<ReasonLabels, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -125,7 +126,19 @@ impl Metrics {
              something in it is wrong",
             Family::clone(&reloads),
         );
-        Self { registry, journal, intake, stored, retried, dead, calls, reloads }
+        let denied = Family::default();
+        registry.register(
+            "returner_requests_denied",
+            "Requests of those who may not, since the host started: unknown, where nothing or nothing right says who it is; \
+             role, where another one is needed",
+            Family::clone(&denied),
+        );
+        Self { registry, journal, intake, stored, retried, dead, calls, reloads, denied }
+    }
+
+    /// A request of someone who may not.
+    pub(crate) fn denied(&self, reason: &'static str) {
+        self.denied.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     pub(crate) fn reloaded(&self, reload: Reload) {

@@ -64,7 +64,8 @@ pub(super) async fn load(
     let Query(params) = params?;
     match app.job_cache.load(params.returner.as_deref(), &jid).await? {
         Some(load) => Ok(Json(Job { jid, load: raw(load)? })),
-        None => Err(Problem::new(StatusCode::NOT_FOUND, format!("no job `{jid}` is known"))),
+        None => Err(Problem::new(StatusCode::NOT_FOUND, format!("the job `{jid}` has no load"))
+            .hint(format!("`/v1/jobs/{jid}/returns` has what was returned to it, also without one"))),
     }
 }
 

@@ -25,7 +25,10 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
         moment.show(lane.name(), &lane.standing().await);
     }
     match app.lanes.orphans().await {
-        Ok(orphans) => orphans.iter().for_each(|orphan| set(&moment.depth, &orphan.name, orphan.depth)),
+        Ok(orphans) => orphans.iter().for_each(|orphan| {
+            set(&moment.depth, &orphan.name, orphan.depth);
+            set(&moment.dead, &orphan.name, orphan.dead);
+        }),
         Err(error) => tracing::warn!(%error, "which lanes have no returner is not known"),
     }
     moment.configuration.set(app.configuration.look().error.is_none().into());

@@ -4,6 +4,7 @@
 //! `application/problem+json` ([`problem`]). Nothing here decides anything: a handler
 //! reads a request, asks a part of the host, and writes down the answer.
 
+mod access;
 mod configuration;
 mod dead_letters;
 mod items;
@@ -14,14 +15,17 @@ mod metrics;
 mod problem;
 mod returners;
 mod serve;
+mod tls;
+mod unix;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
+use axum::{Router, middleware};
 
+use crate::config::Role;
 use crate::delivery::{DeadLetters, Lanes};
 use crate::intake::Intake;
 use crate::job_cache::JobCache;
@@ -30,9 +34,12 @@ use crate::telemetry::Metrics;
 
 use problem::Problem;
 
+pub(crate) use access::{Access, Gate};
 pub(crate) use configuration::{Order, Standing};
 pub(crate) use items::Receiving;
 pub(crate) use serve::{Listener, ServeError, serve};
+pub(crate) use tls::ServerTlsError;
+pub(crate) use unix::UnixSocket;
 
 /// The parts of the host that handlers ask.
 pub(crate) struct App {
@@ -44,28 +51,40 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) configuration: Arc<Standing>,
     pub(crate) receiving: Receiving,
+    pub(crate) gate: Arc<Gate>,
 }
 
 pub(crate) fn router(app: Arc<App>) -> Router {
-    Router::new()
+    let takes = Router::new()
         .route("/v1/returns", post(items::returns))
         .route("/v1/loads", post(items::loads))
         .route("/v1/events", post(items::events))
-        .route("/v1/jobs/{jid}/minions", post(items::minions))
-        .route("/v1/jobs", get(jobs::jobs).delete(jobs::clean))
+        .route("/v1/jobs/{jid}/minions", post(items::minions));
+    let tells = Router::new()
+        .route("/v1/jobs", get(jobs::jobs))
         .route("/v1/jobs/{jid}", get(jobs::load))
         .route("/v1/jobs/{jid}/returns", get(jobs::returns))
         .route("/v1/functions/{fun}/returns", get(jobs::function))
         .route("/v1/minions", get(jobs::minions))
         .route("/v1/returners", get(returners::list))
-        .route("/v1/dead-letters", get(dead_letters::list).delete(dead_letters::remove))
-        .route("/v1/dead-letters/replay", post(dead_letters::replay))
+        .route("/v1/dead-letters", get(dead_letters::list))
         .route("/v1/dead-letters/{id}", get(dead_letters::show))
+        .route("/metrics", get(metrics::metrics));
+    let changes = Router::new()
+        .route("/v1/jobs", delete(jobs::clean))
+        .route("/v1/dead-letters", delete(dead_letters::remove))
+        .route("/v1/dead-letters/replay", post(dead_letters::replay))
         .route("/v1/lanes/{name}", delete(lanes::remove))
-        .route("/v1/reload", post(configuration::reload))
+        .route("/v1/reload", post(configuration::reload));
+    let of = |role, paths: Router<Arc<App>>| {
+        paths.route_layer(middleware::from_fn_with_state((Arc::clone(&app), role), access::require))
+    };
+    of(Role::Write, takes)
+        .merge(of(Role::Read, tells))
+        .merge(of(Role::Admin, changes))
+        // Who watches over the host has no token.
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(journal::ready))
-        .route("/metrics", get(metrics::metrics))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .with_state(app)

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -34,6 +34,8 @@ struct Details {
     known: Vec<String>,
     #[serde(skip)]
     retry_after: Option<u32>,
+    #[serde(skip)]
+    challenge: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -52,6 +54,7 @@ impl Problem {
             items: Vec::new(),
             known: Vec::new(),
             retry_after: None,
+            challenge: false,
         }))
     }
 
@@ -75,6 +78,12 @@ impl Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after()
     }
 
+    /// Asks whoever it is to say so.
+    pub(super) fn challenge(mut self) -> Self {
+        self.0.challenge = true;
+        self
+    }
+
     fn retry_after(mut self) -> Self {
         self.0.retry_after = Some(RETRY_SECONDS);
         self
@@ -84,12 +93,15 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let retry_after = self.0.retry_after;
+        let (retry_after, challenge) = (self.0.retry_after, self.0.challenge);
         let mut response = (status, Json(self.0)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after {
             headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
-use axum::extract::State;
-use serde::Serialize;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use serde::{Deserialize, Serialize};
 
 use super::configuration::Configuration;
 use super::journal::{self, Journal};
@@ -78,6 +79,7 @@ struct LastError {
 struct Orphaned {
     name: String,
     depth: u64,
+    dead: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,6 +98,7 @@ struct Grants {
     /// What of them, where that is not all.
     narrowed: BTreeMap<String, String>,
     allow_http: Vec<String>,
+    allow_connect: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -104,15 +107,30 @@ struct Limits {
     time_ms: u64,
     cpu_ms: u64,
     host_call_ms: u64,
+    answer: u64,
+    rows: u64,
+    statement: u64,
+    requests: u64,
+    log_lines: u64,
+    instances: u64,
 }
 
-pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Returners>, Problem> {
+/// There are none, and none is overlooked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Params {}
+
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    params: Result<Query<Params>, QueryRejection>,
+) -> Result<Json<Returners>, Problem> {
+    let Query(Params {}) = params?;
     let mut returners = Vec::new();
     for lane in app.lanes.all() {
         returners.push(entry(&lane).await);
     }
     let orphaned = app.lanes.orphans().await?.into_iter();
-    let orphaned = orphaned.map(|Orphan { name, depth }| Orphaned { name, depth }).collect();
+    let orphaned = orphaned.map(|Orphan { name, depth, dead }| Orphaned { name, depth, dead }).collect();
     let configuration = app.configuration.look();
     Ok(Json(Returners { returners, orphaned, configuration, journal: journal::look(&app).await }))
 }
@@ -199,6 +217,7 @@ fn grants(returner: &Returner) -> Grants {
     Grants {
         connections: returner.settings.connections.clone(),
         allow_http: returner.settings.allow_http.clone(),
+        allow_connect: returner.settings.allow_connect.clone(),
         narrowed: narrowed.map(|(guest, narrowing)| (guest.clone(), narrowing.to_string())).collect(),
     }
 }
@@ -210,5 +229,11 @@ fn limits(returner: &Returner) -> Limits {
         time_ms: millis(limits.time),
         cpu_ms: millis(limits.cpu),
         host_call_ms: millis(limits.host_call),
+        answer: limits.answer,
+        rows: limits.rows,
+        statement: limits.statement,
+        requests: limits.requests,
+        log_lines: limits.log_lines,
+        instances: limits.instances,
     }
 }

@@ -332,7 +332,10 @@ pub fn returner(directory: &Path, arguments: &[&str]) -> Run {
     let (out, errors) = (directory.join("command.out"), directory.join("command.err"));
     let file = |path: &Path| std::fs::File::create(path).expect("a test's directory can be written to");
     let mut command = Command::new(program());
-    command.args(arguments).current_dir(directory).env_remove("RETURNER_CONFIG").env_remove("RETURNER_URL");
+    command.args(arguments).current_dir(directory);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RETURNER_")) {
+        command.env_remove(name);
+    }
     command.stdin(Stdio::null()).stdout(file(&out)).stderr(file(&errors));
     let mut child = crate::process::spawn(command).expect("the host's program can be run");
     let deadline = Instant::now() + TO_RUN;

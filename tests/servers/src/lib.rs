@@ -17,6 +17,7 @@
 //! where a test could not go on.
 
 mod answer;
+mod certificates;
 mod directory;
 mod error;
 mod host;
@@ -36,6 +37,7 @@ mod system;
 mod wait;
 
 pub use answer::Answer;
+pub use certificates::{Authority, Issued};
 pub use directory::{Directory, program};
 pub use error::StartError;
 pub use host::{Host, Run, returner};

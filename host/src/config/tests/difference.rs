@@ -29,7 +29,7 @@ fn each_thing_is_named_and_no_secret() {
         differences(old, new),
         [
             "`return`: was mysql, becomes mysql, redis",
-            "`host.drain`: changed",
+            "`host.drain`: was 1s, becomes 2s",
             "connection `mysql`: its server, password changed",
             "returner `mysql`: `limits.memory` was 256.0 MiB (268435456 bytes), becomes 1.0 MiB (1048576 bytes)",
             "returner `redis`: added, of the bundled `redis`",

@@ -111,7 +111,7 @@ fn listening_is_for_this_machine_only() {
     let listen = |text: &str| settings(text).host.listen;
     assert_eq!(listen("host.listen: '[::1]:80'"), Some("[::1]:80".parse().expect("an address")));
     assert_eq!(listen("host: {listen: off, socket: /run/r.sock}"), None);
-    assert!(errors("host.listen: 0.0.0.0:4510").contains("`127.0.0.1:4510` or on `host.socket`"));
+    assert!(errors("host.listen: 0.0.0.0:4510").contains("`returner token NAME --role write`"));
     assert!(errors("host.listen: off").contains("there is no `host.socket`"));
     assert!(errors("host.listen: here").contains("expected an address and a port"));
     assert!(errors("host: 5").contains("`host` is a single value or a list, expected keys below it"));

@@ -24,15 +24,13 @@ use tokio::time::timeout;
 
 pub(crate) use self::error::MongoError;
 pub(crate) use self::write::{MongoUpdate, MongoWriteError};
+use super::answer::{AnswerBounds, AnswerSize, TooLarge};
 use super::pool::{CONNECTIONS, PING};
 use super::{CheckError, OpenError, connect_bound, tls};
 use crate::config::{Address, MongoSettings, TlsSettings};
 
 /// How long an operation waits for a server that is away.
 const SELECTION: Duration = Duration::from_secs(2);
-
-/// The most bytes of one answer: the host holds it all.
-const MAX_ANSWER: usize = 256 << 20;
 
 pub(crate) struct MongoPool {
     /// Made when it is first used: the driver starts to look for the server at once.
@@ -101,6 +99,7 @@ impl MongoPool {
         collection: &str,
         filter: String,
         options: MongoFind,
+        bounds: AnswerBounds,
     ) -> Result<Vec<String>, MongoError> {
         // To MongoDB, a limit of 0 is none.
         if options.limit == Some(0) {
@@ -117,18 +116,19 @@ impl MongoPool {
         if let Some(limit) = options.limit {
             find = find.limit(limit.into());
         }
-        self.bounded(async { all(find.await?).await }).await
+        self.bounded(async { all(find.await?, bounds).await }).await
     }
 
     pub(crate) async fn aggregate(
         &self,
         collection: &str,
         pipeline: Vec<String>,
+        bounds: AnswerBounds,
     ) -> Result<Vec<String>, MongoError> {
         let collection = self.collection(collection).await?;
         let stages = pipeline.iter().map(|stage| document(stage)).collect::<Result<Vec<_>, _>>()?;
         let aggregate = collection.aggregate(stages).with_type::<RawDocumentBuf>();
-        self.bounded(async { all(aggregate.await?).await }).await
+        self.bounded(async { all(aggregate.await?, bounds).await }).await
     }
 
     /// Deletes what matches; gives how many.
@@ -201,20 +201,21 @@ fn document(json: &str) -> Result<::bson::Document, MongoError> {
     })
 }
 
-async fn all(mut cursor: Cursor<RawDocumentBuf>) -> Result<Vec<String>, MongoError> {
+async fn all(mut cursor: Cursor<RawDocumentBuf>, bounds: AnswerBounds) -> Result<Vec<String>, MongoError> {
     let mut documents = Vec::new();
-    let mut size = 0;
+    let mut held = AnswerSize::within(bounds);
     while let Some(document) = cursor.try_next().await? {
         let json = bson::json(&document)?;
-        size += json.len();
-        if size > MAX_ANSWER {
-            let message =
-                format!("the answer is larger than {} MiB; ask for less with a limit", MAX_ANSWER >> 20);
-            return Err(MongoError { code: None, message, retryable: false });
-        }
+        held.add(json.len() + size_of::<String>())?;
         documents.push(json);
     }
     Ok(documents)
+}
+
+impl From<TooLarge> for MongoError {
+    fn from(error: TooLarge) -> Self {
+        Self { code: None, message: error.to_string(), retryable: false }
+    }
 }
 
 /// The driver's own message could quote a part of a password that is not encoded.

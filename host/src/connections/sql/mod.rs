@@ -22,12 +22,10 @@ use std::time::Duration;
 
 use self::mysql::{MysqlPool, MysqlTransaction};
 use self::sqlite::{SqlitePool, SqliteTransaction};
+use super::answer::{AnswerBounds, TooLarge};
 use super::pool::LeaseError;
 use super::{CheckError, OpenError};
 use crate::config::{MysqlSettings, SqliteSettings};
-
-/// The most bytes of one answer: what is not bounded here is held by the host.
-const MAX_ANSWER: usize = 256 << 20;
 
 /// Connections to one SQL database.
 pub(crate) enum SqlPool {
@@ -159,15 +157,17 @@ impl SqlTransaction {
         }
     }
 
+    /// Asks; an answer beyond the bounds is an error.
     pub(crate) async fn query(
         &mut self,
         statement: String,
         params: Vec<SqlValue>,
+        bounds: AnswerBounds,
     ) -> Result<SqlRows, SqlError> {
         statement::refuse_transaction_control(&statement)?;
         match self {
-            Self::Mysql(transaction) => transaction.query(statement, params).await,
-            Self::Sqlite(transaction) => transaction.query(statement, params).await,
+            Self::Mysql(transaction) => transaction.query(statement, params, bounds).await,
+            Self::Sqlite(transaction) => transaction.query(statement, params, bounds).await,
         }
     }
 
@@ -188,7 +188,7 @@ impl SqlTransaction {
 
 impl SqlValue {
     /// Its bytes, roughly.
-    fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
             Self::Bytes(bytes) => bytes.len(),
@@ -197,21 +197,14 @@ impl SqlValue {
     }
 }
 
-/// Adds up an answer while it is read.
-#[derive(Default)]
-struct AnswerSize(usize);
+/// The bytes of a row, roughly.
+fn size(row: &[SqlValue]) -> usize {
+    row.iter().map(|value| size_of::<SqlValue>() + value.size()).sum()
+}
 
-impl AnswerSize {
-    /// # Errors
-    /// Once the rows are more than the host is willing to hold.
-    fn add(&mut self, row: &[SqlValue]) -> Result<(), SqlError> {
-        self.0 += row.iter().map(|value| size_of::<SqlValue>() + value.size()).sum::<usize>();
-        if self.0 > MAX_ANSWER {
-            let message =
-                format!("the answer is larger than {} MiB; ask for less with LIMIT", MAX_ANSWER >> 20);
-            return Err(SqlError::new(SqlErrorKind::Data, message, false));
-        }
-        Ok(())
+impl From<TooLarge> for SqlError {
+    fn from(error: TooLarge) -> Self {
+        Self::new(SqlErrorKind::Data, error.to_string(), false)
     }
 }
 

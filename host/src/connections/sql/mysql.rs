@@ -14,8 +14,9 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::mysql_error::{ends_transaction, error_of};
-use super::{AnswerSize, CommitError, SqlError, SqlErrorKind, SqlRows, SqlValue, mysql_value, statement};
+use super::{CommitError, SqlError, SqlErrorKind, SqlRows, SqlValue, mysql_value, size, statement};
 use crate::config::{Address, MysqlSettings};
+use crate::connections::answer::{AnswerBounds, AnswerSize};
 use crate::connections::pool::{CONNECTIONS, FRESH, Lease, PING, Pool, Server};
 use crate::connections::{OpenError, connect_bound, tls};
 
@@ -111,12 +112,13 @@ impl MysqlTransaction {
         &mut self,
         statement: String,
         params: Vec<SqlValue>,
+        bounds: AnswerBounds,
     ) -> Result<SqlRows, SqlError> {
         self.marked |= statement::changes_session(&statement);
         let bound = self.bound;
         let session = self.session()?;
         let arguments = arguments(&statement, params, session.max_packet)?;
-        let rows = timeout(bound, rows(&mut session.connection, statement, arguments)).await;
+        let rows = timeout(bound, rows(&mut session.connection, statement, arguments, bounds)).await;
         match rows {
             // The rest of the answer is still on its way.
             Ok(Err(RowsError::Answer(error))) => Err(self.lose(error)),
@@ -324,9 +326,10 @@ async fn rows(
     connection: &mut MySqlConnection,
     statement: String,
     arguments: MySqlArguments,
+    bounds: AnswerBounds,
 ) -> Result<SqlRows, RowsError> {
     let mut answer = SqlRows::default();
-    let mut size = AnswerSize::default();
+    let mut held = AnswerSize::within(bounds);
     let statement = AssertSqlSafe(statement).into_sql_str();
     let mut rows = sqlx::query_with(statement.clone(), arguments).fetch(&mut *connection);
     while let Some(row) = rows.try_next().await.map_err(RowsError::Server)? {
@@ -334,7 +337,7 @@ async fn rows(
             answer.columns = names(row.columns());
         }
         let row = mysql_value::row(&row).map_err(RowsError::Answer)?;
-        size.add(&row).map_err(RowsError::Answer)?;
+        held.add(size(&row)).map_err(|error| RowsError::Answer(error.into()))?;
         answer.rows.push(row);
     }
     drop(rows);

@@ -26,6 +26,7 @@ use tokio::time::timeout;
 use super::sqlite_error::{error_of, is_commit_unknown};
 use super::{CommitError, Purpose, SqlError, SqlErrorKind, SqlRows, SqlValue, sqlite_session, statement};
 use crate::config::SqliteSettings;
+use crate::connections::answer::AnswerBounds;
 use crate::connections::connect_bound;
 use crate::connections::pool::{CONNECTIONS, Lease, Pool, Server};
 
@@ -125,10 +126,11 @@ impl SqliteTransaction {
         &mut self,
         statement: String,
         params: Vec<SqlValue>,
+        bounds: AnswerBounds,
     ) -> Result<SqlRows, SqlError> {
         let only_reads = self.purpose == Purpose::Read && statement::only_reads(&statement);
         self.start(only_reads).await?;
-        self.run(move |open| sqlite_session::query(open, &statement, params)).await
+        self.run(move |open| sqlite_session::query(open, &statement, params, bounds)).await
     }
 
     pub(super) async fn commit(mut self) -> Result<(), CommitError> {

@@ -16,7 +16,8 @@ use rusqlite::{CachedStatement, ToSql};
 
 use super::sqlite::Open;
 use super::sqlite_error::error_of;
-use super::{AnswerSize, SqlError, SqlErrorKind, SqlRows, SqlValue};
+use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, size};
+use crate::connections::answer::{AnswerBounds, AnswerSize};
 
 /// Prepared statements kept by one connection.
 const STATEMENTS: usize = 100;
@@ -103,17 +104,22 @@ pub(super) fn execute(open: &Open, statement: &str, params: Vec<SqlValue>) -> Re
     Ok(u64::try_from(changed).unwrap_or(u64::MAX))
 }
 
-pub(super) fn query(open: &Open, statement: &str, params: Vec<SqlValue>) -> Result<SqlRows, SqlError> {
+pub(super) fn query(
+    open: &Open,
+    statement: &str,
+    params: Vec<SqlValue>,
+    bounds: AnswerBounds,
+) -> Result<SqlRows, SqlError> {
     let mut prepared = prepare(open, statement, params)?;
     let columns: Vec<String> = prepared.column_names().into_iter().map(str::to_owned).collect();
     let mut answer = SqlRows { columns, rows: Vec::new() };
-    let mut size = AnswerSize::default();
+    let mut held = AnswerSize::within(bounds);
     let mut rows = prepared.raw_query();
     while let Some(row) = rows.next().map_err(|error| error_of(&error))? {
         let column = |index| row.get_ref(index).map(value);
         let row: Result<Vec<SqlValue>, _> = (0..answer.columns.len()).map(column).collect();
         let row = row.map_err(|error| error_of(&error))?;
-        size.add(&row)?;
+        held.add(size(&row))?;
         answer.rows.push(row);
     }
     Ok(answer)

@@ -6,6 +6,7 @@ use super::*;
 use crate::connections::sql::{SqlPool, SqlTransaction};
 
 const BOUND: Duration = Duration::from_secs(2);
+const BOUNDS: AnswerBounds = AnswerBounds { bytes: 1 << 20, rows: 1000 };
 
 struct Fixture {
     directory: tempfile::TempDir,
@@ -45,7 +46,7 @@ async fn execute(transaction: &mut SqlTransaction, statement: &str) -> Result<u6
 }
 
 async fn query(transaction: &mut SqlTransaction, statement: &str) -> Result<SqlRows, SqlError> {
-    transaction.query(statement.to_owned(), Vec::new()).await
+    transaction.query(statement.to_owned(), Vec::new(), BOUNDS).await
 }
 
 async fn refused(transaction: &mut SqlTransaction, statement: &str) -> SqlError {
@@ -66,11 +67,14 @@ async fn values_come_back_as_they_went() {
         SqlValue::Bytes(vec![0, 255]),
     ];
     let mut transaction = fixture.begin().await;
-    let rows =
-        transaction.query("SELECT ?, ?, ?, ?, ? AS bytes".to_owned(), values.clone()).await.expect("a row");
+    let rows = transaction
+        .query("SELECT ?, ?, ?, ?, ? AS bytes".to_owned(), values.clone(), BOUNDS)
+        .await
+        .expect("a row");
     assert_eq!(rows.rows, [values]);
     assert_eq!(rows.columns[4], "bytes");
-    let few = transaction.query("SELECT ?, ?".to_owned(), vec![SqlValue::Null]).await.expect_err("too few");
+    let few =
+        transaction.query("SELECT ?, ?".to_owned(), vec![SqlValue::Null], BOUNDS).await.expect_err("too few");
     assert_eq!((few.kind, few.retryable), (SqlErrorKind::Statement, false));
 }
 

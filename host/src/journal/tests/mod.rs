@@ -155,7 +155,8 @@ async fn what_every_lane_settled_is_removed() {
     while count() > 1 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(opened.journal.pending_lanes().await.unwrap(), [("a".to_owned(), LaneId(1))]);
+    let kept = KeptLane { name: "a".to_owned(), id: LaneId(1), pending: 1, dead: 0 };
+    assert_eq!(opened.journal.kept_lanes().await.unwrap(), [kept]);
 }
 
 /// Trimming waits for a rest, but not for long.

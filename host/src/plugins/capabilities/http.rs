@@ -6,6 +6,9 @@ use crate::plugins::state::GuestState;
 
 impl Host for GuestState {
     async fn send(&mut self, request: Request) -> wasmtime::Result<Result<Response, Error>> {
+        if let Err(message) = self.fits([request.body.len()]) {
+            return Ok(Err(Error { message, retryable: false }));
+        }
         let Request { method, url, headers, body } = request;
         let request = HttpRequest { method, url, headers, body };
         let result = self

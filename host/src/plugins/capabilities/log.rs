@@ -1,10 +1,57 @@
 //! `log`: a guest's lines in the host's log, under the returner's name.
 
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
 use crate::plugins::contract::salt::returner::log::{Host, Level};
 use crate::plugins::state::GuestState;
 
 /// The longest message and field, in bytes; the rest is cut.
 const LONGEST: usize = 8 << 10;
+
+/// How many lines the plugin of one returner may write.
+pub(crate) struct LogBudget {
+    lines: u64,
+    second: Mutex<Second>,
+}
+
+struct Second {
+    begun: Instant,
+    written: u64,
+    dropped: u64,
+}
+
+/// What becomes of a line.
+#[derive(Debug, PartialEq, Eq)]
+struct Turn {
+    speaks: bool,
+    /// Lines that were left out before it, and of which nothing was said yet.
+    dropped: u64,
+}
+
+impl LogBudget {
+    /// `lines`: in a second.
+    pub(crate) fn new(lines: u64) -> Self {
+        Self { lines, second: Mutex::new(Second { begun: Instant::now(), written: 0, dropped: 0 }) }
+    }
+
+    fn turn(&self) -> Turn {
+        let mut second = self.second.lock();
+        let mut dropped = 0;
+        if second.begun.elapsed() >= Duration::from_secs(1) {
+            dropped = second.dropped;
+            *second = Second { begun: Instant::now(), written: 0, dropped: 0 };
+        }
+        let speaks = second.written < self.lines;
+        if speaks {
+            second.written += 1;
+        } else {
+            second.dropped += 1;
+        }
+        Turn { speaks, dropped }
+    }
+}
 
 impl Host for GuestState {
     async fn write(
@@ -14,6 +61,17 @@ impl Host for GuestState {
         fields: Vec<(String, String)>,
     ) -> wasmtime::Result<()> {
         let returner = self.grants.returner.as_str();
+        let Turn { speaks, dropped } = self.grants.log.turn();
+        if dropped > 0 {
+            let bound = self.grants.limits.log_lines;
+            tracing::warn!(
+                returner,
+                "{dropped} lines of its plugin were left out: it may write {bound} a second (`limits.log_lines`)"
+            );
+        }
+        if !speaks {
+            return Ok(());
+        }
         let message = clean(&message);
         let fields: String =
             fields.iter().map(|(name, value)| format!(" {}={:?}", clean(name), clean(value))).collect();
@@ -36,4 +94,21 @@ fn clean(text: &str) -> String {
 
 fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(LONGEST)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_much_is_left_out_and_counted() {
+        let budget = LogBudget::new(2);
+        for speaks in [true, true, false, false] {
+            assert_eq!(budget.turn(), Turn { speaks, dropped: 0 });
+        }
+        budget.second.lock().begun -= Duration::from_secs(1);
+        assert_eq!(budget.turn(), Turn { speaks: true, dropped: 2 });
+        assert_eq!(budget.turn(), Turn { speaks: true, dropped: 0 });
+        assert!(!LogBudget::new(0).turn().speaks);
+    }
 }

@@ -1,5 +1,5 @@
 //! What a guest can import, one file each: `config`, `log`, `sql`, `redis`, `mongo`,
-//! `http`.
+//! `http`, and WASI's own sockets and HTTP.
 //!
 //! Every capability asks the instance's grants first, and answers `denied` in its own
 //! error type where there is none: a guest that reaches for what it was not given
@@ -10,10 +10,16 @@ mod http;
 mod log;
 mod mongo;
 mod redis;
+pub(super) mod sockets;
 mod sql;
+mod wasi_http;
 
 use std::sync::Arc;
 
+use bytesize::ByteSize;
+
+pub(crate) use self::log::LogBudget;
+pub(super) use self::wasi_http::Requests;
 use super::contract::salt::returner::types;
 use super::narrow::{Narrowed, Refused};
 use super::state::GuestState;
@@ -45,6 +51,19 @@ impl GuestState {
     ) -> Result<(), String> {
         let Some(Err(refused)) = self.grants.narrowed.get(name).map(allows) else { return Ok(()) };
         Err(format!("`{}` is not granted {refused} (`{0}.connections.{name}`)", self.grants.returner))
+    }
+
+    /// Whether a host call hands over no more than it may, or what to tell the guest.
+    fn fits(&self, parts: impl IntoIterator<Item = usize>) -> Result<(), String> {
+        let (bytes, bound) = (parts.into_iter().sum::<usize>() as u64, self.grants.limits.statement);
+        if bytes <= bound {
+            return Ok(());
+        }
+        let (bytes, bound) = (ByteSize(bytes), ByteSize(bound));
+        Err(format!(
+            "{bytes} in one call are more than {bound} (`{}.limits.statement`)",
+            self.grants.returner
+        ))
     }
 
     /// As [`connection`](Self::connection), for one that is of another kind.

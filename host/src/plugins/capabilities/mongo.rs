@@ -19,6 +19,9 @@ impl Host for GuestState {
         collection: String,
         documents: Vec<String>,
     ) -> Answer<Vec<WriteError>> {
+        if let Err(message) = self.fits(documents.iter().map(String::len)) {
+            return Ok(Err(denied(message)));
+        }
         let result = self
             .mongo(&connection, ("insert", &collection, &[]), async |pool| {
                 pool.insert(&collection, documents).await
@@ -33,6 +36,11 @@ impl Host for GuestState {
         collection: String,
         updates: Vec<Update>,
     ) -> Answer<Vec<WriteError>> {
+        if let Err(message) =
+            self.fits(updates.iter().map(|update| update.filter.len() + update.change.len()))
+        {
+            return Ok(Err(denied(message)));
+        }
         let updates = updates
             .into_iter()
             .map(|Update { filter, change, upsert }| MongoUpdate { filter, change, upsert })
@@ -54,9 +62,10 @@ impl Host for GuestState {
     ) -> Answer<Vec<String>> {
         let FindOptions { sort, projection, limit } = options;
         let options = MongoFind { sort, projection, limit };
+        let bounds = self.grants.answer();
         Ok(self
             .mongo(&connection, ("find", &collection, &[]), async |pool| {
-                pool.find(&collection, filter, options).await
+                pool.find(&collection, filter, options, bounds).await
             })
             .await)
     }
@@ -67,9 +76,11 @@ impl Host for GuestState {
         collection: String,
         pipeline: Vec<String>,
     ) -> Answer<Vec<String>> {
-        let stages = pipeline.clone();
+        let (stages, bounds) = (pipeline.clone(), self.grants.answer());
         let wanted = ("aggregate", collection.as_str(), stages.as_slice());
-        Ok(self.mongo(&connection, wanted, async |pool| pool.aggregate(&collection, pipeline).await).await)
+        Ok(self
+            .mongo(&connection, wanted, async |pool| pool.aggregate(&collection, pipeline, bounds).await)
+            .await)
     }
 
     async fn delete(&mut self, connection: String, collection: String, filter: String) -> Answer<u64> {

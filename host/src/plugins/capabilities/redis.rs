@@ -17,9 +17,10 @@ impl Host for GuestState {
                 let Connection::Redis(pool) = &*granted else {
                     return Err(denied(Self::wrong_kind(&connection, &granted, "redis")));
                 };
+                state.fits(commands.iter().flatten().map(Vec::len)).map_err(denied)?;
                 let allows = |granted: &Narrowed| granted.allows_commands(&commands);
                 state.narrowed(&connection, allows).map_err(denied)?;
-                pool.pipeline(commands).await.map_err(Error::from)
+                pool.pipeline(commands, state.grants.answer()).await.map_err(Error::from)
             })
             .await;
         Ok(result.map(|replies| replies.into_iter().map(Reply::from).collect()))
@@ -37,7 +38,7 @@ impl Host for GuestState {
                     return Err(denied(Self::wrong_kind(&connection, &granted, "redis")));
                 };
                 state.narrowed(&connection, |granted| granted.allows_scan(&pattern)).map_err(denied)?;
-                pool.scan(&pattern).await.map_err(Error::from)
+                pool.scan(&pattern, state.grants.answer()).await.map_err(Error::from)
             })
             .await;
         Ok(result)

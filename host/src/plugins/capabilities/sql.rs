@@ -14,15 +14,11 @@ impl Host for GuestState {
         statement: String,
         params: Vec<Value>,
     ) -> wasmtime::Result<Result<u64, Error>> {
-        let params = params.into_iter().map(SqlValue::from).collect();
+        let params: Vec<SqlValue> = params.into_iter().map(SqlValue::from).collect();
         let result = self
             .host_call(async |state| {
-                state
-                    .transaction(&connection, &statement)
-                    .await?
-                    .execute(statement, params)
-                    .await
-                    .map_err(Error::from)
+                let transaction = state.transaction(&connection, &statement, &params).await?;
+                transaction.execute(statement, params).await.map_err(Error::from)
             })
             .await;
         Ok(result)
@@ -34,15 +30,12 @@ impl Host for GuestState {
         statement: String,
         params: Vec<Value>,
     ) -> wasmtime::Result<Result<Rows, Error>> {
-        let params = params.into_iter().map(SqlValue::from).collect();
+        let params: Vec<SqlValue> = params.into_iter().map(SqlValue::from).collect();
         let result = self
             .host_call(async |state| {
-                state
-                    .transaction(&connection, &statement)
-                    .await?
-                    .query(statement, params)
-                    .await
-                    .map_err(Error::from)
+                let bounds = state.grants.answer();
+                let transaction = state.transaction(&connection, &statement, &params).await?;
+                transaction.query(statement, params, bounds).await.map_err(Error::from)
             })
             .await;
         Ok(result.map(|rows| Rows {
@@ -55,7 +48,14 @@ impl Host for GuestState {
 impl GuestState {
     /// The call's transaction on a connection, for a statement that is granted; the first
     /// one begins it.
-    async fn transaction(&mut self, name: &str, statement: &str) -> Result<&mut SqlTransaction, Error> {
+    async fn transaction(
+        &mut self,
+        name: &str,
+        statement: &str,
+        params: &[SqlValue],
+    ) -> Result<&mut SqlTransaction, Error> {
+        let sizes = params.iter().map(SqlValue::size).chain([statement.len()]);
+        self.fits(sizes).map_err(|message| Error { kind: Kind::Data, ..denied(message) })?;
         self.narrowed(name, |granted| granted.allows_statement(statement)).map_err(denied)?;
         if !self.transactions.contains_key(name) {
             let connection = self.connection(name).map_err(denied)?;

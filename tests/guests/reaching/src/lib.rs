@@ -7,6 +7,8 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use returner_sdk::http::{self, Request};
 use returner_sdk::redis::{Reply, pipeline};
 use returner_sdk::{Failure, JobReturn, Outcome, Refusal, Returner, mongo, sql};
+use wasip2::http::outgoing_handler::handle;
+use wasip2::http::types::{Fields, OutgoingRequest, Scheme};
 
 struct Reaching;
 
@@ -46,6 +48,7 @@ fn reach(wanted: &str) -> Result<String, String> {
             let answer = http::send(&request).map_err(|e| e.message)?;
             Ok(format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)))
         }
+        "wasi-http" => wasi_http(what),
         "file" => std::fs::read_to_string(what).map_err(|error| error.to_string()),
         "write" => {
             std::fs::write(what, "x").map(|()| "written".to_owned()).map_err(|error| error.to_string())
@@ -83,4 +86,22 @@ fn redis(command: &str) -> Result<String, String> {
         Some(Failure::Retry(retry)) => Err(retry.message),
         None => Ok("a reply".to_owned()),
     }
+}
+
+/// As a library does that makes requests of its own.
+fn wasi_http(url: &str) -> Result<String, String> {
+    let rest = url.strip_prefix("http://").ok_or("only http")?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let request = OutgoingRequest::new(Fields::new());
+    let wrong = |()| "it is not taken".to_owned();
+    request.set_scheme(Some(&Scheme::Http)).map_err(wrong)?;
+    request.set_authority(Some(authority)).map_err(wrong)?;
+    request.set_path_with_query(Some(&format!("/{path}"))).map_err(wrong)?;
+    let answer = handle(request, None).map_err(|error| format!("{error:?}"))?;
+    answer.subscribe().block();
+    let answer = answer.get().ok_or("no answer")?.map_err(wrong)?.map_err(|error| format!("{error:?}"))?;
+    let body = answer.consume().map_err(wrong)?;
+    let stream = body.stream().map_err(wrong)?;
+    let text = stream.blocking_read(1000).map_err(|error| format!("{error:?}"))?;
+    Ok(format!("{} {}", answer.status(), String::from_utf8_lossy(&text)))
 }

@@ -1,0 +1,198 @@
+//! Who may talk to the host: `host.tokens`, `host.tls`, and whose the Unix socket is.
+//!
+//! Promises: a token's digest is one, a role exists, and what is beyond loopback asks who
+//! it is. Does not look into certificates, only at which files they are in.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::bundled::contents;
+use super::error::{Finding, Findings, nearest};
+use super::host_keys::expect_map;
+use super::section::{Found, Section};
+
+/// Who may talk to the host, and as what.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct AccessSettings {
+    /// What a client shows that comes by TCP; where there are none, it shows nothing.
+    pub(crate) tokens: Vec<TokenSettings>,
+    pub(crate) tls: Option<ServerTlsSettings>,
+}
+
+/// A token that the host knows by its digest only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TokenSettings {
+    /// For messages.
+    pub(crate) name: String,
+    /// SHA-256.
+    pub(crate) digest: [u8; 32],
+    pub(crate) role: Role,
+}
+
+/// TLS towards clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerTlsSettings {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    /// Who signs the certificates of clients; they are not asked for one where there is none.
+    pub(crate) client_ca: Option<PathBuf>,
+    /// What a client with such a certificate may do.
+    pub(crate) client_role: Role,
+    /// A digest of the files: a certificate that is renewed is another setting.
+    pub(crate) contents: String,
+}
+
+/// What a client may do: to each request there is one that it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Send returns, loads and events.
+    Write,
+    /// Ask what was stored, and how the host is doing.
+    Read,
+    /// Everything: both, and what changes or removes something.
+    Admin,
+}
+
+impl Role {
+    pub(crate) const ALL: [Role; 3] = [Role::Write, Role::Read, Role::Admin];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Role::Write => "write",
+            Role::Read => "read",
+            Role::Admin => "admin",
+        }
+    }
+
+    /// Whether who has this role may do what needs the other one.
+    pub(crate) fn covers(self, needed: Role) -> bool {
+        self == Role::Admin || self == needed
+    }
+
+    fn read(found: &Found<'_>) -> Result<Self, Finding> {
+        let text = found.text()?;
+        let known = || Self::ALL.map(Role::name);
+        Self::ALL.into_iter().find(|role| role.name() == text).ok_or_else(|| {
+            found.wrong(format!("is `{text}`, which is no role")).hint(nearest(&text, "", known()))
+        })
+    }
+}
+
+/// The mode and the owner of the Unix socket: who may connect to it may do everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SocketSettings {
+    pub(crate) path: PathBuf,
+    pub(crate) mode: u32,
+    /// Names or numbers; the host's own where they are not given.
+    pub(crate) owner: Option<String>,
+    pub(crate) group: Option<String>,
+}
+
+/// Only this user.
+const MODE: u32 = 0o600;
+
+pub(super) fn read(host: &Section<'_>, findings: &mut Findings) -> AccessSettings {
+    AccessSettings { tokens: tokens(host, findings), tls: tls(host, findings) }
+}
+
+fn tokens(host: &Section<'_>, findings: &mut Findings) -> Vec<TokenSettings> {
+    host.get("tokens", expect_map, findings);
+    let tokens = host.under("tokens");
+    let mut read = Vec::new();
+    for (name, place) in tokens.names() {
+        tokens.get(name, expect_map, findings);
+        let token = tokens.under(name);
+        token.only(&["sha256", "role"], findings);
+        let digest = token.get("sha256", digest, findings);
+        let role = token.get("role", Role::read, findings);
+        for missing in ["sha256", "role"].into_iter().filter(|key| !token.has(key)) {
+            let finding = Finding::new(place, format!("`{}` is missing", token.key_of(missing)));
+            findings.error(
+                finding.hint(format!("`returner token {name} --role ROLE` makes a token and its lines")),
+            );
+        }
+        if let (Some(digest), Some(role)) = (digest, role) {
+            read.push(TokenSettings { name: name.to_owned(), digest, role });
+        }
+    }
+    read
+}
+
+/// An error does not quote it: it may be the token itself.
+fn digest(found: &Found<'_>) -> Result<[u8; 32], Finding> {
+    let text = found.text()?;
+    hex::decode(&text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
+        found
+            .wrong("is no SHA-256 digest, which has 64 hexadecimal digits")
+            .hint("the token itself does not belong here; `returner token` prints its digest")
+    })
+}
+
+fn tls(host: &Section<'_>, findings: &mut Findings) -> Option<ServerTlsSettings> {
+    let found = host.find("tls", findings)?;
+    findings.take(expect_map(&found))?;
+    let tls = host.under("tls");
+    tls.only(&["certificate", "key", "client_ca", "client_role"], findings);
+    let mut file = |name: &str| {
+        let path = tls.get(name, |found| found.path(), findings);
+        findings.watch(path.clone());
+        tls.get(name, |found| found.file(), findings)
+    };
+    let [certificate, key, client_ca] = ["certificate", "key", "client_ca"].map(&mut file);
+    for missing in ["certificate", "key"].into_iter().filter(|key| !tls.has(key)) {
+        let finding = Finding::new(&found.place, format!("`host.tls.{missing}` is missing"));
+        findings.error(finding.hint("name the PEM files of the certificate and of its key"));
+    }
+    let client_role = tls.get("client_role", Role::read, findings).unwrap_or(Role::Write);
+    let contents = contents([&certificate, &key, &client_ca]);
+    Some(ServerTlsSettings { certificate: certificate?, key: key?, client_ca, client_role, contents })
+}
+
+pub(super) fn socket(host: &Section<'_>, findings: &mut Findings) -> Option<SocketSettings> {
+    let path = host.get("socket", |found| found.path(), findings);
+    let mode = host.get("socket_mode", mode, findings);
+    let mut text = |name: &str| host.get(name, |found| found.text(), findings);
+    let (owner, group) = (text("socket_owner"), text("socket_group"));
+    for key in ["socket_mode", "socket_owner", "socket_group"] {
+        if path.is_none()
+            && !host.has("socket")
+            && let Some(found) = host.find(key, findings)
+        {
+            findings.error(found.wrong("is given, and there is no `host.socket`"));
+        }
+    }
+    Some(SocketSettings { path: path?, mode: mode.unwrap_or(MODE), owner, group })
+}
+
+/// Octal, with or without quotes: `0660`.
+fn mode(found: &Found<'_>) -> Result<u32, Finding> {
+    let text = found.text()?;
+    let digits = text.strip_prefix("0o").unwrap_or(&text);
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o777 && digits.len() <= 4);
+    mode.ok_or_else(|| found.wrong(format!("is `{text}`, expected a mode such as `0660`")))
+}
+
+/// What is beyond loopback must ask who it is.
+pub(super) fn check(
+    address: SocketAddr,
+    found: &Found<'_>,
+    access: &AccessSettings,
+    findings: &mut Findings,
+) {
+    if address.ip().is_loopback() {
+        return;
+    }
+    let asks = !access.tokens.is_empty() || access.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    if !asks {
+        let finding = found.wrong(format!("is `{address}`: beyond loopback, anyone could send returns"));
+        findings.error(finding.hint(
+            "declare `host.tokens` (`returner token NAME --role write` makes one) or `host.tls.client_ca`; or listen \
+             on loopback or on `host.socket` only",
+        ));
+    } else if access.tls.is_none() {
+        let finding = found.wrong(format!(
+            "is `{address}`, and without `host.tls` tokens and returns can be read on the way"
+        ));
+        findings.warning(finding.hint("set `host.tls.certificate` and `host.tls.key`"));
+    }
+}

@@ -1,0 +1,73 @@
+//! `wasi:http`, for those who bring a library for it: the same requests to the same origins
+//! as the contract's `http`.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use crate::connections::{HttpClient, HttpRequest, OWN_HEADERS};
+
+/// The largest body of a request, in bytes: it is sent when the guest has ended it.
+const MOST_SENT: usize = 64 << 20;
+
+/// Sends the requests of one guest.
+pub(in crate::plugins) struct Requests(Option<Arc<HttpClient>>);
+
+impl Requests {
+    pub(in crate::plugins) fn new(client: Option<Arc<HttpClient>>) -> Self {
+        Self(client)
+    }
+}
+
+/// Whether the rest of an exchange went well; there is none, the whole answer is read.
+type Rest = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+type Answer = Result<(http::Response<WasiBody>, Rest), Error>;
+
+impl WasiHttpHooks for Requests {
+    /// The host sets it.
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: Rest,
+    ) -> Box<dyn Future<Output = Answer> + Send> {
+        let client = self.0.clone();
+        Box::new(async move { exchange(client, request).await })
+    }
+}
+
+async fn exchange(client: Option<Arc<HttpClient>>, request: http::Request<WasiBody>) -> Answer {
+    let (head, body) = request.into_parts();
+    let url = head.uri.to_string();
+    // Before the body is waited for.
+    let client = client.filter(|client| client.allows(&url)).ok_or(Error::HttpRequestDenied)?;
+    let too_large = |_| Error::HttpRequestBodySize(Some(MOST_SENT as u64));
+    let body = Limited::new(body, MOST_SENT).collect().await.map_err(too_large)?.to_bytes();
+    let mut headers = Vec::new();
+    for (name, value) in head.headers.iter().filter(|(name, _)| !OWN_HEADERS.contains(name)) {
+        let value = value.to_str().map_err(|_| Error::HttpRequestHeaderSize {
+            field_name: Some(name.to_string()),
+            field_size: None,
+        })?;
+        headers.push((name.to_string(), value.to_owned()));
+    }
+    let method = head.method.to_string();
+    let answer = client.send(HttpRequest { method, url, headers, body: body.to_vec() }).await;
+    let answer = answer.map_err(|error| Error::InternalError(Some(error.message)))?;
+    let mut response = http::Response::builder().status(answer.status);
+    for (name, value) in answer.headers {
+        response = response.header(name, value);
+    }
+    let never = |error: std::convert::Infallible| match error {};
+    let body = Full::new(Bytes::from(answer.body)).map_err(never).boxed_unsync();
+    let response = response.body(body).map_err(|error| Error::InternalError(Some(error.to_string())))?;
+    Ok((response, Box::new(std::future::ready(Ok(())))))
+}

@@ -1,0 +1,195 @@
+//! Who asks, and whether they may: the Unix socket, tokens, client certificates.
+//!
+//! Promises: each path has a role that it needs and is reached through [`require`] only;
+//! the body of a request is not read before that. A token is compared by its digest, in a
+//! time that says nothing of the digest. What changes here holds for the next request: a
+//! connection that began under another TLS ends with the request that is under way.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
+
+use super::App;
+use super::problem::Problem;
+use super::tls::{ServerTlsError, Tls};
+use crate::config::{AccessSettings, Role, ServerTlsSettings, TokenSettings};
+
+/// What one version of the configuration says.
+pub(crate) struct Access {
+    tokens: Vec<TokenSettings>,
+    tls: Option<Tls>,
+    tls_settings: Option<ServerTlsSettings>,
+    /// Ends the connections that began under this TLS, or under none.
+    stale: CancellationToken,
+    /// What a client may do that shows a certificate; none if they are not asked for one.
+    certified: Option<Role>,
+}
+
+/// What is in force now.
+pub(crate) struct Gate(ArcSwap<Access>);
+
+/// How a connection came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// By the Unix socket, whose mode says who may.
+    Socket,
+    Tcp {
+        /// It showed a certificate of the configured authority.
+        certified: bool,
+    },
+}
+
+impl Access {
+    pub(crate) fn new(settings: &AccessSettings) -> Result<Self, ServerTlsError> {
+        let AccessSettings { tokens, tls } = settings;
+        let asked = tls.as_ref().filter(|tls| tls.client_ca.is_some());
+        Ok(Self {
+            certified: asked.map(|tls| tls.client_role),
+            // A token is as good as a certificate.
+            tls: tls.as_ref().map(|tls| Tls::new(tls, tokens.is_empty())).transpose()?,
+            tls_settings: tls.clone(),
+            stale: CancellationToken::new(),
+            tokens: tokens.clone(),
+        })
+    }
+
+    /// What whoever asks may do; or why that is not known.
+    fn role(&self, peer: Peer, headers: &HeaderMap) -> Result<Role, &'static str> {
+        let Peer::Tcp { certified } = peer else { return Ok(Role::Admin) };
+        if self.tokens.is_empty() && self.certified.is_none() {
+            return Ok(Role::Admin);
+        }
+        if let Some(value) = headers.get(AUTHORIZATION) {
+            let token = value.as_bytes().strip_prefix(b"Bearer ");
+            let token = token.ok_or("the header `Authorization` is not `Bearer TOKEN`")?;
+            return self.role_of(token.trim_ascii()).ok_or("the token is not known");
+        }
+        self.certified.filter(|_| certified).ok_or("the request shows no token")
+    }
+
+    /// Looks at all of them, whichever it is.
+    fn role_of(&self, token: &[u8]) -> Option<Role> {
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        self.tokens.iter().fold(None, |role, known| {
+            if bool::from(known.digest.ct_eq(&digest)) { Some(known.role) } else { role }
+        })
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(access: Access) -> Self {
+        Self(ArcSwap::from_pointee(access))
+    }
+
+    pub(crate) fn change(&self, mut access: Access) {
+        let old = self.0.load_full();
+        let same = old.tls_settings == access.tls_settings;
+        if same {
+            access.stale = old.stale.clone();
+        }
+        self.0.store(Arc::new(access));
+        if !same {
+            old.stale.cancel();
+        }
+    }
+
+    /// The TLS of a new connection, and when that ends.
+    pub(super) fn tls(&self) -> (Option<Tls>, CancellationToken) {
+        let access = self.0.load();
+        (access.tls.clone(), access.stale.clone())
+    }
+
+    pub(crate) fn has_tls(&self) -> bool {
+        self.0.load().tls.is_some()
+    }
+}
+
+/// Lets a request through to what needs a role.
+pub(super) async fn require(
+    State((app, needed)): State<(Arc<App>, Role)>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let role = app.gate.0.load().role(peer, request.headers());
+    match role {
+        Ok(role) if role.covers(needed) => Ok(next.run(request).await),
+        Ok(role) => {
+            app.metrics.denied("role");
+            let (has, needs) = (role.name(), needed.name());
+            let detail = format!("this needs the role `{needs}`, and the token or certificate has `{has}`");
+            Err(Problem::new(StatusCode::FORBIDDEN, detail))
+        }
+        Err(reason) => {
+            app.metrics.denied("unknown");
+            Err(Problem::new(StatusCode::UNAUTHORIZED, reason)
+                .challenge()
+                .hint("send `Authorization: Bearer TOKEN`; `returner token` makes tokens"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(tokens: &[(&str, Role)], certified: Option<Role>) -> Access {
+        let token = |(text, role): &(&str, Role)| TokenSettings {
+            name: "t".to_owned(),
+            digest: Sha256::digest(text).into(),
+            role: *role,
+        };
+        let (tls, tls_settings, stale) = (None, None, CancellationToken::new());
+        Access { tokens: tokens.iter().map(token).collect(), tls, tls_settings, stale, certified }
+    }
+
+    fn bearer(value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn who_shows_a_token_has_its_role_and_who_shows_a_wrong_one_none() {
+        let access = access(&[("a", Role::Write), ("b", Role::Read)], Some(Role::Admin));
+        let by = |certified, headers: &HeaderMap| access.role(Peer::Tcp { certified }, headers).ok();
+        assert_eq!(by(false, &bearer("Bearer a")), Some(Role::Write));
+        assert_eq!(by(false, &bearer("Bearer b ")), Some(Role::Read));
+        assert_eq!(by(true, &bearer("Bearer a")), Some(Role::Write), "the token is what it asks as");
+        assert_eq!(by(true, &HeaderMap::new()), Some(Role::Admin));
+        for headers in [bearer("Bearer c"), bearer("Bearer "), bearer("Basic a"), bearer("a")] {
+            assert_eq!(by(false, &headers), None);
+            assert_eq!(by(true, &headers), None);
+        }
+        assert_eq!(by(false, &HeaderMap::new()), None);
+        assert_eq!(access.role(Peer::Socket, &HeaderMap::new()), Ok(Role::Admin));
+    }
+
+    #[test]
+    fn a_certificate_is_worth_nothing_where_none_is_asked_for() {
+        let access = access(&[("a", Role::Write)], None);
+        assert!(access.role(Peer::Tcp { certified: true }, &HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn on_loopback_without_tokens_nobody_is_asked() {
+        let access = access(&[], None);
+        assert_eq!(access.role(Peer::Tcp { certified: false }, &HeaderMap::new()), Ok(Role::Admin));
+    }
+
+    #[test]
+    fn a_role_covers_itself_and_admin_covers_all() {
+        for needed in Role::ALL {
+            assert!(needed.covers(needed) && Role::Admin.covers(needed));
+        }
+        assert!(!Role::Write.covers(Role::Read) && !Role::Read.covers(Role::Write));
+        assert!(!Role::Write.covers(Role::Admin) && !Role::Read.covers(Role::Admin));
+    }
+}

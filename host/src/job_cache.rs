@@ -11,6 +11,9 @@ use crate::delivery::{Lane, Lanes, RouteError};
 use crate::journal::Journal;
 use crate::plugins::{CallError, Interface, Job, MinionReturn};
 
+/// The most calls by which a plugin deletes what is old.
+const MOST_PARTS: usize = 10_000;
+
 pub(crate) struct JobCache {
     lanes: Arc<Lanes>,
     journal: Arc<Journal>,
@@ -41,7 +44,7 @@ impl JobCache {
     pub(crate) async fn load(&self, returner: Option<&str>, jid: &str) -> Result<Option<String>, AskError> {
         let lane = self.ready(returner).await?;
         let answer = lane.returner().ask(async |instance| instance.get_load(jid).await).await;
-        answer.map_err(|error| failed(&lane, error))
+        answer.map_err(|error| self.failed(&lane, error))
     }
 
     pub(crate) async fn returns(
@@ -51,7 +54,7 @@ impl JobCache {
     ) -> Result<Vec<MinionReturn>, AskError> {
         let lane = self.ready(returner).await?;
         let answer = lane.returner().ask(async |instance| instance.get_jid(jid).await).await;
-        answer.map_err(|error| failed(&lane, error))
+        answer.map_err(|error| self.failed(&lane, error))
     }
 
     /// The newest return of a function from each minion.
@@ -62,7 +65,7 @@ impl JobCache {
     ) -> Result<Vec<MinionReturn>, AskError> {
         let lane = self.ready(returner).await?;
         let answer = lane.returner().ask(async |instance| instance.get_fun(fun).await).await;
-        answer.map_err(|error| failed(&lane, error))
+        answer.map_err(|error| self.failed(&lane, error))
     }
 
     /// The newest jobs, newest last.
@@ -73,13 +76,13 @@ impl JobCache {
     ) -> Result<Vec<Job>, AskError> {
         let lane = self.ready(returner).await?;
         let answer = lane.returner().ask(async |instance| instance.get_jids(limit).await).await;
-        answer.map_err(|error| failed(&lane, error))
+        answer.map_err(|error| self.failed(&lane, error))
     }
 
     pub(crate) async fn minions(&self, returner: Option<&str>) -> Result<Vec<String>, AskError> {
         let lane = self.ready(returner).await?;
         let answer = lane.returner().ask(async |instance| instance.get_minions().await).await;
-        answer.map_err(|error| failed(&lane, error))
+        answer.map_err(|error| self.failed(&lane, error))
     }
 
     /// Deletes what is older than a moment in milliseconds since 1970-01-01 UTC. A plugin
@@ -87,14 +90,23 @@ impl JobCache {
     /// nothing is left.
     pub(crate) async fn clean(&self, returner: Option<&str>, before: u64) -> Result<u64, AskError> {
         let lane = self.ready(returner).await?;
-        let mut deleted = 0;
-        loop {
+        let mut deleted: u64 = 0;
+        // One that says each time that something went would be asked for ever.
+        for _ in 0..MOST_PARTS {
             let answer = lane.returner().ask(async |instance| instance.clean(before).await).await;
-            match answer.map_err(|error| failed(&lane, error))? {
-                0 => return Ok(deleted),
-                some => deleted += some,
+            match answer.map_err(|error| self.failed(&lane, error))? {
+                0 => break,
+                some => deleted = deleted.saturating_add(some),
             }
         }
+        Ok(deleted)
+    }
+
+    fn failed(&self, lane: &Lane, error: CallError) -> AskError {
+        if let CallError::Stopped(trap) = &error {
+            self.lanes.crashes.note_question(&lane.returner(), "job-cache", trap);
+        }
+        AskError::Call { returner: lane.name().to_owned(), error }
     }
 
     /// The lane to ask, once it has delivered what was accepted until now.
@@ -117,8 +129,4 @@ impl JobCache {
             }
         }
     }
-}
-
-fn failed(lane: &Lane, error: CallError) -> AskError {
-    AskError::Call { returner: lane.name().to_owned(), error }
 }

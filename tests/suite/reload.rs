@@ -1,6 +1,7 @@
 //! The configuration of a running host changes: what starts it, what is taken, what is
 //! refused, and that nothing is lost or stored twice meanwhile.
 
+mod going_back;
 mod under_load;
 
 use std::fs;

@@ -1,23 +1,16 @@
 //! What a plugin reaches: what was granted and nothing else. A guest tries, and says what came
 //! of it (`tests/guests/reaching`).
 
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::Path;
 
-use returner_servers::{Host, Mariadb, Mongodb, Redis, build_plugin, free_port, new_jid, ret, until};
+use returner_servers::{Host, Mariadb, Mongodb, Redis, free_port, guest, new_jid, ret, until};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
-fn reaching() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/reaching");
-    BUILT.get_or_init(|| build_plugin(&source, "reaching", &["--locked"])).clone()
-}
-
 /// A host with the guest as its only returner of returns.
 async fn host(config: &str) -> Host {
-    let plugin = tokio::task::spawn_blocking(reaching).await.expect("it builds");
+    let plugin = guest("reaching").await;
     Host::start(&format!("return: reaching\nreaching.plugin: {}\n{config}", plugin.display())).await
 }
 

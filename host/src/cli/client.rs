@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Failure, HostArgs};
+use super::{ConfigArgs, Failure, HostArgs, Reach};
 use crate::config::Settings;
 
 /// How long to wait for a connection.
@@ -51,21 +51,26 @@ pub(super) enum NoAnswer {
 impl Client {
     /// The host of `--url`, or else the one that the configuration describes.
     pub(super) fn new(args: &HostArgs) -> Result<Self, Failure> {
-        let (base, socket) = place(args)?;
+        Self::of(&args.config, &args.reach)
+    }
+
+    /// As [`new`](Self::new), where the arguments are apart.
+    pub(super) fn of(config: &ConfigArgs, reach: &Reach) -> Result<Self, Failure> {
+        let (base, socket) = place(config, reach)?;
         let place = socket.as_ref().map_or_else(|| base.clone(), |path| format!("unix:{}", path.display()));
         let mut http = Http::builder().connect_timeout(CONNECT).no_proxy();
         if let Some(path) = socket {
             http = http.unix_socket(path);
         }
-        if let Some(path) = &args.ca {
+        if let Some(path) = &reach.ca {
             let known = Certificate::from_pem_bundle(&read(path)?).map_err(|error| unusable(path, &error))?;
             http = http.tls_certs_only(known);
         }
-        if let Some(path) = &args.identity {
+        if let Some(path) = &reach.identity {
             http = http.identity(Identity::from_pem(&read(path)?).map_err(|error| unusable(path, &error))?);
         }
         let http = http.build().map_err(|error| Failure::usage(error.to_string()))?;
-        Ok(Self { http, base, place, token: token(args)? })
+        Ok(Self { http, base, place, token: token(reach)? })
     }
 
     pub(super) async fn get<T: DeserializeOwned>(
@@ -137,15 +142,15 @@ impl Client {
 
 /// A URL, and a Unix socket if it is by that. What the configuration says of the socket
 /// goes before the address: who may open it needs no token.
-fn place(args: &HostArgs) -> Result<(String, Option<PathBuf>), Failure> {
+fn place(config: &ConfigArgs, reach: &Reach) -> Result<(String, Option<PathBuf>), Failure> {
     let local = || "http://localhost".to_owned();
-    if let Some(url) = &args.url {
+    if let Some(url) = &reach.url {
         return Ok(match url.strip_prefix("unix:") {
             Some(path) => (local(), Some(PathBuf::from(path.trim_start_matches("//")))),
             None => (url.trim_end_matches('/').to_owned(), None),
         });
     }
-    let loaded = Settings::load(args.config.file().as_deref());
+    let loaded = Settings::load(config.file().as_deref());
     let host = loaded.map_err(|errors| Failure::usage(errors.to_string()))?.settings.host;
     Ok(match (host.socket, host.listen) {
         (Some(socket), _) => (local(), Some(socket.path)),
@@ -167,8 +172,8 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn token(args: &HostArgs) -> Result<Option<SecretString>, Failure> {
-    let text = match (std::env::var("RETURNER_TOKEN"), &args.token_file) {
+fn token(reach: &Reach) -> Result<Option<SecretString>, Failure> {
+    let text = match (std::env::var("RETURNER_TOKEN"), &reach.token_file) {
         (Ok(token), _) => token,
         (Err(_), Some(path)) => String::from_utf8_lossy(&read(path)?).into_owned(),
         (Err(_), None) => return Ok(None),

@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod completions;
+mod crashes;
 mod dead;
 mod jobs;
 mod journal;
@@ -11,11 +12,13 @@ mod minions;
 mod output;
 mod plugins;
 mod reload;
+mod replay;
 mod returners;
 mod schema;
 mod send;
 mod serve;
 mod token;
+mod trial;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -89,6 +92,16 @@ impl ConfigArgs {
 struct HostArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    reach: Reach,
+    /// Print JSON instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where a running host is, and what to show it.
+#[derive(Debug, Args)]
+struct Reach {
     /// The host's URL (`http://`, `https://` or `unix:PATH`); without it what the
     /// configuration says it listens on
     #[arg(long, value_name = "URL", env = "RETURNER_URL")]
@@ -102,9 +115,6 @@ struct HostArgs {
     /// A PEM file with the certificate to show, and its key
     #[arg(long, value_name = "FILE", env = "RETURNER_IDENTITY")]
     identity: Option<PathBuf>,
-    /// Print JSON instead of tables
-    #[arg(long)]
-    json: bool,
 }
 
 /// Runs the program.

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::crashes::Crash;
+use super::replay::Replay;
+use super::trial::Trial;
 use super::{ConfigArgs, Failure, output};
 use crate::config::{Bundled, PluginSource, Settings};
 use crate::plugins::Runtime;
@@ -29,6 +32,12 @@ enum Command {
         /// configuration, or a file
         plugin: String,
     },
+    /// Plugins that were stopped: why, where, and what they printed
+    Crash(Crash),
+    /// Run the call of a crash again, in a sandbox that reaches no server
+    Replay(Replay),
+    /// Run another plugin on the last items of a returner, without a trace, and compare
+    Trial(Trial),
 }
 
 #[derive(Debug, Serialize)]
@@ -53,6 +62,9 @@ impl Plugins {
                 let shown = load(&runtime, source(&plugin, &self.config)?).await?;
                 if self.json { output::json(&shown) } else { print(&shown) }
             }
+            Some(Command::Replay(replay)) => replay.run(&runtime, &self.config).await,
+            Some(Command::Crash(crash)) => crash.run(&self.config, self.json).await,
+            Some(Command::Trial(trial)) => trial.run(&self.config, self.json).await,
             None => {
                 let mut all = Vec::new();
                 for (name, source) in known(&self.config)? {

@@ -38,6 +38,17 @@ struct Returner {
     failing: Option<Failing>,
     held: Option<Held>,
     last_error: Option<LastError>,
+    went_back: Option<WentBack>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WentBack {
+    from: String,
+    to: String,
+    stored: u64,
+    rejected: u64,
+    reason: String,
+    at: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -176,6 +187,14 @@ impl Returner {
             lines.push(format!("  error  {} (the oldest, after {tries})", indented(reason)));
             lines.push(format!("  next   the oldest, {}", when(*next_try_ms)));
         }
+        if let Some(WentBack { from, to, stored, rejected, reason, at }) = &self.went_back {
+            lines.push(format!("went back from `{from}` to `{to}` at {at}"));
+            lines.push(format!(
+                "  error  it stored {stored} and rejected {rejected}, the last: {}",
+                indented(reason)
+            ));
+            lines.push("  hint: nothing is lost; `returner reload` tries the new one again".to_owned());
+        }
         if self.dead > 0 {
             let letters = counted(self.dead, "item was", "items were");
             lines.push(format!("{letters} rejected for good and kept as dead letters"));
@@ -259,7 +278,7 @@ mod tests {
     fn answer(returner: Value, journal: Value) -> Answer {
         let mut whole = json!({
             "name": "mysql", "state": "ready", "depth": 0, "oldest_ms": null, "stored": 5, "retried": 0, "dead": 0,
-            "failing": null, "held": null, "last_error": null,
+            "failing": null, "held": null, "last_error": null, "went_back": null,
         });
         let more = returner.as_object().unwrap().clone();
         whole.as_object_mut().unwrap().extend(more);

@@ -10,13 +10,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ConfigErrors, Settings};
-use crate::delivery::{BuildError, DeadLetters, Lanes};
+use crate::delivery::{BuildError, Crashes, DeadLetters, Lanes};
 use crate::intake::Intake;
 use crate::job_cache::JobCache;
 use crate::journal::{Bounds, Journal, OpenError};
@@ -61,6 +62,7 @@ fn lines(errors: &[BuildError]) -> String {
 
 /// Runs the host until it is told to stop.
 pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
+    keep_memory_private();
     // A file that changes while it is read the first time is not looked for.
     let loaded = Settings::load(config)?;
     let watch = Watch::of(loaded.watched.clone());
@@ -121,8 +123,11 @@ impl Host {
         };
         let metrics = Arc::new(Metrics::new());
         let journal = Arc::new(Journal::open(&data.join("journal"), bounds, metrics.journal.clone())?);
+        let crashes = Crashes::open(&data.join("crashes"))
+            .map_err(|error| DaemonError::Data { path: data.clone(), error })?;
         let lanes =
-            Lanes::start(Arc::clone(&settings), runtime, Arc::clone(&journal), Arc::clone(&metrics)).await;
+            Lanes::start(Arc::clone(&settings), runtime, Arc::clone(&journal), Arc::clone(&metrics), crashes)
+                .await;
         let lanes = Arc::new(lanes.map_err(DaemonError::Build)?);
         let app = Arc::new(App {
             intake: Intake::new(Arc::clone(&lanes), Arc::clone(&journal), metrics.intake.clone()),
@@ -172,6 +177,13 @@ impl Host {
     }
 }
 
+/// Credentials are in it: no core dump has it, and no debugger of another user's.
+fn keep_memory_private() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "a core dump of this process would hold credentials");
+    }
+}
+
 /// The data is for this user only: it holds what Salt answered.
 fn make_private(directory: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
@@ -194,5 +206,17 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_dump_has_what_is_in_memory() {
+        keep_memory_private();
+        let behavior = rustix::process::dumpable_behavior();
+        assert!(matches!(behavior, Ok(DumpableBehavior::NotDumpable)));
     }
 }

@@ -120,6 +120,8 @@ impl Server<'_> {
             Change::New(place, listener) => {
                 let (stop, address) = (CancellationToken::new(), listener.address(self.gate.has_tls()));
                 let (router, gate) = (self.router.clone(), Arc::clone(self.gate));
+                // Before the old one leaves it, so that there is always one.
+                listener.publish();
                 let task = tokio::spawn(web::serve(listener, router, gate, stop.clone(), self.drain));
                 tracing::info!("listening on {address}");
                 Some(Served { place, address, stop, task })

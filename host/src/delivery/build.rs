@@ -165,7 +165,7 @@ pub(super) fn make(
         open.insert(host.clone(), one);
     }
     let narrowed = settings.narrowed.iter().filter_map(|(guest, narrowing)| {
-        Some((guest.clone(), Narrowed::new(narrowing, granted.get(guest)?.kind())))
+        Some((guest.clone(), Arc::new(Narrowed::new(narrowing, granted.get(guest)?.kind()))))
     });
     let limits = &settings.limits;
     let bounds = HttpBounds {
@@ -186,6 +186,7 @@ pub(super) fn make(
         options: settings.options.clone(),
         connections: granted,
         limits: settings.limits.clone(),
+        trial: false,
     };
     Ok(Returner::new(settings.clone(), plugin, grants, open))
 }

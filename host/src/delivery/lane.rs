@@ -11,17 +11,18 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::crashes::Crashes;
 use super::oldest::Oldest;
 use super::returner::Returner;
 use super::run::{Run, Turn};
 use super::status::{Board, Status};
-use crate::journal::{Held, Journal, JournalError, LaneId, Seq};
+use crate::journal::{Entry, Held, Journal, JournalError, LaneId, Seq};
 use crate::telemetry::LaneMetrics;
 
 /// The handle of a lane that runs. It outlives its returner: see [`Lane::change`].
 pub(crate) struct Lane {
     name: String,
-    returner: ArcSwap<Returner>,
+    returner: Arc<ArcSwap<Returner>>,
     id: LaneId,
     journal: Arc<Journal>,
     board: Arc<Board>,
@@ -51,6 +52,7 @@ impl Lane {
         returner: Arc<Returner>,
         journal: &Arc<Journal>,
         metrics: LaneMetrics,
+        crashes: &Arc<Crashes>,
         unclear: bool,
     ) -> Result<Arc<Self>, JournalError> {
         let name = returner.settings.name.clone();
@@ -59,15 +61,18 @@ impl Lane {
             state.uncertain_through = *journal.head().borrow();
             state.held.iter_mut().for_each(|held| held.redelivered = true);
         }
-        let board = Board::new(metrics, state.dead, &state.held);
+        let board = Board::new(metrics, crashes, state.dead, &state.held);
         let stop = CancellationToken::new();
         let end = stop.child_token();
         let turn = Arc::new(Mutex::new(Turn { next: None, end: end.clone() }));
-        let (cursor, shown) = watch::channel(state.cursor);
+        let (cursor, seen) = watch::channel(state.cursor);
         let (replayed, to_try) = mpsc::unbounded_channel();
         let awaited = Arc::new(Notify::new());
+        let shown = Arc::new(ArcSwap::new(Arc::clone(&returner)));
         let mut run = Run {
-            returner: Arc::clone(&returner),
+            returner,
+            shown: Arc::clone(&shown),
+            probation: None,
             journal: Arc::clone(journal),
             board: Arc::clone(&board),
             reporter: board.reporter(),
@@ -89,12 +94,12 @@ impl Lane {
         let (oldest, task) = (Oldest::default(), Mutex::new(Some(task)));
         Ok(Arc::new(Self {
             name,
-            returner: ArcSwap::new(returner),
+            returner: shown,
             id: state.id,
             journal,
             board,
             oldest,
-            cursor: shown,
+            cursor: seen,
             awaited,
             replayed,
             stop,
@@ -121,11 +126,12 @@ impl Lane {
     /// and what waits to be tried again is tried by the new one at once. Nothing happens
     /// where it is the same one.
     pub(super) fn change(&self, returner: Arc<Returner>) {
+        let mut turn = self.turn.lock();
         if Arc::ptr_eq(&self.returner.load(), &returner) {
             return;
         }
+        // Under the lock: a run that goes back to an earlier one must not hide a newer.
         self.returner.store(Arc::clone(&returner));
-        let mut turn = self.turn.lock();
         turn.next = Some(returner);
         turn.end.cancel();
     }
@@ -181,6 +187,11 @@ impl Lane {
 
     pub(crate) fn has_passed(&self, seq: Seq) -> bool {
         *self.cursor.borrow() >= seq
+    }
+
+    /// The last items that it settled, at most so many, oldest first.
+    pub(super) fn recent(&self, count: usize) -> Vec<Arc<Entry>> {
+        self.board.recent.last(count)
     }
 
     /// Takes dead letters back that the journal holds for it again.

@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 use parking_lot::RwLock;
 
 use super::build::{BuildError, Built, Connections, Running, make};
+use super::crashes::Crashes;
 use super::lane::Lane;
 use super::returner::Returner;
 use crate::config::{ConnectionSettings, ReturnerSettings, Settings, Variant, VariantError};
@@ -29,6 +30,7 @@ pub(crate) struct Lanes {
     pub(super) runtime: Runtime,
     pub(super) journal: Arc<Journal>,
     pub(super) metrics: Arc<Metrics>,
+    pub(crate) crashes: Arc<Crashes>,
     pub(super) snapshot: ArcSwap<Snapshot>,
     /// Lanes whose last run was broken off: what it delivered is not known.
     pub(super) unclear: parking_lot::Mutex<BTreeSet<String>>,
@@ -94,18 +96,20 @@ impl Lanes {
         runtime: Runtime,
         journal: Arc<Journal>,
         metrics: Arc<Metrics>,
+        crashes: Arc<Crashes>,
     ) -> Result<Self, Vec<BuildError>> {
         let built = Built::new(settings, &runtime, &Running::default()).await?;
         let mut started = BTreeMap::new();
         for (name, returner) in &built.returners {
             let metrics = metrics.lane(name);
-            let lane = Lane::start(Arc::clone(returner), &journal, metrics, false).await;
+            let lane = Lane::start(Arc::clone(returner), &journal, metrics, &crashes, false).await;
             started.insert(name.clone(), lane.map_err(|error| vec![error.into()])?);
         }
         let lanes = Self {
             runtime,
             journal,
             metrics,
+            crashes,
             snapshot: ArcSwap::from_pointee(Snapshot::new(built, started)),
             unclear: parking_lot::Mutex::default(),
             making: tokio::sync::Mutex::default(),
@@ -292,7 +296,7 @@ impl Lanes {
     pub(super) async fn begin(&self, returner: Arc<Returner>) -> Result<Arc<Lane>, JournalError> {
         let name = returner.settings.name.clone();
         let unclear = self.unclear.lock().contains(&name);
-        Lane::start(returner, &self.journal, self.metrics.lane(&name), unclear).await
+        Lane::start(returner, &self.journal, self.metrics.lane(&name), &self.crashes, unclear).await
     }
 
     /// Lets the calls of these lanes end, for so long at most.

@@ -19,19 +19,25 @@
 mod backoff;
 mod batch;
 mod build;
+mod crashes;
 mod dead_letters;
 mod lane;
 mod lanes;
 mod oldest;
+mod probation;
+mod recent;
 mod reload;
 mod returner;
 mod run;
 mod status;
+mod trial;
 mod worker;
 
 pub(crate) use build::BuildError;
+pub(crate) use crashes::{Crashes, Report};
 pub(crate) use dead_letters::DeadLetters;
 pub(crate) use lane::{Lane, Standing};
 pub(crate) use lanes::{DropError, Lanes, Orphan, RouteError};
 pub(crate) use returner::Returner;
-pub(crate) use status::{Failing, HeldItems, LastError, State};
+pub(crate) use status::{Failing, HeldItems, LastError, State, WentBack};
+pub(crate) use trial::{Comparison, TrialError, Tried};

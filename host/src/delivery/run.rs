@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff;
 use super::batch::{Batch, Plan, Task};
+use super::probation::Probation;
 use super::returner::Returner;
 use super::status::{Board, Next, Reporter};
 use super::worker::{Fate, Outcome, Worker};
@@ -50,6 +52,9 @@ enum Round {
 /// A lane at work.
 pub(super) struct Run {
     pub(super) returner: Arc<Returner>,
+    /// The one that others see.
+    pub(super) shown: Arc<ArcSwap<Returner>>,
+    pub(super) probation: Option<Arc<Probation>>,
     pub(super) journal: Arc<Journal>,
     pub(super) board: Arc<Board>,
     pub(super) reporter: Reporter,
@@ -108,24 +113,43 @@ impl Run {
         }
     }
 
-    /// Takes the next returner, if there is one. What the last one left waits no longer: its
-    /// waits were about what was wrong with it.
+    /// Takes the next returner, or the one before if the present one failed its probation.
+    /// What the last one left waits no longer: its waits were about what was wrong with it.
     fn change(&mut self) {
+        let failed = self.probation.take().and_then(|probation| Some((probation.failed()?, probation)));
         let mut turn = self.turn.lock();
-        let Some(next) = turn.next.take() else { return };
-        self.returner = next;
+        let (next, goes_back) = match (turn.next.take(), failed) {
+            (Some(next), _) => (next, false),
+            (None, Some((record, probation))) => {
+                let before = Arc::clone(&probation.before);
+                self.board.went_back(&self.returner.plugin.title(), &before.plugin.title(), record);
+                self.shown.store(Arc::clone(&before));
+                (before, true)
+            }
+            (None, None) => return,
+        };
+        self.board.begins(goes_back);
         self.end = self.stop.child_token();
         turn.end = self.end.clone();
         drop(turn);
-        self.board.begins();
+        // One that comes back has shown what it does.
+        self.probation = match goes_back {
+            true => None,
+            false => Probation::of(&next, &self.returner, self.board.counts(), &self.end),
+        };
+        self.returner = next;
         self.held.values_mut().for_each(|held| held.not_before = 0);
         self.hire();
     }
 
     /// New workers, each with an instance of its own.
     pub(super) fn hire(&mut self) {
-        let worker = || Worker::new(&self.returner, self.board.reporter(), &self.end);
-        self.workers = (0..self.returner.settings.delivery.workers.max(1)).map(|_| worker()).collect();
+        let count = self.returner.settings.delivery.workers.max(1);
+        self.workers = (0..count).map(|_| self.worker()).collect();
+    }
+
+    fn worker(&self) -> Worker {
+        Worker::new(&self.returner, self.board.reporter(), &self.end, self.probation.clone())
     }
 
     fn name(&self) -> &str {
@@ -156,7 +180,10 @@ impl Run {
         }
         let full = tasks.len() >= count;
         match self.deliver(tasks).await {
-            Some(outcomes) => self.settle(&window, outcomes)?,
+            Some(outcomes) => {
+                let outcomes = self.spare(outcomes);
+                self.settle(&window, outcomes)?;
+            }
             // A fault of the host's own; nothing is known, so all of it comes again.
             None => {
                 self.uncertain_through = self.uncertain_through.max(window.through);
@@ -230,7 +257,7 @@ impl Run {
                 }
                 Err(error) => {
                     tracing::error!(returner = self.name(), %error, "a worker broke; its items come again");
-                    self.workers.push(Worker::new(&self.returner, self.board.reporter(), &self.end));
+                    self.workers.push(self.worker());
                     whole = false;
                 }
             }
@@ -238,10 +265,27 @@ impl Run {
         whole.then_some(outcomes)
     }
 
+    /// What a plugin rejected that fails its probation is the next one's to try.
+    fn spare(&mut self, mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
+        let Some(probation) = &self.probation else { return outcomes };
+        if probation.failed().is_some() {
+            for Outcome { task, fate } in &mut outcomes {
+                if let Fate::Dead { reason, .. } = fate {
+                    task.redelivered = true;
+                    *fate = Fate::Held { reason: std::mem::take(reason), after: None };
+                }
+            }
+        } else if probation.passed() {
+            self.probation = None;
+        }
+        outcomes
+    }
+
     fn settle(&mut self, window: &Window, outcomes: Vec<Outcome>) -> Result<(), JournalError> {
         let now = now();
         let mut stored = 0;
         let mut settlement = Settlement { through: window.through, ..Settlement::default() };
+        self.board.recent.push(window.entries.iter().cloned());
         for Outcome { task, fate } in outcomes {
             let settled = matches!(fate, Fate::Stored | Fate::Dead { .. });
             if settled {

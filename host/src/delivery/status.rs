@@ -15,8 +15,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
+use super::batch::Task;
+use super::crashes::Crashes;
+use super::probation::{Counts, Record};
+use super::recent::Recent;
+use super::returner::Returner;
 use crate::items::Kind;
 use crate::journal::{Held, Seq, Settlement};
+use crate::plugins::Trap;
 use crate::telemetry::{CallEnd, LaneMetrics};
 
 /// How many of the newest dead letters are remembered by their place.
@@ -84,6 +90,20 @@ pub(crate) struct Status {
     pub(crate) held: Option<HeldItems>,
     /// Also of a lane that is well again.
     pub(crate) last_error: Option<LastError>,
+    /// That its newest plugin was too bad, and the one before runs.
+    pub(crate) went_back: Option<WentBack>,
+}
+
+/// A plugin that failed its probation.
+#[derive(Debug, Clone)]
+pub(crate) struct WentBack {
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) stored: u64,
+    pub(crate) rejected: u64,
+    /// Why it rejected the last of them.
+    pub(crate) reason: String,
+    pub(crate) at: SystemTime,
 }
 
 /// Failures one after the other, with nothing that went well in between.
@@ -113,9 +133,10 @@ pub(crate) struct LastError {
 }
 
 /// Shared by a lane, its workers and whoever looks.
-#[derive(Debug)]
 pub(super) struct Board {
     metrics: LaneMetrics,
+    crashes: Arc<Crashes>,
+    pub(super) recent: Recent,
     notes: Mutex<Notes>,
 }
 
@@ -127,6 +148,7 @@ struct Notes {
     held: BTreeMap<Seq, Held>,
     recent_dead: VecDeque<Seq>,
     last_error: Option<(String, SystemTime, Instant)>,
+    went_back: Option<WentBack>,
     /// By reporter.
     failing: BTreeMap<u64, Series>,
     reporters: u64,
@@ -142,7 +164,7 @@ struct Series {
 }
 
 impl Board {
-    pub(super) fn new(metrics: LaneMetrics, dead: u64, held: &[Held]) -> Arc<Self> {
+    pub(super) fn new(metrics: LaneMetrics, crashes: &Arc<Crashes>, dead: u64, held: &[Held]) -> Arc<Self> {
         let notes = Notes {
             setting_up: true,
             stopped: false,
@@ -150,10 +172,16 @@ impl Board {
             held: held.iter().map(|held| (held.seq, held.clone())).collect(),
             recent_dead: VecDeque::new(),
             last_error: None,
+            went_back: None,
             failing: BTreeMap::new(),
             reporters: 0,
         };
-        Arc::new(Self { metrics, notes: Mutex::new(notes) })
+        Arc::new(Self {
+            metrics,
+            crashes: Arc::clone(crashes),
+            recent: Recent::default(),
+            notes: Mutex::new(notes),
+        })
     }
 
     pub(super) fn reporter(self: &Arc<Self>) -> Reporter {
@@ -177,7 +205,13 @@ impl Board {
                 at,
                 ago: when.elapsed(),
             }),
+            went_back: notes.went_back.clone(),
         }
+    }
+
+    /// What was stored and rejected since the host started.
+    pub(super) fn counts(&self) -> Counts {
+        Counts { stored: self.metrics.stored.get(), rejected: self.metrics.dead.get() }
     }
 
     /// Whether one of these items waits to be tried again, or is a dead letter.
@@ -227,9 +261,27 @@ impl Board {
         self.notes.lock().failing.clear();
     }
 
-    /// Another returner takes over.
-    pub(super) fn begins(&self) {
-        self.notes.lock().setting_up = true;
+    /// Another returner takes over; it is the one before, or a new one.
+    pub(super) fn begins(&self, goes_back: bool) {
+        let mut notes = self.notes.lock();
+        notes.setting_up = true;
+        if !goes_back {
+            notes.went_back = None;
+        }
+    }
+
+    /// A plugin was too bad, and the one before it runs again.
+    pub(super) fn went_back(&self, from: &str, to: &str, record: Record) {
+        self.metrics.went_back.inc();
+        let Record { counts: Counts { stored, rejected }, reason } = record;
+        tracing::error!(
+            returner = self.metrics.returner(),
+            stored,
+            rejected,
+            "`{from}` is worse than `{to}`, which runs again and is given what it rejected: {reason}"
+        );
+        let (from, to, at) = (from.to_owned(), to.to_owned(), SystemTime::now());
+        self.notes.lock().went_back = Some(WentBack { from, to, stored, rejected, reason, at });
     }
 
     pub(super) fn stopped(&self) {
@@ -266,7 +318,6 @@ impl Series {
 }
 
 /// The place where one worker says how it is doing. A worker that is gone fails no more.
-#[derive(Debug)]
 pub(super) struct Reporter {
     board: Arc<Board>,
     number: u64,
@@ -302,6 +353,11 @@ impl Reporter {
         self.board.notes.lock().setting_up = false;
     }
 
+    /// The guest was stopped in a call.
+    pub(super) fn crashed(&self, returner: &Returner, function: &str, tasks: &[Task], trap: &Trap) {
+        self.board.crashes.note(returner, function, tasks, trap);
+    }
+
     pub(super) fn retried(&self, items: usize) {
         self.board.metrics.retried.inc_by(items as u64);
     }
@@ -326,7 +382,13 @@ mod tests {
     const NEXT: Next = Next::Store(Kind::Return, 2);
 
     fn board() -> Arc<Board> {
-        Board::new(Metrics::new().lane("mysql"), 0, &[])
+        with_held(&[])
+    }
+
+    fn with_held(held: &[Held]) -> Arc<Board> {
+        let directory = tempfile::tempdir().unwrap();
+        let crashes = Crashes::open(directory.path()).unwrap();
+        Board::new(Metrics::new().lane("mysql"), &crashes, 0, held)
     }
 
     #[test]
@@ -373,7 +435,7 @@ mod tests {
     #[test]
     fn held_items_are_told_by_the_oldest() {
         let held = |seq| Held { seq, tries: 1, not_before: 0, reason: "r".to_owned(), redelivered: false };
-        let board = Board::new(Metrics::new().lane("mysql"), 0, &[held(7), held(3)]);
+        let board = with_held(&[held(7), held(3)]);
         let status = board.look().held.unwrap();
         assert_eq!((status.count, status.oldest.seq), (2, 3));
         assert!(board.is_unstored(4..=7) && !board.is_unstored(4..=6));

@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff;
 use super::batch::{Batch, Task};
+use super::crashes;
+use super::probation::Probation;
 use super::returner::Returner;
 use super::status::{Next, Reporter};
 use crate::items::{Failure, Kind, Refusal};
@@ -57,6 +59,7 @@ pub(super) struct Worker {
     returner: Arc<Returner>,
     reporter: Reporter,
     stop: CancellationToken,
+    probation: Option<Arc<Probation>>,
     instance: Option<Instance>,
     /// The instance has not been called yet.
     fresh: bool,
@@ -76,11 +79,17 @@ enum Verdict {
 }
 
 impl Worker {
-    pub(super) fn new(returner: &Arc<Returner>, reporter: Reporter, stop: &CancellationToken) -> Self {
+    pub(super) fn new(
+        returner: &Arc<Returner>,
+        reporter: Reporter,
+        stop: &CancellationToken,
+        probation: Option<Arc<Probation>>,
+    ) -> Self {
         Self {
             returner: Arc::clone(returner),
             reporter,
             stop: stop.clone(),
+            probation,
             instance: None,
             fresh: true,
             stopped: 0,
@@ -99,6 +108,9 @@ impl Worker {
             };
             if !matches!(error, CallError::Failed(_)) {
                 self.instance = None;
+            }
+            if let CallError::Stopped(trap) = &error {
+                self.reporter.crashed(&self.returner, "lifecycle.setup", &[], trap);
             }
             tries += 1;
             let asked = match &error {
@@ -125,7 +137,12 @@ impl Worker {
                 task.tries += 1;
             }
             match self.judge(batch.kind, tasks, result) {
-                Verdict::Done(done) => outcomes.extend(done),
+                Verdict::Done(done) => {
+                    if let Some(probation) = &self.probation {
+                        probation.note(&done);
+                    }
+                    outcomes.extend(done);
+                }
                 Verdict::Halve(mut tasks) => {
                     // The first half is delivered first: order matters.
                     parts.push(tasks.split_off(tasks.len().div_ceil(2)));
@@ -165,6 +182,9 @@ impl Worker {
         result: Result<Vec<Refusal>, CallError>,
     ) -> Verdict {
         let fresh = std::mem::replace(&mut self.fresh, false);
+        if let Err(CallError::Stopped(trap)) = &result {
+            self.reporter.crashed(&self.returner, crashes::function(kind), &tasks, trap);
+        }
         let error = match result {
             Ok(refusals) => {
                 self.stopped = 0;
@@ -242,6 +262,9 @@ impl Worker {
                     self.fresh = true;
                 }
                 Err(error) => {
+                    if let CallError::Stopped(trap) = &error {
+                        self.reporter.crashed(&self.returner, "start", &[], trap);
+                    }
                     tries += 1;
                     let wait = backoff::wait(tries, self.returner.settings.delivery.max_backoff, None);
                     self.report(&format!("cannot start: {error}"), &error, Next::Start, wait);

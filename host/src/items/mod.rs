@@ -7,6 +7,8 @@
 //! This module knows nothing of where items come from or go to.
 
 mod failure;
+#[cfg(test)]
+mod fuzz;
 mod json;
 mod parse;
 
@@ -38,8 +40,10 @@ impl Kind {
         }
     }
 
+    pub(crate) const ALL: [Kind; 4] = [Kind::Return, Kind::Load, Kind::Minions, Kind::Event];
+
     pub(crate) fn from_code(code: i64) -> Option<Kind> {
-        [Kind::Return, Kind::Load, Kind::Minions, Kind::Event].into_iter().find(|kind| kind.code() == code)
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
 
     /// The word for people: "a return", "a load".

@@ -5,6 +5,7 @@ use super::contract::exports::salt::returner::job_cache::{Job, MinionReturn};
 use super::contract::salt::returner::types as wit;
 use super::instance::{CallError, Instance};
 use super::load::Interface;
+use super::words;
 use crate::connections::Purpose;
 use crate::items::{Failure, Item, Kind, Refusal};
 
@@ -205,10 +206,10 @@ impl From<wit::Failure> for Failure {
     fn from(failure: wit::Failure) -> Self {
         match failure {
             wit::Failure::Retry(retry) => Failure::Retry {
-                message: retry.message,
+                message: words::line(&retry.message),
                 after: retry.after.map(|millis| Duration::from_millis(millis.into())),
             },
-            wit::Failure::Reject(reason) => Failure::Reject(reason),
+            wit::Failure::Reject(reason) => Failure::Reject(words::line(&reason)),
         }
     }
 }

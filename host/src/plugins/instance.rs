@@ -11,10 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::{Store, Trap as WasmTrap};
+use wasmtime_wasi::I32Exit;
 
 use super::limits::on_epoch;
 use super::load::{Exports, Interface, Plugin};
 use super::state::{Grants, GuestState};
+use super::trial::Noted;
+use super::words;
 use crate::connections::{CommitError, Purpose};
 use crate::items::Failure;
 
@@ -124,7 +127,10 @@ impl Instance {
             Ok(answer) => match check(&answer) {
                 Ok(()) => {
                     self.broken = false;
-                    self.commit().await?;
+                    match self.store.data().is_trial() {
+                        true => self.roll_back().await,
+                        false => self.commit().await?,
+                    }
                     Ok(answer)
                 }
                 Err(reason) => Err(self.undo(|state| contract(state, reason)).await),
@@ -148,10 +154,24 @@ impl Instance {
     }
 
     async fn undo(&mut self, error: impl FnOnce(&GuestState) -> CallError) -> CallError {
+        self.roll_back().await;
+        error(self.store.data())
+    }
+
+    async fn roll_back(&mut self) {
         for (_, transaction) in mem::take(&mut self.store.data_mut().transactions) {
             transaction.rollback().await;
         }
-        error(self.store.data())
+    }
+
+    /// What the guest of a trial asked for since this was asked last.
+    pub(crate) fn take_noted(&mut self) -> Vec<Noted> {
+        mem::take(&mut self.store.data_mut().noted)
+    }
+
+    /// The memory that it has, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.store.data().usage.memory()
     }
 }
 
@@ -172,7 +192,7 @@ fn contract(state: &GuestState, reason: String) -> CallError {
 fn stopped(state: &GuestState, error: &wasmtime::Error) -> CallError {
     let limits = &state.grants.limits;
     let backtrace = error.downcast_ref::<wasmtime::WasmBacktrace>();
-    let backtrace = backtrace.map(ToString::to_string).unwrap_or_default();
+    let backtrace = words::lines(&backtrace.map(ToString::to_string).unwrap_or_default());
     if state.usage.cpu_exceeded {
         let bound = humantime::format_duration(limits.cpu);
         let reason = format!("a call used more than {bound} of processor time (`limits.cpu`)");
@@ -186,6 +206,9 @@ fn stopped(state: &GuestState, error: &wasmtime::Error) -> CallError {
     let reason = match error.downcast_ref::<WasmTrap>() {
         Some(WasmTrap::UnreachableCodeReached) => "it aborted (a panic, or an assertion)".to_owned(),
         Some(trap) => format!("it trapped: {trap}"),
+        None if let Some(exit) = error.downcast_ref::<I32Exit>() => {
+            format!("it exited, with the code {}", exit.0)
+        }
         None => format!("it was stopped: {}", error.root_cause()),
     };
     trap(state, Stop::Trap, reason, backtrace)

@@ -47,6 +47,11 @@ impl Usage {
         }
     }
 
+    /// What its memories and tables take, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+
     /// A new call begins.
     pub(super) fn begin_call(&mut self) {
         self.begun = Instant::now();

@@ -16,6 +16,7 @@ use super::contract::exports::salt::returner as guest;
 use super::contract::salt::returner as imports;
 use super::instance::{CallError, Instance};
 use super::state::{Grants, GuestState};
+use super::words;
 use crate::config::{Bundled, PluginSource};
 
 /// The contract's package.
@@ -158,6 +159,22 @@ impl Runtime {
             let (path, pinned) = (path.to_owned(), pinned.to_owned());
             return Err(LoadError::Digest { path, found: sha256, pinned });
         }
+        self.compile(what, Some(path), sha256, bytes).await
+    }
+
+    /// Loads a component that is in no file.
+    pub(crate) async fn load_bytes(&self, what: &str, bytes: Vec<u8>) -> Result<Plugin, LoadError> {
+        let sha256 = hex::encode(Sha256::digest(&bytes));
+        self.compile(what.to_owned(), None, sha256, bytes).await
+    }
+
+    async fn compile(
+        &self,
+        what: String,
+        file: Option<&Path>,
+        sha256: String,
+        bytes: Vec<u8>,
+    ) -> Result<Plugin, LoadError> {
         look(&what, &bytes)?;
         let (engine, cache) = (self.engine.clone(), self.cache.clone());
         let compiled = tokio::task::spawn_blocking(move || cache.load(&engine, &bytes)).await;
@@ -169,7 +186,7 @@ impl Runtime {
             Ok(Err(error)) => return Err(error.into()),
             Err(panicked) => return Err(LoadError::Damaged { what, reason: panicked.to_string() }),
         };
-        self.check(&what, Some(path), sha256, &component).await
+        self.check(&what, file, sha256, &component).await
     }
 
     /// What a component exports and imports, and what it says of itself.
@@ -249,8 +266,8 @@ async fn describe(what: &str, plugin: Plugin) -> Result<Plugin, LoadError> {
         what: what.to_owned(),
         reason: "its instance is still in use".to_owned(),
     })?;
-    plugin.name = about.name;
-    plugin.version = Some(about.version);
+    plugin.name = words::line(&about.name);
+    plugin.version = Some(words::line(&about.version));
     plugin.options = Some(about.options.into_iter().collect());
     Ok(plugin)
 }

@@ -19,12 +19,15 @@ mod narrow;
 mod needs;
 mod state;
 mod stderr;
+mod trial;
+mod words;
 
 pub(crate) use calls::Delivery;
 pub(crate) use capabilities::LogBudget;
 pub(crate) use contract::exports::salt::returner::job_cache::{Job, MinionReturn};
-pub(crate) use instance::{CallError, Instance, Stop};
+pub(crate) use instance::{CallError, Instance, Stop, Trap};
 pub(crate) use load::{Exports, Interface, LoadError, Plugin, Runtime};
 pub(crate) use narrow::Narrowed;
 pub(crate) use needs::Need;
 pub(crate) use state::Grants;
+pub(crate) use trial::Noted;

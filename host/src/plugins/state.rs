@@ -12,6 +12,7 @@ use super::capabilities::{LogBudget, Requests, sockets};
 use super::limits::Usage;
 use super::narrow::Narrowed;
 use super::stderr::Stderr;
+use super::trial::Noted;
 use crate::config::Limits;
 use crate::connections::{AnswerBounds, Connection, HttpClient, Peers, Purpose, SqlTransaction};
 
@@ -23,13 +24,15 @@ pub(crate) struct Grants {
     /// By the guest's name.
     pub(crate) connections: BTreeMap<String, Arc<Connection>>,
     /// What of them, by the same names; all where there is none.
-    pub(crate) narrowed: BTreeMap<String, Narrowed>,
+    pub(crate) narrowed: BTreeMap<String, Arc<Narrowed>>,
     /// For the origins that are allowed; none where nothing is.
     pub(crate) http: Option<Arc<HttpClient>>,
     /// Those that are allowed; none where nothing is.
     pub(crate) peers: Option<Arc<Peers>>,
     pub(crate) log: LogBudget,
     pub(crate) limits: Limits,
+    /// Nothing that is written stays: see [`trial`](super::trial).
+    pub(crate) trial: bool,
 }
 
 impl Grants {
@@ -43,6 +46,22 @@ impl Grants {
             peers: None,
             log: LogBudget::new(Limits::default().log_lines),
             limits: Limits::default(),
+            trial: false,
+        }
+    }
+
+    /// The same for a trial: without what goes out of the host's sight, and in silence.
+    pub(crate) fn for_trial(&self) -> Self {
+        Self {
+            returner: self.returner.clone(),
+            options: self.options.clone(),
+            connections: self.connections.clone(),
+            narrowed: self.narrowed.clone(),
+            http: None,
+            peers: None,
+            log: LogBudget::new(0),
+            limits: self.limits.clone(),
+            trial: true,
         }
     }
 
@@ -62,6 +81,8 @@ pub(crate) struct GuestState {
     /// Transactions of the call that is under way, by the guest's name of the
     /// connection.
     pub(super) transactions: BTreeMap<String, SqlTransaction>,
+    /// What a trial's guest asked for.
+    pub(super) noted: Vec<Noted>,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     requests: Requests,
@@ -84,6 +105,7 @@ impl GuestState {
             stderr,
             purpose: Purpose::Read,
             transactions: BTreeMap::new(),
+            noted: Vec::new(),
             wasi: wasi.build(),
             table: ResourceTable::new(),
         }

@@ -12,6 +12,8 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use super::words;
+
 /// How much is kept, in bytes.
 const KEPT: usize = 8 << 10;
 
@@ -22,7 +24,7 @@ pub(super) struct Stderr(Arc<Mutex<VecDeque<u8>>>);
 impl Stderr {
     pub(super) fn text(&self) -> String {
         let bytes: Vec<u8> = self.0.lock().iter().copied().collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+        words::lines(&String::from_utf8_lossy(&bytes))
     }
 
     fn keep(&self, bytes: &[u8]) {

@@ -46,6 +46,7 @@ pub(crate) struct Metrics {
     stored: Family<LaneLabels, Counter>,
     retried: Family<LaneLabels, Counter>,
     dead: Family<LaneLabels, Counter>,
+    went_back: Family<LaneLabels, Counter>,
     calls: Calls,
     reloads: Family<ReloadLabels, Counter>,
     denied: Family<ReasonLabels, Counter>,
@@ -97,6 +98,12 @@ impl Metrics {
         intake.register(&mut registry);
         journal.register(&mut registry);
         let (stored, retried, dead) = (Family::default(), Family::default(), Family::default());
+        let went_back = Family::default();
+        registry.register(
+            "returner_plugins_went_back",
+            "Plugins that took another's place since the host started, did worse, and gave it back",
+            Family::clone(&went_back),
+        );
         let calls = Calls::new_with_constructor(|| Histogram::new(CALL_SECONDS));
         registry.register(
             "returner_items_stored",
@@ -133,7 +140,7 @@ impl Metrics {
              role, where another one is needed",
             Family::clone(&denied),
         );
-        Self { registry, journal, intake, stored, retried, dead, calls, reloads, denied }
+        Self { registry, journal, intake, stored, retried, dead, went_back, calls, reloads, denied }
     }
 
     /// A request of someone who may not.
@@ -157,6 +164,7 @@ impl Metrics {
             stored: self.stored.get_or_create_owned(&labels),
             retried: self.retried.get_or_create_owned(&labels),
             dead: self.dead.get_or_create_owned(&labels),
+            went_back: self.went_back.get_or_create_owned(&labels),
             calls: self.calls.clone(),
             returner: labels.returner,
         }
@@ -184,7 +192,7 @@ pub(crate) struct IntakeMetrics {
 
 impl IntakeMetrics {
     fn register(&self, registry: &mut Registry) {
-        for kind in [Kind::Return, Kind::Load, Kind::Minions, Kind::Event] {
+        for kind in Kind::ALL {
             self.accepted(kind, 0, 0);
         }
         registry.register(
@@ -324,6 +332,8 @@ pub(crate) struct LaneMetrics {
     pub(crate) stored: Counter,
     pub(crate) retried: Counter,
     pub(crate) dead: Counter,
+    /// Plugins that were too bad.
+    pub(crate) went_back: Counter,
     returner: Arc<str>,
     calls: Calls,
 }
@@ -341,6 +351,11 @@ pub(crate) enum CallEnd {
 }
 
 impl LaneMetrics {
+    /// Whose they are.
+    pub(crate) fn returner(&self) -> &str {
+        &self.returner
+    }
+
     pub(crate) fn called(&self, end: CallEnd, took: Duration) {
         let outcome = match end {
             CallEnd::Stored => "stored",

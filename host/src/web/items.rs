@@ -148,7 +148,7 @@ fn parameters(params: Parameters) -> Result<Params, Problem> {
 /// The whole body, or a problem that says how long it may be. It counts as being taken in
 /// until it is dropped.
 pub(super) struct Body {
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
     _share: Share,
 }
 

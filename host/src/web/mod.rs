@@ -6,6 +6,7 @@
 
 mod access;
 mod configuration;
+mod crashes;
 mod dead_letters;
 mod items;
 mod jobs;
@@ -16,6 +17,7 @@ mod problem;
 mod returners;
 mod serve;
 mod tls;
+mod trial;
 mod unix;
 
 use std::sync::Arc;
@@ -69,13 +71,16 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/returners", get(returners::list))
         .route("/v1/dead-letters", get(dead_letters::list))
         .route("/v1/dead-letters/{id}", get(dead_letters::show))
+        .route("/v1/crashes", get(crashes::list))
+        .route("/v1/crashes/{id}", get(crashes::show))
         .route("/metrics", get(metrics::metrics));
     let changes = Router::new()
         .route("/v1/jobs", delete(jobs::clean))
         .route("/v1/dead-letters", delete(dead_letters::remove))
         .route("/v1/dead-letters/replay", post(dead_letters::replay))
         .route("/v1/lanes/{name}", delete(lanes::remove))
-        .route("/v1/reload", post(configuration::reload));
+        .route("/v1/reload", post(configuration::reload))
+        .route("/v1/trials", post(trial::run));
     let of = |role, paths: Router<Arc<App>>| {
         paths.route_layer(middleware::from_fn_with_state((Arc::clone(&app), role), access::require))
     };

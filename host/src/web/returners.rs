@@ -41,6 +41,7 @@ struct Entry {
     failing: Option<Failing>,
     held: Option<Held>,
     last_error: Option<LastError>,
+    went_back: Option<WentBack>,
     plugin: Plugin,
     grants: Grants,
     limits: Limits,
@@ -73,6 +74,17 @@ struct LastError {
     message: String,
     at: String,
     ago_ms: u64,
+}
+
+/// Its newest plugin was worse than the one before, which runs again.
+#[derive(Debug, Serialize)]
+struct WentBack {
+    from: String,
+    to: String,
+    stored: u64,
+    rejected: u64,
+    reason: String,
+    at: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -153,9 +165,17 @@ async fn entry(lane: &Lane) -> Entry {
         failing: status.failing.map(Failing::from),
         held: status.held.map(|held| Held::at(held, now)),
         last_error: status.last_error.map(LastError::from),
+        went_back: status.went_back.map(WentBack::from),
         plugin: plugin(&returner),
         grants: grants(&returner),
         limits: limits(&returner),
+    }
+}
+
+impl From<delivery::WentBack> for WentBack {
+    fn from(went: delivery::WentBack) -> Self {
+        let delivery::WentBack { from, to, stored, rejected, reason, at } = went;
+        Self { from, to, stored, rejected, reason, at: moment(at) }
     }
 }
 

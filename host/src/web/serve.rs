@@ -73,6 +73,15 @@ impl Listener {
         }
     }
 
+    /// Takes the place where clients look for it, from whoever has it.
+    pub(crate) fn publish(&self) {
+        if let Listener::Unix(socket) = self
+            && let Err(error) = socket.publish()
+        {
+            tracing::error!(%error, "`{}` cannot have its place", socket.path.display());
+        }
+    }
+
     async fn accept(&self) -> Accepted {
         loop {
             let accepted = match self {
@@ -127,11 +136,6 @@ pub(crate) async fn serve(
     stop: CancellationToken,
     drain: Duration,
 ) {
-    if let Listener::Unix(socket) = &listener
-        && let Err(error) = socket.publish()
-    {
-        tracing::error!(%error, "`{}` cannot have its place", socket.path.display());
-    }
     let connections = TaskTracker::new();
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {

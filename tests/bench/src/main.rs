@@ -5,6 +5,7 @@ mod http;
 mod isolation;
 mod limit;
 mod process;
+mod reloads;
 mod salt;
 mod sample;
 mod store;
@@ -27,6 +28,8 @@ enum Command {
     Acks(acks::Options),
     /// What one dead returner costs the three others
     Isolation(isolation::Options),
+    /// How long intake pauses while the configuration changes
+    Reloads(reloads::Options),
 }
 
 #[tokio::main]
@@ -34,7 +37,7 @@ async fn main() {
     match Cli::parse().command {
         Some(command) => command.run().await,
         None => {
-            for name in ["stores", "acks", "isolation"] {
+            for name in ["stores", "acks", "isolation", "reloads"] {
                 println!("\n{name}");
                 if let Some(command) = Cli::parse_from(["returner-bench", name]).command {
                     command.run().await;
@@ -50,6 +53,7 @@ impl Command {
             Command::Stores(options) => stores::run(options).await,
             Command::Acks(options) => acks::run(options).await,
             Command::Isolation(options) => isolation::run(options).await,
+            Command::Reloads(options) => reloads::run(options).await,
         }
     }
 }

@@ -7,11 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use returner_servers::{
-    Flavour, Host, Mariadb, Mongodb, MysqlDatabase, Proxy, Redis, SqliteDatabase, until_within,
+    Flavour, Host, Mariadb, Mongodb, MysqlDatabase, Proxy, Redis, SqliteDatabase, guest, until_within,
 };
 
 use crate::clients::Counters;
-use crate::guest;
 use crate::ledger::Ledger;
 use crate::oracle::{Findings, MayDie};
 use crate::report::Summary;
@@ -47,7 +46,7 @@ pub(crate) fn default_targets() -> Targets {
 impl TestBed {
     /// Starts everything: each store, and the plugin that traps.
     pub(crate) async fn start() -> Self {
-        let guest = tokio::task::spawn_blocking(guest::trapping);
+        let guest = tokio::spawn(guest("trapping"));
         let (mariadb, redis, mongodb) =
             tokio::join!(Mariadb::start(), Redis::start(), Mongodb::start(Flavour::Nx));
         let stores = Stores {

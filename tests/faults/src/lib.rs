@@ -17,7 +17,6 @@
 
 mod bed;
 mod clients;
-mod guest;
 mod inject;
 mod items;
 mod ledger;

@@ -45,7 +45,7 @@ pub use items::{event, load, new_jid, ret};
 pub use mariadb::{Mariadb, MysqlDatabase};
 pub use mongodb::{Flavour, MongoDatabase, Mongodb, bson_as_json};
 pub use nats::Nats;
-pub use plugin::build_plugin;
+pub use plugin::{another_build, build_plugin, guest};
 pub use port::free_port;
 pub use process::Process;
 pub use proxy::{Cut, Proxy, Weather};

@@ -1,9 +1,45 @@
 //! Plugins that tests bring along, built with the toolchain that builds the host.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use crate::directory::program;
+
+/// A plugin of `tests/guests`, by its name; built once a process.
+///
+/// # Panics
+///
+/// If it does not build.
+pub async fn guest(name: &'static str) -> PathBuf {
+    static BUILT: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
+    let build = move || {
+        // Held meanwhile: whoever wants the same one waits for it.
+        let mut built = BUILT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests").join(name);
+        built.entry(name).or_insert_with(|| build_plugin(&source, name, &["--locked"])).clone()
+    };
+    match tokio::task::spawn_blocking(build).await {
+        Ok(path) => path,
+        Err(error) => panic!("the plugin `{name}`: {error}"),
+    }
+}
+
+/// The same component as another file: its digest differs.
+///
+/// # Panics
+///
+/// If it cannot be read.
+#[must_use]
+pub fn another_build(plugin: &Path, mark: &str) -> Vec<u8> {
+    let mut bytes = std::fs::read(plugin).expect("a plugin that was built can be read");
+    // A custom section (number 0): its length, then a name with its length, and no content.
+    let name = u8::try_from(mark.len()).ok().filter(|length| *length < 64).expect("a short mark");
+    bytes.extend([0, name + 1, name]);
+    bytes.extend(mark.bytes());
+    bytes
+}
 
 /// Builds the package of this name in a directory, with cargo's `arguments`, such as
 /// `--locked`; gives the component.

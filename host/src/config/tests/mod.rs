@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::*;
 
 mod difference;
+mod fuzz;
 mod loading;
 mod returners;
 mod salt;

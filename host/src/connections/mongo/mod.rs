@@ -9,6 +9,8 @@
 
 mod bson;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod write;
 
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! What the journal's tests share, and what it does when nothing goes wrong.
 
 mod damage;
+mod fuzz;
 mod model;
 
 use std::collections::BTreeMap;

@@ -49,7 +49,9 @@ impl GuestState {
         name: &str,
         allows: impl FnOnce(&Narrowed) -> Result<(), Refused>,
     ) -> Result<(), String> {
-        let Some(Err(refused)) = self.grants.narrowed.get(name).map(allows) else { return Ok(()) };
+        let Some(Err(refused)) = self.grants.narrowed.get(name).map(|narrowed| allows(narrowed)) else {
+            return Ok(());
+        };
         Err(format!("`{}` is not granted {refused} (`{0}.connections.{name}`)", self.grants.returner))
     }
 

@@ -7,8 +7,19 @@ use crate::plugins::contract::salt::returner::mongo::{Error, FindOptions, Host, 
 use crate::plugins::narrow::Narrowed;
 use crate::plugins::state::GuestState;
 
-/// An action, its collection, and the stages of an aggregation.
-type Wanted<'w> = (&'static str, &'w str, &'w [String]);
+/// What is asked for.
+struct Wanted<'w> {
+    action: &'static str,
+    collection: &'w str,
+    /// The stages of an aggregation.
+    pipeline: &'w [String],
+}
+
+impl<'w> Wanted<'w> {
+    fn of(action: &'static str, collection: &'w str) -> Self {
+        Self { action, collection, pipeline: &[] }
+    }
+}
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
@@ -19,11 +30,12 @@ impl Host for GuestState {
         collection: String,
         documents: Vec<String>,
     ) -> Answer<Vec<WriteError>> {
+        self.note(|| format!("mongo {connection}: insert into {collection}"), &documents);
         if let Err(message) = self.fits(documents.iter().map(String::len)) {
             return Ok(Err(denied(message)));
         }
         let result = self
-            .mongo(&connection, ("insert", &collection, &[]), async |pool| {
+            .mongo(&connection, Wanted::of("insert", &collection), async |pool| {
                 pool.insert(&collection, documents).await
             })
             .await;
@@ -36,6 +48,8 @@ impl Host for GuestState {
         collection: String,
         updates: Vec<Update>,
     ) -> Answer<Vec<WriteError>> {
+        let handed = updates.iter().flat_map(|update| [&update.filter, &update.change]);
+        self.note(|| format!("mongo {connection}: update {collection}"), handed);
         if let Err(message) =
             self.fits(updates.iter().map(|update| update.filter.len() + update.change.len()))
         {
@@ -46,7 +60,7 @@ impl Host for GuestState {
             .map(|Update { filter, change, upsert }| MongoUpdate { filter, change, upsert })
             .collect();
         let result = self
-            .mongo(&connection, ("update", &collection, &[]), async |pool| {
+            .mongo(&connection, Wanted::of("update", &collection), async |pool| {
                 pool.update_many(&collection, updates).await
             })
             .await;
@@ -60,11 +74,12 @@ impl Host for GuestState {
         filter: String,
         options: FindOptions,
     ) -> Answer<Vec<String>> {
+        self.note(|| format!("mongo {connection}: find in {collection}"), [&filter]);
         let FindOptions { sort, projection, limit } = options;
         let options = MongoFind { sort, projection, limit };
         let bounds = self.grants.answer();
         Ok(self
-            .mongo(&connection, ("find", &collection, &[]), async |pool| {
+            .mongo(&connection, Wanted::of("find", &collection), async |pool| {
                 pool.find(&collection, filter, options, bounds).await
             })
             .await)
@@ -76,16 +91,18 @@ impl Host for GuestState {
         collection: String,
         pipeline: Vec<String>,
     ) -> Answer<Vec<String>> {
+        self.note(|| format!("mongo {connection}: aggregate {collection}"), &pipeline);
         let (stages, bounds) = (pipeline.clone(), self.grants.answer());
-        let wanted = ("aggregate", collection.as_str(), stages.as_slice());
+        let wanted = Wanted { pipeline: &stages, ..Wanted::of("aggregate", &collection) };
         Ok(self
             .mongo(&connection, wanted, async |pool| pool.aggregate(&collection, pipeline, bounds).await)
             .await)
     }
 
     async fn delete(&mut self, connection: String, collection: String, filter: String) -> Answer<u64> {
+        self.note(|| format!("mongo {connection}: delete from {collection}"), [&filter]);
         Ok(self
-            .mongo(&connection, ("delete", &collection, &[]), async |pool| {
+            .mongo(&connection, Wanted::of("delete", &collection), async |pool| {
                 pool.delete(&collection, filter).await
             })
             .await)
@@ -98,8 +115,9 @@ impl Host for GuestState {
         keys: String,
         unique: bool,
     ) -> Answer<()> {
+        self.note(|| format!("mongo {connection}: index of {collection}"), [&keys]);
         Ok(self
-            .mongo(&connection, ("create-index", &collection, &[]), async |pool| {
+            .mongo(&connection, Wanted::of("create-index", &collection), async |pool| {
                 pool.create_index(&collection, keys, unique).await
             })
             .await)
@@ -107,10 +125,10 @@ impl Host for GuestState {
 }
 
 impl GuestState {
-    async fn mongo<T>(
+    async fn mongo<T: Default>(
         &mut self,
         name: &str,
-        (action, collection, pipeline): Wanted<'_>,
+        Wanted { action, collection, pipeline }: Wanted<'_>,
         operation: impl AsyncFnOnce(&MongoPool) -> Result<T, MongoError>,
     ) -> Result<T, Error> {
         let granted: Arc<Connection> = self.connection(name).map_err(denied)?;
@@ -119,6 +137,18 @@ impl GuestState {
         };
         let allows = |granted: &Narrowed| granted.allows_action(action, collection, pipeline);
         self.narrowed(name, allows).map_err(denied)?;
+        if self.is_trial() {
+            match action {
+                "find" => {}
+                "aggregate"
+                    if pipeline.iter().any(|stage| stage.contains("$out") || stage.contains("$merge")) =>
+                {
+                    return Err(denied("this is a trial, and the aggregation writes".to_owned()));
+                }
+                "aggregate" => {}
+                _ => return Ok(T::default()),
+            }
+        }
         self.host_call(async |_| operation(pool).await).await.map_err(Error::from)
     }
 }

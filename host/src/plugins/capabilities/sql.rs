@@ -6,6 +6,7 @@
 use crate::connections::{Connection, SqlError, SqlErrorKind, SqlTransaction, SqlValue};
 use crate::plugins::contract::salt::returner::sql::{Error, Host, Kind, Rows, Value};
 use crate::plugins::state::GuestState;
+use crate::plugins::trial::is_beyond_rollback;
 
 impl Host for GuestState {
     async fn execute(
@@ -57,6 +58,10 @@ impl GuestState {
         let sizes = params.iter().map(SqlValue::size).chain([statement.len()]);
         self.fits(sizes).map_err(|message| Error { kind: Kind::Data, ..denied(message) })?;
         self.narrowed(name, |granted| granted.allows_statement(statement)).map_err(denied)?;
+        self.note(|| format!("sql {name}: {statement}"), params.iter().map(|param| format!("{param:?}")));
+        if self.is_trial() && is_beyond_rollback(statement) {
+            return Err(denied("this is a trial, and the statement could not be rolled back".to_owned()));
+        }
         if !self.transactions.contains_key(name) {
             let connection = self.connection(name).map_err(denied)?;
             let Connection::Sql(pool) = &*connection else {

@@ -177,4 +177,6 @@ fn table(name: &ObjectName) -> Result<Table, Refused> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

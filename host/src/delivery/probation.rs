@@ -1,0 +1,123 @@
+//! A plugin that has just taken another's place, and has to show that it does no worse.
+//!
+//! # Invariants
+//! - Only what the plugin itself does counts: items that it stored, and those that it
+//!   rejects or that stop it alone. A server that is away says nothing of a plugin.
+//! - What it rejected is the one before's to try, if that takes its place again: it becomes
+//!   no dead letter. What it rejected before that was clear stays one, and can be replayed.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::returner::Returner;
+use super::worker::{Fate, Outcome};
+
+/// It fails if it rejects more than this share of what it is given, and of what the one
+/// before it did.
+const SHARE: f64 = 0.5;
+
+/// Fewer rejected items prove nothing.
+const REJECTED: u64 = 5;
+
+/// It has passed when it has stored so many.
+const PASSED: u64 = 1000;
+
+/// Shared by a lane's workers.
+pub(super) struct Probation {
+    /// Whose place it took.
+    pub(super) before: Arc<Returner>,
+    /// The share of items that the one before rejected.
+    bound: f64,
+    record: Mutex<Record>,
+    /// Ends its turn.
+    end: CancellationToken,
+}
+
+/// What it has done so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Record {
+    pub(super) counts: Counts,
+    /// Why it rejected the last item that it did.
+    pub(super) reason: String,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    pub(super) stored: u64,
+    pub(super) rejected: u64,
+}
+
+impl Counts {
+    pub(super) fn share(self) -> f64 {
+        self.rejected as f64 / (self.stored + self.rejected).max(1) as f64
+    }
+}
+
+impl Probation {
+    /// Of the returner that takes the place of `before`, if its plugin is another. `counts`
+    /// are those of the one before.
+    pub(super) fn of(
+        returner: &Returner,
+        before: &Arc<Returner>,
+        counts: Counts,
+        end: &CancellationToken,
+    ) -> Option<Arc<Self>> {
+        (returner.plugin.sha256 != before.plugin.sha256).then(|| {
+            Arc::new(Self {
+                before: Arc::clone(before),
+                bound: counts.share().max(SHARE),
+                record: Mutex::default(),
+                end: end.clone(),
+            })
+        })
+    }
+
+    /// Notes what became of items; once that is too bad, its turn ends.
+    pub(super) fn note(&self, outcomes: &[Outcome]) {
+        let mut record = self.record.lock();
+        for Outcome { fate, .. } in outcomes {
+            match fate {
+                Fate::Stored => record.counts.stored += 1,
+                Fate::Dead { reason, .. } => {
+                    record.counts.rejected += 1;
+                    record.reason.clone_from(reason);
+                }
+                Fate::Held { .. } | Fate::Pending => {}
+            }
+        }
+        if fails(record.counts, self.bound) {
+            self.end.cancel();
+        }
+    }
+
+    /// What it has done, if that is too bad.
+    pub(super) fn failed(&self) -> Option<Record> {
+        Some(self.record.lock().clone()).filter(|record| fails(record.counts, self.bound))
+    }
+
+    pub(super) fn passed(&self) -> bool {
+        let counts = self.record.lock().counts;
+        counts.stored >= PASSED && !fails(counts, self.bound)
+    }
+}
+
+fn fails(counts: Counts, bound: f64) -> bool {
+    counts.rejected >= REJECTED && counts.share() > bound
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_fails_when_it_rejects_more_than_it_stores_and_than_the_one_before() {
+        let fails = |stored, rejected, bound| fails(Counts { stored, rejected }, bound);
+        assert!(fails(0, 5, SHARE) && fails(4, 5, SHARE));
+        assert!(!fails(0, 4, SHARE), "too few to say");
+        assert!(!fails(5, 5, SHARE) && !fails(1000, 900, SHARE));
+        assert!(!fails(1, 9, 0.9), "the one before was no better");
+        assert!(fails(0, 9, 0.9));
+    }
+}

@@ -1,0 +1,188 @@
+//! A plugin that is not in the configuration, on the last items of a returner, beside the
+//! one that is: `returner plugins trial`.
+//!
+//! Both run as trials ([`plugins::Noted`](crate::plugins)): with the returner's grants, and
+//! without a trace. So what differs is the plugins and not the stores.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::lanes::{Lanes, RouteError};
+use super::returner::Returner;
+use crate::items::{Failure, Refusal};
+use crate::journal::Entry;
+use crate::plugins::{CallError, Delivery, Grants, Instance, LoadError, Noted, Plugin};
+
+/// The most differences of one kind that are told.
+const TOLD: usize = 20;
+
+/// Why there is no trial.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TrialError {
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("`{0}` has settled nothing since the host started, so there is nothing to try it on")]
+    Nothing(String),
+}
+
+/// What two plugins did with the same items.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    pub(crate) items: usize,
+    pub(crate) present: Tried,
+    pub(crate) other: Tried,
+    /// Items of which something else came: the item, what the present one and the other did.
+    pub(crate) outcomes: Vec<(String, String, String)>,
+    /// How many there are, told or not.
+    pub(crate) differing: usize,
+    /// What only one of them asked for.
+    pub(crate) only_present: Vec<String>,
+    pub(crate) only_other: Vec<String>,
+    /// Calls that both made, and with other values.
+    pub(crate) other_values: usize,
+}
+
+/// What one of them did.
+#[derive(Debug, Default)]
+pub(crate) struct Tried {
+    pub(crate) plugin: String,
+    pub(crate) stored: usize,
+    pub(crate) refused: usize,
+    /// Calls that failed as a whole, or in which it was stopped.
+    pub(crate) failed: usize,
+    pub(crate) took: Duration,
+    /// The memory of its instance at the end, in bytes.
+    pub(crate) memory: u64,
+    pub(crate) calls: usize,
+    outcomes: Vec<String>,
+    noted: Vec<Noted>,
+}
+
+impl Lanes {
+    /// Runs a component on the last items of a returner, at most so many.
+    pub(crate) async fn trial(
+        &self,
+        name: &str,
+        component: Vec<u8>,
+        last: usize,
+    ) -> Result<Comparison, TrialError> {
+        let lane = self.get(name)?;
+        let returner = lane.returner();
+        let entries: Vec<Arc<Entry>> =
+            lane.recent(last).into_iter().filter(|entry| returner.stores(entry.item.kind())).collect();
+        if entries.is_empty() {
+            return Err(TrialError::Nothing(name.to_owned()));
+        }
+        let other = Arc::new(self.runtime.load_bytes("the component", component).await?);
+        let grants = Arc::new(returner.grants.for_trial());
+        let present = tried(&returner, &returner.plugin, &grants, &entries).await;
+        let other = tried(&returner, &other, &grants, &entries).await;
+        Ok(compare(&entries, present, other))
+    }
+}
+
+/// Batches as the lane makes them, but of one kind each and one after the other.
+async fn tried(
+    returner: &Returner,
+    plugin: &Arc<Plugin>,
+    grants: &Arc<Grants>,
+    entries: &[Arc<Entry>],
+) -> Tried {
+    let mut tried = Tried { plugin: plugin.title(), ..Tried::default() };
+    let mut instance = None;
+    for batch in entries.chunk_by(|one, next| one.item.kind() == next.item.kind()) {
+        for batch in batch.chunks(returner.settings.delivery.batch.max(1)) {
+            let begun = Instant::now();
+            let result = call(&mut instance, plugin, grants, batch).await;
+            tried.took += begun.elapsed();
+            if let Some(running) = &mut instance {
+                tried.noted.extend(running.take_noted());
+                tried.memory = tried.memory.max(running.memory() as u64);
+            }
+            tried.note(batch.len(), result);
+        }
+    }
+    tried.calls = tried.noted.len();
+    tried
+}
+
+async fn call(
+    instance: &mut Option<Instance>,
+    plugin: &Arc<Plugin>,
+    grants: &Arc<Grants>,
+    batch: &[Arc<Entry>],
+) -> Result<Vec<Refusal>, CallError> {
+    let running = match instance.take().filter(|instance| !instance.is_broken()) {
+        Some(running) => instance.insert(running),
+        None => instance.insert(Instance::new(plugin, grants).await?),
+    };
+    let deliveries: Vec<Delivery<'_>> = batch
+        .iter()
+        .map(|entry| Delivery { item: &entry.item, accepted: entry.accepted, redelivered: false })
+        .collect();
+    running.store(batch[0].item.kind(), &deliveries).await
+}
+
+impl Tried {
+    fn note(&mut self, items: usize, result: Result<Vec<Refusal>, CallError>) {
+        match result {
+            Ok(refusals) => {
+                self.refused += refusals.len();
+                self.stored += items - refusals.len();
+                let mut outcomes = vec!["stored".to_owned(); items];
+                for Refusal { index, failure } in refusals {
+                    let word = match failure {
+                        Failure::Reject(_) => "rejected",
+                        Failure::Retry { .. } => "to be tried again",
+                    };
+                    // The instance has checked the indices.
+                    if let Some(outcome) = outcomes.get_mut(index) {
+                        *outcome = format!("{word}: {}", failure.message());
+                    }
+                }
+                self.outcomes.extend(outcomes);
+            }
+            Err(error) => {
+                self.failed += 1;
+                let word = if matches!(error, CallError::Stopped(_)) { "stopped" } else { "failed" };
+                self.outcomes.extend(vec![format!("{word}: {error}"); items]);
+            }
+        }
+    }
+}
+
+fn compare(entries: &[Arc<Entry>], mut present: Tried, mut other: Tried) -> Comparison {
+    let outcomes = std::mem::take(&mut present.outcomes).into_iter().zip(std::mem::take(&mut other.outcomes));
+    let differing: Vec<_> = entries.iter().zip(outcomes).filter(|(_, (one, other))| one != other).collect();
+    let told = differing.iter().take(TOLD);
+    let told = told.map(|(entry, (one, other))| (entry.item.title(), one.clone(), other.clone())).collect();
+    let (ours, theirs) = (by_what(&present.noted), by_what(&other.noted));
+    let only = |one: &Calls<'_>, other: &Calls<'_>| -> Vec<String> {
+        let only = one.keys().filter(|what| !other.contains_key(**what));
+        only.take(TOLD).map(|what| (*what).to_owned()).collect()
+    };
+    let both = ours.iter().filter_map(|(what, digests)| Some((digests, theirs.get(what)?)));
+    Comparison {
+        items: entries.len(),
+        differing: differing.len(),
+        outcomes: told,
+        only_present: only(&ours, &theirs),
+        only_other: only(&theirs, &ours),
+        other_values: both.filter(|(ours, theirs)| ours != theirs).count(),
+        present,
+        other,
+    }
+}
+
+type Calls<'n> = BTreeMap<&'n str, BTreeSet<[u8; 32]>>;
+
+fn by_what(noted: &[Noted]) -> Calls<'_> {
+    let mut calls = Calls::new();
+    for Noted { what, digest } in noted {
+        calls.entry(what).or_default().insert(*digest);
+    }
+    calls
+}

@@ -1,0 +1,135 @@
+//! A trial: calls of a plugin that leave no trace.
+//!
+//! # Invariants
+//! - Nothing that is written stays. SQL is rolled back whatever the guest answers, and a
+//!   statement that a server commits by itself is refused; writes elsewhere (Redis, MongoDB,
+//!   HTTP) are held back, and answered as if they had been done.
+//! - Reading is real, and what is read is not changed by what was held back.
+//! - What the guest asks for is noted, so that two plugins can be compared.
+
+use sha2::{Digest, Sha256};
+
+use super::state::GuestState;
+
+/// The most calls that are noted.
+const MOST_NOTED: usize = 100_000;
+
+/// A call of the host that a guest made.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Noted {
+    /// For people: `sql db: INSERT INTO audit ...`.
+    pub(crate) what: String,
+    /// Of all that was handed over.
+    pub(crate) digest: [u8; 32],
+}
+
+impl GuestState {
+    pub(super) fn is_trial(&self) -> bool {
+        self.grants.trial
+    }
+
+    /// Notes a call, if this is a trial.
+    pub(super) fn note<P: AsRef<[u8]>>(
+        &mut self,
+        what: impl FnOnce() -> String,
+        handed: impl IntoIterator<Item = P>,
+    ) {
+        if !self.is_trial() || self.noted.len() >= MOST_NOTED {
+            return;
+        }
+        let mut digest = Sha256::new();
+        for part in handed {
+            let part = part.as_ref();
+            digest.update((part.len() as u64).to_le_bytes());
+            digest.update(part);
+        }
+        self.noted.push(Noted { what: what(), digest: digest.finalize().into() });
+    }
+}
+
+/// Whether a server commits a statement by itself (MySQL: "Statements That Cause an Implicit
+/// Commit"), or it reaches beyond the transaction in another way.
+pub(super) fn is_beyond_rollback(statement: &str) -> bool {
+    const WORDS: [&str; 16] = [
+        "ALTER", "ANALYZE", "CREATE", "DROP", "FLUSH", "GRANT", "INSTALL", "LOAD", "LOCK", "OPTIMIZE",
+        "RENAME", "REPAIR", "REVOKE", "SET", "TRUNCATE", "VACUUM",
+    ];
+    let statement = statement.trim_start();
+    let end = statement.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(statement.len());
+    let word = &statement[..end];
+    // Behind a comment, or whatever else: not known, so not run.
+    word.is_empty() || WORDS.iter().any(|known| known.eq_ignore_ascii_case(word))
+}
+
+/// Whether a command of Redis only looks.
+pub(super) fn only_looks(command: &[Vec<u8>]) -> bool {
+    const LOOKING: [&str; 34] = [
+        "DBSIZE",
+        "ECHO",
+        "EXISTS",
+        "GET",
+        "HEXISTS",
+        "HGET",
+        "HGETALL",
+        "HKEYS",
+        "HLEN",
+        "HMGET",
+        "HSCAN",
+        "HVALS",
+        "INFO",
+        "LINDEX",
+        "LLEN",
+        "LRANGE",
+        "MGET",
+        "PING",
+        "PTTL",
+        "SCAN",
+        "SCARD",
+        "SISMEMBER",
+        "SMEMBERS",
+        "SSCAN",
+        "STRLEN",
+        "TIME",
+        "TTL",
+        "TYPE",
+        "ZCARD",
+        "ZCOUNT",
+        "ZRANGE",
+        "ZRANGEBYSCORE",
+        "ZSCAN",
+        "ZSCORE",
+    ];
+    let name = command.first().map(Vec::as_slice).unwrap_or_default();
+    LOOKING.iter().any(|looking| looking.as_bytes().eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_in_spite_of_a_rollback_is_known() {
+        for beyond in
+            ["create table t (a int)", " DROP TABLE t", "truncate t", "/* x */ INSERT INTO t VALUES (1)", ""]
+        {
+            assert!(is_beyond_rollback(beyond), "{beyond}");
+        }
+        for within in [
+            "INSERT INTO t VALUES (1)",
+            "select 1",
+            "UPDATE t SET a = 1",
+            "DELETE FROM t",
+            "REPLACE INTO t VALUES (1)",
+        ] {
+            assert!(!is_beyond_rollback(within), "{within}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_only_looks_is_known() {
+        let command = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+        assert!(only_looks(&command(&["hgetall", "x"])) && only_looks(&command(&["GET", "x"])));
+        assert!(!only_looks(&command(&["SET", "x", "y"])) && !only_looks(&command(&["EVAL", "x", "0"])));
+        assert!(!only_looks(&[]));
+    }
+}

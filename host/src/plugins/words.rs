@@ -1,0 +1,42 @@
+//! What a guest says, made fit for a log, a terminal and the journal: it must not forge
+//! lines, steer a terminal, or fill a disk.
+
+use bytesize::ByteSize;
+
+/// The longest text that is kept, in bytes.
+pub(super) const LONGEST: usize = 8 << 10;
+
+/// On one line, and cut to a measure; says so where it is cut.
+pub(super) fn line(text: &str) -> String {
+    let whole = text.len() <= LONGEST;
+    let shown = text[..text.floor_char_boundary(LONGEST)].chars();
+    let mut line: String = shown.map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if !whole {
+        line += &format!("… ({}, cut)", ByteSize(text.len() as u64));
+    }
+    line
+}
+
+/// With its lines, and nothing that steers a terminal.
+pub(super) fn lines(text: &str) -> String {
+    let is_fit = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    text.chars().map(|c| if is_fit(c) { c } else { ' ' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_line_and_no_longer_than_the_measure() {
+        assert_eq!(line("a\nb\u{1b}[31m\0c"), "a b [31m c");
+        assert_eq!(line(&"x".repeat(LONGEST)), "x".repeat(LONGEST));
+        let cut = line(&"ä".repeat(5 << 20));
+        assert!(cut.len() < LONGEST + 32 && cut.ends_with("… (10.0 MiB, cut)"));
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(lines("a\n\tb\r\u{7}"), "a\n\tb  ");
+    }
+}

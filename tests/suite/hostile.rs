@@ -1,0 +1,212 @@
+//! A plugin that does its host harm, one way after the other (`tests/guests/hostile`): it is
+//! stopped or refused and named, its items are not lost, and nobody else notices.
+
+use returner_servers::{Host, Mariadb, MysqlDatabase, SqliteDatabase, guest, new_jid, ret, returner, until};
+use serde_json::{Value, json};
+
+/// A host with the plugin and a returner that is nobody's enemy.
+struct Fixture {
+    host: Host,
+    database: MysqlDatabase,
+    neighbour: SqliteDatabase,
+    stored: i64,
+}
+
+impl Fixture {
+    async fn new(config: &str) -> Self {
+        let plugin = guest("hostile").await;
+        let database = Mariadb::shared().await.database().await;
+        database.execute("CREATE TABLE kept (a INT); CREATE TABLE many (a INT)").await;
+        database.execute("INSERT INTO many SELECT seq FROM seq_1_to_2000").await;
+        let neighbour = SqliteDatabase::new();
+        let host = Host::start(&format!(
+            "return: [hostile, sqlite3]\nhostile.plugin: {}\nhostile.connections: {{db: mysql}}\n\
+             hostile.delivery: {{workers: 1, max_backoff: 1s}}\n{config}{}{}",
+            plugin.display(),
+            neighbour.config(),
+            database.config()
+        ))
+        .await;
+        Self { host, database, neighbour, stored: 0 }
+    }
+
+    /// Sends an item that does harm between two that do none, and claims that the neighbour
+    /// has all three.
+    async fn send(&mut self, how: &str) -> String {
+        let jid = new_jid();
+        let items: Value = ["fine", how, "fine"]
+            .iter()
+            .enumerate()
+            .map(|(number, value)| ret(&jid, &format!("m{number}"), "test.arg", json!(value)))
+            .collect();
+        self.host.post("/v1/returns", &items).await.expect(202);
+        self.host.wait_drained("sqlite3").await;
+        self.stored += 3;
+        assert_eq!(self.neighbour.count("salt_returns").await, self.stored, "after `{how}`");
+        jid
+    }
+
+    /// As [`send`](Self::send); gives the dead letter that it comes to, and claims that it is
+    /// alone.
+    async fn dead(&mut self, how: &str) -> Value {
+        let jid = self.send(how).await;
+        self.host.wait_drained("hostile").await;
+        let listed = self.host.get("/v1/dead-letters?limit=1000").await.expect(200).json();
+        let letters = listed["dead_letters"].as_array().cloned().unwrap_or_default();
+        let ours = |letter: &&Value| letter["title"].as_str().is_some_and(|title| title.contains(&jid));
+        let ours: Vec<&Value> = letters.iter().filter(ours).collect();
+        assert_eq!(ours.len(), 1, "`{how}`: {ours:?}");
+        assert!(ours[0]["title"].as_str().is_some_and(|title| title.contains("`m1`")), "{ours:?}");
+        assert_eq!(ours[0]["plugin"], "hostile 0.1.0");
+        self.host.get(&format!("/v1/dead-letters/{}", ours[0]["id"])).await.expect(200).json()
+    }
+}
+
+const LIMITS: &str = "hostile.limits: {memory: 32MiB, time: 3s, cpu: 1s, host_call: 2s}\n";
+
+#[tokio::test]
+async fn it_is_stopped_and_named_and_the_rest_is_stored() {
+    let mut fixture = Fixture::new(LIMITS).await;
+    for (how, words) in [
+        ("loop", "more than 1s of processor time (`limits.cpu`)"),
+        ("allocate", "needs more than 32.0 MiB of memory (`limits.memory`)"),
+        ("recurse", "it trapped: "),
+        ("sleep", "a call took longer than 3s"),
+        ("trap", "it aborted"),
+        ("exit", "it exited"),
+        ("text", "invalid utf-8"),
+        ("beyond", "against the contract: it refused the item 8 of a batch of 1"),
+        ("twice", "against the contract: it refused the item 0 twice"),
+        ("refuse", "not this one"),
+        ("transaction", "more than 1s of processor time"),
+    ] {
+        let letter = fixture.dead(how).await;
+        let reason = letter["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains(words), "`{how}`: {reason}");
+    }
+    let printed = fixture.dead("trap").await["stderr"].as_str().unwrap_or_default().to_owned();
+    assert!(printed.contains("as it was asked to"), "{printed}");
+    crashes_are_told_and_run_again(&fixture.host).await;
+    // What it wrote before it was stopped was undone, and nothing of it is left open.
+    assert_eq!(fixture.database.count("kept").await, 0);
+    let log = fixture.host.log();
+    assert!(log.contains("hostile 0.1.0"), "it is named");
+    // The plugin's own panics are told, too.
+    assert!(!log.contains("panicked at host/"), "the host panicked");
+}
+
+/// Of the newest, a trap of one item alone.
+async fn crashes_are_told_and_run_again(host: &Host) {
+    let command = |words: &[&str]| {
+        let words = [&["plugins"], words, &["--config", "returner.yaml"]].concat();
+        returner(host.directory(), &words)
+    };
+    let listed = command(&["crash", "list", "--json"]);
+    let listed: Value = serde_json::from_str(&listed.expect(0).stdout).expect("JSON");
+    let crashes = listed["crashes"].as_array().expect("a list");
+    let newest = crashes.iter().find(|crash| crash["item"].is_string()).expect("one of an item alone");
+    assert_eq!((&newest["plugin"], &newest["function"]), (&json!("hostile 0.1.0"), &json!("returns.store")));
+    let id = newest["id"].to_string();
+    let shown = command(&["crash", "show", &id]);
+    for words in ["it aborted", "as it was asked to", "`m1`", "hostile"] {
+        assert!(shown.expect(0).stdout.contains(words), "nothing of `{words}`: {}", shown.stdout);
+    }
+    let again = command(&["replay", &id]);
+    assert!(again.expect(1).stderr.contains("as it was asked to"), "{}", again.stderr);
+    // Also from what was printed, without the host, and with a plugin that was mended.
+    let whole = command(&["crash", "show", &id, "--json"]);
+    let file = host.directory().join("crash.json");
+    std::fs::write(&file, &whole.expect(0).stdout).expect("a file");
+    let reaching = guest("reaching").await.display().to_string();
+    let mended = command(&["replay", "crash.json", "--plugin", &reaching]);
+    assert!(mended.expect(0).stdout.contains("it was not stopped: it refused"), "{}", mended.stdout);
+    let none = command(&["crash", "show", "4711"]);
+    assert!(none.expect(4).stderr.contains("no report of a crash 4711"), "{}", none.stderr);
+}
+
+#[tokio::test]
+async fn what_it_says_is_cut_to_a_measure() {
+    let mut fixture = Fixture::new(LIMITS).await;
+    let letter = fixture.dead("novel").await;
+    let reason = letter["reason"].as_str().unwrap_or_default();
+    assert!(reason.len() < 10_000 && reason.ends_with("… (5.0 MiB, cut)"), "{} bytes", reason.len());
+    // A flood of lines is stored like any other item, and 100 lines a second are written.
+    let begun = std::time::Instant::now();
+    for how in ["flood", "print"] {
+        fixture.send(how).await;
+        fixture.host.wait_drained("hostile").await;
+    }
+    let written = fixture.host.log().matches("of a flood").count();
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap_or(usize::MAX) + 2;
+    assert!((100..=100 * seconds).contains(&written), "{written} lines");
+    until("the lines that were left out", async || {
+        fixture.host.store("/v1/returns", &ret(&new_jid(), "m", "test.arg", json!("flood"))).await;
+        let log = fixture.host.log();
+        if log.contains("lines of its plugin were left out") { Ok(()) } else { Err("nothing") }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn too_much_is_refused_with_the_limit_that_says_so() {
+    let limits = "hostile.limits: {rows: 1000, statement: 2MiB}\n";
+    let mut fixture = Fixture::new(limits).await;
+    for (how, words) in [
+        ("rows", "more than 1000 rows (`limits.rows`)"),
+        ("statement", "are more than 2.0 MiB (`hostile.limits.statement`)"),
+    ] {
+        let letter = fixture.dead(how).await;
+        let reason = letter["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains(words), "`{how}`: {reason}");
+    }
+}
+
+/// A server that answers late is not the item's fault: it waits, and so does its lane only.
+#[tokio::test]
+async fn a_host_call_that_is_kept_open_ends_and_holds_nobody_up() {
+    let mut fixture = Fixture::new(LIMITS).await;
+    fixture.send("hold").await;
+    until("the lane to say why it waits", async || {
+        let entry = fixture.host.returner("hostile").await;
+        let says = entry["last_error"]["message"].as_str().is_some_and(|text| text.contains("2s"));
+        if says && entry["depth"] == 3 { Ok(()) } else { Err(entry.to_string()) }
+    })
+    .await;
+    fixture.send("fine").await;
+}
+
+#[tokio::test]
+async fn a_setup_that_traps_keeps_its_items_and_nobody_elses() {
+    let mut fixture = Fixture::new(&format!("{LIMITS}hostile.options: {{setup: trap}}\n")).await;
+    fixture.send("fine").await;
+    let entry = fixture.host.returner("hostile").await;
+    assert_eq!((&entry["state"], &entry["depth"]), (&json!("setting-up"), &json!(3)), "{entry}");
+    let error = entry["last_error"]["message"].as_str().unwrap_or_default();
+    assert!(error.contains("it aborted"), "{error}");
+    // It is mended by the configuration.
+    let text = std::fs::read_to_string(fixture.host.directory().join("returner.yaml")).expect("a file");
+    let mended = text.replace("hostile.options: {setup: trap}\n", "");
+    std::fs::write(fixture.host.directory().join("returner.yaml"), mended).expect("a file");
+    fixture.host.send(reqwest::Method::POST, "/v1/reload", "").await.expect(200);
+    fixture.host.wait_drained("hostile").await;
+}
+
+/// Questions to it fail, and say whose fault that is.
+#[tokio::test]
+async fn its_answers_are_not_believed() {
+    let fixture = Fixture::new(LIMITS).await;
+    for (path, words) in [
+        ("/v1/jobs/1", "what is stored is not JSON"),
+        ("/v1/jobs/1/returns", "limits.cpu"),
+        ("/v1/functions/f/returns", "it aborted"),
+        ("/v1/minions", "… (5.0 MiB, cut)"),
+    ] {
+        let answer = fixture.host.get(&format!("{path}?returner=hostile")).await;
+        answer.problem_saying(502, words);
+        assert!(answer.text.len() < 20_000);
+    }
+    fixture.host.get("/v1/jobs?returner=sqlite3").await.expect(200);
+    // It says each time that more was deleted.
+    let endless = "/v1/jobs?older_than=1d&returner=hostile";
+    fixture.host.send(reqwest::Method::DELETE, endless, "").await.expect(200);
+}

@@ -1,0 +1,84 @@
+//! Another plugin is tried on a returner's last items: what it would do is told, and nothing
+//! of it is done.
+
+use returner_servers::{
+    Directory, Host, Mariadb, Redis, Run, another_build, guest, new_jid, ret, returner, until,
+};
+use serde_json::{Value, json};
+
+const TABLE: &str = "CREATE TABLE trapping (jid VARCHAR(255), id VARCHAR(255), value TEXT, KEY (jid, id))";
+
+fn trial(host: &Host, name: &str, plugin: &std::path::Path, more: &[&str]) -> Run {
+    let (file, url) = (plugin.display().to_string(), host.url(""));
+    let words = [&["plugins", "trial", name, &file, "--url", &url], more].concat();
+    returner(host.directory(), &words)
+}
+
+#[tokio::test]
+async fn what_differs_is_told_and_nothing_is_written() {
+    let database = Mariadb::shared().await.database().await;
+    database.execute(TABLE).await;
+    let present = guest("trapping").await;
+    let grants = "audit.connections: {db: {connection: mysql, tables: {trapping: [insert, select]}}}\n";
+    let config = format!("return: audit\naudit.plugin: {}\n{grants}{}", present.display(), database.config());
+    let host = Host::start(&config).await;
+    let nothing = trial(&host, "audit", &present, &[]);
+    assert!(nothing.expect(4).stderr.contains("has settled nothing"), "{}", nothing.stderr);
+    let items: Value =
+        (0..20).map(|number| ret(&new_jid(), &format!("m{number}"), "test.arg", json!(number))).collect();
+    host.store("/v1/returns", &items).await;
+
+    let directory = Directory::new("trial");
+    let same = directory.write("same.wasm", another_build(&present, "same"));
+    let told = trial(&host, "audit", &same, &[]);
+    assert!(told.expect(0).stdout.contains("on 20 items both did the same"), "{}", told.stdout);
+    let few = trial(&host, "audit", &same, &["--last", "7", "--json"]);
+    let few: Value = serde_json::from_str(&few.expect(0).stdout).expect("JSON");
+    assert_eq!(
+        (&few["items"], &few["present"]["stored"], &few["other"]["stored"]),
+        (&json!(7), &json!(7), &json!(7))
+    );
+    assert!(few["other"]["memory"].as_u64() > Some(0), "{few}");
+
+    let told = trial(&host, "audit", &guest("reaching").await, &[]);
+    for words in [
+        "something else came of 20 items",
+        "runs now  stored",
+        "tried     rejected: refused: nobody knows",
+        "only the one that runs: sql db: INSERT INTO trapping",
+    ] {
+        assert!(told.expect(0).stdout.contains(words), "nothing of `{words}`: {}", told.stdout);
+    }
+    assert_eq!(database.count("trapping").await, 20, "as before");
+    assert_eq!(host.returner("audit").await["plugin"]["name"], "trapping");
+
+    let no_plugin = directory.write("no.wasm", "no plugin");
+    assert!(trial(&host, "audit", &no_plugin, &[]).expect(4).stderr.contains("not WebAssembly"));
+    assert!(trial(&host, "nobody", &same, &[]).expect(4).stderr.contains("`audit`"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_undone_is_held_back() {
+    let database = Redis::shared().await.database().await;
+    let plugin = guest("reaching").await;
+    let config = format!(
+        "return: audit\naudit.plugin: {}\naudit.connections: {{cache: redis}}\n{}",
+        plugin.display(),
+        database.config()
+    );
+    let host = Host::start(&config).await;
+    host.post("/v1/returns", &ret(&new_jid(), "m", "test.arg", json!("redis SET held x"))).await.expect(202);
+    until("the key", async || match database.keys().await {
+        keys if keys == ["held"] => Ok(()),
+        keys => Err(format!("{keys:?}")),
+    })
+    .await;
+    host.wait_drained("audit").await;
+    database.ask::<i64>(&["DEL", "held"]).await;
+    let directory = Directory::new("trial");
+    let other = directory.write("other.wasm", another_build(&plugin, "other"));
+    let told = trial(&host, "audit", &other, &["--json"]);
+    let told: Value = serde_json::from_str(&told.expect(0).stdout).expect("JSON");
+    assert_eq!((&told["differing"], &told["other"]["calls"]), (&json!(0), &json!(1)), "{told}");
+    assert_eq!(database.keys().await, Vec::<String>::new(), "it was held back");
+}

@@ -61,7 +61,8 @@ impl TestBed {
             ("redis", stores.redis().options()),
             ("mongo", stores.mongo.as_ref().map(|mongo| mongo.options()).unwrap_or_default()),
         ];
-        let mut config = "return: [mysql, sqlite3]\nhost.drain: 2s\n".to_owned();
+        // Clients send again what they sent long before: in a long run, after ten minutes, too.
+        let mut config = "return: [mysql, sqlite3]\nhost.drain: 2s\nhost.dedupe_window: 24h\n".to_owned();
         let mut proxies = Vec::new();
         for (name, options) in options {
             let proxy = Proxy::start(port(&options)).await;

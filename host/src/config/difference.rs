@@ -82,12 +82,13 @@ impl HostSettings {
         both.filter(|(old, new)| old != new).map(|((key, old), (_, new))| (key, old, new)).collect()
     }
 
-    /// Its values as they could stand in the file; nothing for one that is not set.
+    /// Its values for people; nothing for one that is not set. Each is exact: two that differ
+    /// read differently.
     fn shown(&self) -> [(&'static str, String); 14] {
         let socket =
             |shown: fn(&SocketSettings) -> String| self.socket.as_ref().map_or_else(String::new, shown);
         let listen = self.listen.map_or_else(|| "off".to_owned(), |address| address.to_string());
-        let size = |bytes: u64| ByteSize(bytes).to_string();
+        let size = |bytes: u64| format!("{:?}", ByteSize(bytes));
         let duration = |duration| humantime::format_duration(duration).to_string();
         [
             ("listen", listen),
@@ -109,7 +110,7 @@ impl HostSettings {
 }
 
 fn shown_token(token: &TokenSettings) -> String {
-    format!("{} ({}, {})", token.name, token.role.name(), &hex::encode(token.digest)[..8])
+    format!("{} ({}, {})", token.name, token.role.name(), &hex::encode(token.digest)[..16])
 }
 
 fn shown_tls(tls: &ServerTlsSettings) -> String {
@@ -117,7 +118,7 @@ fn shown_tls(tls: &ServerTlsSettings) -> String {
         .client_ca
         .as_ref()
         .map_or_else(String::new, |ca| format!(", clients by {} ({})", ca.display(), tls.client_role.name()));
-    format!("{}{clients} (contents {})", tls.certificate.display(), &tls.contents[..8])
+    format!("{}{clients} (contents {})", tls.certificate.display(), &tls.contents[..16])
 }
 
 impl ConnectionSettings {

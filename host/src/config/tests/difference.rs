@@ -22,6 +22,14 @@ fn the_masters_name_is_one_of_them() {
 }
 
 #[test]
+fn a_size_that_differs_by_a_byte_differs() {
+    assert_eq!(
+        differences("host.max_journal: 1048576\n", "host.max_journal: 1048577\n"),
+        ["`host.max_journal`: was 1.0 MiB (1048576 bytes), becomes 1.0 MiB (1048577 bytes)"]
+    );
+}
+
+#[test]
 fn each_thing_is_named_and_no_secret() {
     let old = "return: mysql\nmysql: {host: db, pass: hunter2}\nhost.drain: 1s\n";
     let new = "return: [mysql, redis]\nmysql: {host: db2, pass: hunter3}\nmysql.limits.memory: 1MiB\nhost.drain: 2s\n";

@@ -5,6 +5,8 @@
 //!   rejects or that stop it alone. A server that is away says nothing of a plugin.
 //! - What it rejected is the one before's to try, if that takes its place again: it becomes
 //!   no dead letter. What it rejected before that was clear stays one, and can be replayed.
+//! - A verdict is final. Its turn ends with a failure, whatever other workers store meanwhile;
+//!   and once it has passed, nothing ends its turn any more.
 
 use std::sync::Arc;
 
@@ -41,6 +43,32 @@ pub(super) struct Record {
     pub(super) counts: Counts,
     /// Why it rejected the last item that it did.
     pub(super) reason: String,
+    verdict: Verdict,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Verdict {
+    #[default]
+    Open,
+    Passed,
+    Failed,
+}
+
+impl Record {
+    /// Adds to the counts, and comes to a verdict where that is clear now.
+    fn add(&mut self, counts: Counts, bound: f64) {
+        self.counts.stored += counts.stored;
+        self.counts.rejected += counts.rejected;
+        if self.verdict != Verdict::Open {
+            return;
+        }
+        let Counts { stored, rejected } = self.counts;
+        if rejected >= REJECTED && self.counts.share() > bound {
+            self.verdict = Verdict::Failed;
+        } else if stored >= PASSED {
+            self.verdict = Verdict::Passed;
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -77,47 +105,59 @@ impl Probation {
     /// Notes what became of items; once that is too bad, its turn ends.
     pub(super) fn note(&self, outcomes: &[Outcome]) {
         let mut record = self.record.lock();
+        let mut counts = Counts::default();
         for Outcome { fate, .. } in outcomes {
             match fate {
-                Fate::Stored => record.counts.stored += 1,
+                Fate::Stored => counts.stored += 1,
                 Fate::Dead { reason, .. } => {
-                    record.counts.rejected += 1;
+                    counts.rejected += 1;
                     record.reason.clone_from(reason);
                 }
                 Fate::Held { .. } | Fate::Pending => {}
             }
         }
-        if fails(record.counts, self.bound) {
+        record.add(counts, self.bound);
+        if record.verdict == Verdict::Failed {
             self.end.cancel();
         }
     }
 
     /// What it has done, if that is too bad.
     pub(super) fn failed(&self) -> Option<Record> {
-        Some(self.record.lock().clone()).filter(|record| fails(record.counts, self.bound))
+        Some(self.record.lock().clone()).filter(|record| record.verdict == Verdict::Failed)
     }
 
     pub(super) fn passed(&self) -> bool {
-        let counts = self.record.lock().counts;
-        counts.stored >= PASSED && !fails(counts, self.bound)
+        self.record.lock().verdict == Verdict::Passed
     }
-}
-
-fn fails(counts: Counts, bound: f64) -> bool {
-    counts.rejected >= REJECTED && counts.share() > bound
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn after(steps: &[(u64, u64)], bound: f64) -> Verdict {
+        let mut record = Record::default();
+        steps.iter().for_each(|(stored, rejected)| {
+            record.add(Counts { stored: *stored, rejected: *rejected }, bound);
+        });
+        record.verdict
+    }
+
     #[test]
     fn it_fails_when_it_rejects_more_than_it_stores_and_than_the_one_before() {
-        let fails = |stored, rejected, bound| fails(Counts { stored, rejected }, bound);
-        assert!(fails(0, 5, SHARE) && fails(4, 5, SHARE));
-        assert!(!fails(0, 4, SHARE), "too few to say");
-        assert!(!fails(5, 5, SHARE) && !fails(1000, 900, SHARE));
-        assert!(!fails(1, 9, 0.9), "the one before was no better");
-        assert!(fails(0, 9, 0.9));
+        assert_eq!(after(&[(0, 5)], SHARE), Verdict::Failed);
+        assert_eq!(after(&[(4, 5)], SHARE), Verdict::Failed);
+        assert_eq!(after(&[(0, 4)], SHARE), Verdict::Open, "too few to say");
+        assert_eq!(after(&[(5, 5)], SHARE), Verdict::Open);
+        assert_eq!(after(&[(1000, 900)], SHARE), Verdict::Passed);
+        assert_eq!(after(&[(1, 9)], 0.9), Verdict::Open, "the one before was no better");
+        assert_eq!(after(&[(0, 9)], 0.9), Verdict::Failed);
+    }
+
+    #[test]
+    fn a_verdict_is_final() {
+        assert_eq!(after(&[(0, 5), (2000, 0)], SHARE), Verdict::Failed, "another worker stores meanwhile");
+        assert_eq!(after(&[(PASSED, 0), (0, 5000)], SHARE), Verdict::Passed);
     }
 }

@@ -273,7 +273,7 @@ impl Board {
     /// A plugin was too bad, and the one before it runs again.
     pub(super) fn went_back(&self, from: &str, to: &str, record: Record) {
         self.metrics.went_back.inc();
-        let Record { counts: Counts { stored, rejected }, reason } = record;
+        let Record { counts: Counts { stored, rejected }, reason, .. } = record;
         tracing::error!(
             returner = self.metrics.returner(),
             stored,

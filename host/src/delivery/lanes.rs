@@ -170,12 +170,15 @@ impl Lanes {
     /// The lanes that the journal keeps something for, and that have no returner.
     pub(crate) async fn orphans(&self) -> Result<Vec<Orphan>, JournalError> {
         let kept = self.journal.kept_lanes().await?;
-        let snapshot = self.snapshot.load();
-        let lanes = snapshot.lanes.read();
-        let orphans = kept.into_iter().filter(|lane| !lanes.contains_key(&lane.name));
-        let orphan =
-            |lane: KeptLane| Orphan { depth: self.journal.depth(lane.id), name: lane.name, dead: lane.dead };
-        Ok(orphans.map(orphan).collect())
+        let mut orphans = Vec::new();
+        for KeptLane { name, id, .. } in kept {
+            // Only of these: a returner that runs knows its own, and may have many.
+            if !self.snapshot.load().lanes.read().contains_key(&name) {
+                let (depth, dead) = (self.journal.depth(id), self.journal.dead_count(id).await?);
+                orphans.push(Orphan { name, depth, dead });
+            }
+        }
+        Ok(orphans)
     }
 
     /// Removes the items that are kept for a returner that is gone; says how many that were.

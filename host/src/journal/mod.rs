@@ -181,8 +181,6 @@ pub(crate) struct KeptLane {
     pub(crate) id: LaneId,
     /// How many items it has not settled, as far as that is written.
     pub(crate) pending: u64,
-    /// How many dead letters it has.
-    pub(crate) dead: u64,
 }
 
 /// The bounds of a journal.
@@ -268,6 +266,12 @@ impl Journal {
     pub(crate) async fn kept_lanes(&self) -> Result<Vec<KeptLane>, JournalError> {
         let reader = Arc::clone(&self.reader);
         blocking(move || reader.kept_lanes()).await
+    }
+
+    /// How many dead letters a lane has.
+    pub(crate) async fn dead_count(&self, lane: LaneId) -> Result<u64, JournalError> {
+        let reader = Arc::clone(&self.reader);
+        blocking(move || reader.dead_count(lane)).await
     }
 
     /// Waits until what was settled before can be read; not for long, because a disk can

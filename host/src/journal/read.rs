@@ -105,19 +105,18 @@ impl Reader {
     pub(super) fn kept_lanes(&self) -> Result<Vec<KeptLane>, JournalError> {
         let connection = self.connection.lock();
         let mut statement = connection.prepare_cached(
-            "SELECT name, id, pending, dead FROM
-                 (SELECT *, (SELECT count(*) FROM dead WHERE dead.lane = lanes.id) AS dead FROM lanes)
-             WHERE pending > 0 OR dead > 0 ORDER BY name",
+            "SELECT name, id, pending FROM lanes
+             WHERE pending > 0 OR EXISTS (SELECT 1 FROM dead WHERE dead.lane = lanes.id) ORDER BY name",
         )?;
         let lanes = statement.query_map([], |row| {
-            Ok(KeptLane {
-                name: row.get(0)?,
-                id: LaneId(row.get(1)?),
-                pending: row.get(2)?,
-                dead: row.get(3)?,
-            })
+            Ok(KeptLane { name: row.get(0)?, id: LaneId(row.get(1)?), pending: row.get(2)? })
         })?;
         Ok(lanes.collect::<Result<_, _>>()?)
+    }
+
+    /// As [`super::Journal::dead_count`].
+    pub(super) fn dead_count(&self, lane: LaneId) -> Result<u64, JournalError> {
+        Ok(dead::count(&self.connection.lock(), lane)?)
     }
 }
 

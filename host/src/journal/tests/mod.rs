@@ -156,7 +156,7 @@ async fn what_every_lane_settled_is_removed() {
     while count() > 1 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let kept = KeptLane { name: "a".to_owned(), id: LaneId(1), pending: 1, dead: 0 };
+    let kept = KeptLane { name: "a".to_owned(), id: LaneId(1), pending: 1 };
     assert_eq!(opened.journal.kept_lanes().await.unwrap(), [kept]);
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::scratch::Scratch;
 use super::{ConfigArgs, Failure, output};
 use crate::config::Settings;
 use crate::connections::Connection;
 use crate::delivery::{Lanes, Returner};
-use crate::plugins::Runtime;
 use crate::web::Access;
 
 #[derive(Debug, Args)]
@@ -29,10 +29,7 @@ impl Check {
             eprintln!("warning: {warning}");
         }
         let settings = Arc::new(loaded.settings);
-        // Not the host's own cache: a check must not write where the host does.
-        let scratch = tempfile::tempdir().map_err(|error| Failure::failed(error.to_string()))?;
-        let runtime = Runtime::new(&scratch.path().join("compiled"));
-        let runtime = runtime.map_err(|error| Failure::failed(error.to_string()))?;
+        let runtime = Scratch::new()?;
         let returners = Lanes::check(&settings, &runtime).await.map_err(|errors| {
             let lines: Vec<String> = errors.iter().map(|error| format!("error: {error}")).collect();
             Failure::usage(lines.join("\n"))

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::Client;
 use super::{ConfigArgs, Failure, Reach, output};
-use crate::delivery::Report;
+use crate::delivery::{Report, Summary};
 
 #[derive(Debug, Args)]
 pub(super) struct Crash {
@@ -30,18 +30,7 @@ enum Command {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Listed {
-    crashes: Vec<Entry>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Entry {
-    id: u64,
-    at: String,
-    returner: String,
-    plugin: String,
-    function: String,
-    reason: String,
-    item: Option<String>,
+    crashes: Vec<Summary>,
 }
 
 impl Crash {
@@ -66,8 +55,8 @@ async fn list(client: &Client, json: bool) -> Result<(), Failure> {
     if json {
         return output::json(&answer);
     }
-    let row = |entry: &Entry| {
-        let Entry { id, at, returner, plugin, function, reason, item } = entry;
+    let row = |entry: &Summary| {
+        let Summary { id, at, returner, plugin, function, reason, item } = entry;
         let item = item.clone().unwrap_or_default();
         vec![
             id.to_string(),

@@ -15,6 +15,7 @@ mod reload;
 mod replay;
 mod returners;
 mod schema;
+mod scratch;
 mod send;
 mod serve;
 mod token;

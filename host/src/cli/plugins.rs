@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::crashes::Crash;
 use super::replay::Replay;
+use super::scratch::Scratch;
 use super::trial::Trial;
 use super::{ConfigArgs, Failure, output};
 use crate::config::{Bundled, PluginSource, Settings};
@@ -54,33 +55,34 @@ struct Shown {
 
 impl Plugins {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let scratch = tempfile::tempdir().map_err(|error| Failure::failed(error.to_string()))?;
-        let runtime = Runtime::new(&scratch.path().join("compiled"));
-        let runtime = runtime.map_err(|error| Failure::failed(error.to_string()))?;
         match self.command {
             Some(Command::Show { plugin }) => {
+                let runtime = Scratch::new()?;
                 let shown = load(&runtime, source(&plugin, &self.config)?).await?;
                 if self.json { output::json(&shown) } else { print(&shown) }
             }
-            Some(Command::Replay(replay)) => replay.run(&runtime, &self.config).await,
+            Some(Command::Replay(replay)) => replay.run(&self.config).await,
             Some(Command::Crash(crash)) => crash.run(&self.config, self.json).await,
             Some(Command::Trial(trial)) => trial.run(&self.config, self.json).await,
-            None => {
-                let mut all = Vec::new();
-                for (name, source) in known(&self.config)? {
-                    all.push((name, load(&runtime, source).await?));
-                }
-                if self.json {
-                    return output::json(&all.into_iter().map(|(_, shown)| shown).collect::<Vec<_>>());
-                }
-                let rows = all.into_iter().map(|(name, shown)| {
-                    let version = shown.version.unwrap_or_default();
-                    vec![name, version, shown.exports.join(" "), shown.needs.join(", ")]
-                });
-                output::table(&["plugin", "version", "exports", "needs"], rows.collect())
-            }
+            None => list(&self.config, self.json).await,
         }
     }
+}
+
+async fn list(config: &ConfigArgs, json: bool) -> Result<(), Failure> {
+    let runtime = Scratch::new()?;
+    let mut all = Vec::new();
+    for (name, source) in known(config)? {
+        all.push((name, load(&runtime, source).await?));
+    }
+    if json {
+        return output::json(&all.into_iter().map(|(_, shown)| shown).collect::<Vec<_>>());
+    }
+    let rows = all.into_iter().map(|(name, shown)| {
+        let version = shown.version.unwrap_or_default();
+        vec![name, version, shown.exports.join(" "), shown.needs.join(", ")]
+    });
+    output::table(&["plugin", "version", "exports", "needs"], rows.collect())
 }
 
 /// The bundled plugins, and the files of the configuration by the returners that have them.

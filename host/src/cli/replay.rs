@@ -7,11 +7,12 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::client::Client;
+use super::scratch::Scratch;
 use super::{ConfigArgs, Failure, Reach, crashes, output};
 use crate::config::{PluginSource, ReturnerSettings, Settings};
 use crate::delivery::Report;
 use crate::items::{self, Item, Kind};
-use crate::plugins::{CallError, Delivery, Grants, Instance, Runtime};
+use crate::plugins::{CallError, Delivery, Grants, Instance, Plugin};
 
 #[derive(Debug, Args)]
 pub(super) struct Replay {
@@ -33,7 +34,8 @@ struct Given {
 
 impl Replay {
     /// Fails if the plugin is stopped again.
-    pub(super) async fn run(self, runtime: &Runtime, config: &ConfigArgs) -> Result<(), Failure> {
+    pub(super) async fn run(self, config: &ConfigArgs) -> Result<(), Failure> {
+        let runtime = Scratch::new()?;
         let report = match self.crash.parse() {
             Ok(id) => crashes::report(&Client::of(config, &self.reach)?, id).await?,
             Err(_) => read(Path::new(&self.crash))?,
@@ -86,7 +88,7 @@ impl Replay {
 }
 
 async fn call(
-    plugin: Arc<crate::plugins::Plugin>,
+    plugin: Arc<Plugin>,
     grants: Grants,
     kind: Kind,
     batch: &[Delivery<'_>],

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::batch::Task;
@@ -58,6 +59,18 @@ pub(crate) struct Report {
     pub(crate) items: Vec<Given>,
     /// How many items more, which are not in the report for their size.
     pub(crate) left_out: usize,
+}
+
+/// A report without what the call was given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Summary {
+    pub(crate) id: u64,
+    pub(crate) at: String,
+    pub(crate) returner: String,
+    pub(crate) plugin: String,
+    pub(crate) function: String,
+    pub(crate) reason: String,
+    pub(crate) item: Option<String>,
 }
 
 /// An item that a call was given.
@@ -166,12 +179,17 @@ impl Crashes {
     }
 
     /// The newest first. One that cannot be read is left out.
-    pub(crate) fn list(&self) -> Vec<Report> {
+    pub(crate) fn list(&self) -> Vec<Summary> {
         let ids: Vec<u64> = self.state.lock().ids.iter().rev().copied().collect();
-        ids.into_iter().filter_map(|id| self.show(id)).collect()
+        ids.into_iter().filter_map(|id| self.read(id)).collect()
     }
 
     pub(crate) fn show(&self, id: u64) -> Option<Report> {
+        self.read(id)
+    }
+
+    /// As much of a report as is asked for.
+    fn read<T: DeserializeOwned>(&self, id: u64) -> Option<T> {
         serde_json::from_slice(&fs::read(self.path(id)).ok()?).ok()
     }
 }

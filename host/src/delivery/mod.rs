@@ -34,7 +34,7 @@ mod trial;
 mod worker;
 
 pub(crate) use build::BuildError;
-pub(crate) use crashes::{Crashes, Report};
+pub(crate) use crashes::{Crashes, Report, Summary};
 pub(crate) use dead_letters::DeadLetters;
 pub(crate) use lane::{Lane, Standing};
 pub(crate) use lanes::{DropError, Lanes, Orphan, RouteError};

@@ -56,7 +56,6 @@ pub(crate) struct Tried {
     pub(crate) took: Duration,
     /// The memory of its instance at the end, in bytes.
     pub(crate) memory: u64,
-    pub(crate) calls: usize,
     outcomes: Vec<String>,
     noted: Vec<Noted>,
 }
@@ -105,7 +104,6 @@ async fn tried(
             tried.note(batch.len(), result);
         }
     }
-    tried.calls = tried.noted.len();
     tried
 }
 
@@ -127,6 +125,11 @@ async fn call(
 }
 
 impl Tried {
+    /// How many calls of the host it made.
+    pub(crate) fn calls(&self) -> usize {
+        self.noted.len()
+    }
+
     fn note(&mut self, items: usize, result: Result<Vec<Refusal>, CallError>) {
         match result {
             Ok(refusals) => {

@@ -10,32 +10,15 @@ use serde::Serialize;
 
 use super::App;
 use super::problem::Problem;
-use crate::delivery::Report;
+use crate::delivery::{Report, Summary};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Listed {
-    crashes: Vec<Entry>,
-}
-
-/// A report without what the call was given.
-#[derive(Debug, Serialize)]
-struct Entry {
-    id: u64,
-    at: String,
-    returner: String,
-    plugin: String,
-    function: String,
-    reason: String,
-    item: Option<String>,
+    crashes: Vec<Summary>,
 }
 
 pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Listed>, Problem> {
-    let crashes = read(move || app.lanes.crashes.list()).await?;
-    let entry = |report: Report| {
-        let Report { id, at, returner, plugin, function, reason, item, .. } = report;
-        Entry { id, at, returner, plugin, function, reason, item }
-    };
-    Ok(Json(Listed { crashes: crashes.into_iter().map(entry).collect() }))
+    Ok(Json(Listed { crashes: read(move || app.lanes.crashes.list()).await? }))
 }
 
 pub(super) async fn show(

@@ -82,7 +82,7 @@ fn side(tried: &Tried) -> Side {
         stored: tried.stored,
         refused: tried.refused,
         failed: tried.failed,
-        calls: tried.calls,
+        calls: tried.calls(),
         took_ms: tried.took.as_secs_f64() * 1e3,
         memory: tried.memory,
     }

@@ -149,10 +149,11 @@ async fn what_it_says_is_cut_to_a_measure() {
 
 #[tokio::test]
 async fn too_much_is_refused_with_the_limit_that_says_so() {
-    let limits = "hostile.limits: {rows: 1000, statement: 2MiB}\n";
+    let limits = "hostile.limits: {rows: 1000, statement: 2MiB, answer: 2MiB}\n";
     let mut fixture = Fixture::new(limits).await;
     for (how, words) in [
         ("rows", "more than 1000 rows (`limits.rows`)"),
+        ("answer", "the answer is more than 2.0 MiB (`limits.answer`)"),
         ("statement", "are more than 2.0 MiB (`hostile.limits.statement`)"),
     ] {
         let letter = fixture.dead(how).await;
@@ -189,6 +190,23 @@ async fn a_setup_that_traps_keeps_its_items_and_nobody_elses() {
     std::fs::write(fixture.host.directory().join("returner.yaml"), mended).expect("a file");
     fixture.host.send(reqwest::Method::POST, "/v1/reload", "").await.expect(200);
     fixture.host.wait_drained("hostile").await;
+}
+
+/// One instance delivers, so one answers questions, which here takes a second each.
+#[tokio::test]
+async fn questions_wait_for_an_instance_as_long_as_a_call_may_take() {
+    let limits = "hostile.limits: {instances: 2, time: 3s, cpu: 1s}\n";
+    let fixture = Fixture::new(limits).await;
+    let ask = || fixture.host.get("/v1/jobs/1/returns?returner=hostile");
+    let answers = futures_util::future::join_all((0..8).map(|_| ask())).await;
+    let (refused, asked): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 503);
+    assert!(!asked.is_empty() && refused.len() >= 3, "{answers:?}");
+    for answer in asked {
+        answer.problem_saying(502, "`limits.cpu`");
+    }
+    for answer in refused {
+        answer.problem_saying(503, "`limits.instances` is 2");
+    }
 }
 
 /// Questions to it fail, and say whose fault that is.

@@ -19,6 +19,7 @@ mod order;
 mod readme;
 mod recovery;
 mod reload;
+mod salt;
 mod sandbox;
 mod servers;
 mod status;

@@ -14,6 +14,7 @@ mod plugins;
 mod reload;
 mod replay;
 mod returners;
+mod salt;
 mod schema;
 mod scratch;
 mod send;
@@ -66,6 +67,8 @@ enum Command {
     Plugins(plugins::Plugins),
     /// Make a token for those who talk to the host, and the lines that let it know them
     Token(token::Token),
+    /// Write the modules by which Salt's minions and masters reach the host
+    Salt(salt::SaltCommand),
     /// Print the SQL of a schema
     Schema(schema::Schema),
     /// Print completions for a shell
@@ -142,6 +145,7 @@ pub fn main() -> ExitCode {
             Command::Journal(command) => command.run(),
             Command::Plugins(command) => command.run().await,
             Command::Token(command) => command.run(),
+            Command::Salt(command) => command.run(),
             Command::Schema(command) => command.run(),
             Command::Completions(command) => command.run(),
         }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -103,16 +103,23 @@ impl HttpClient {
             let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
             return Err(HttpError::wrong(format!("`{origin}` is not allowed; allowed: {allowed}")));
         }
-        let time = self.bounds.time;
-        match timeout(time, self.exchange(url, request)).await {
-            Ok(answer) => answer,
-            Err(_) if self.requests.available_permits() == 0 => {
-                let many = self.bounds.requests;
-                let message = format!("{many} requests (`limits.requests`) were under way for {time:?}");
-                Err(HttpError::outage(message))
+        let HttpBounds { time, requests, .. } = self.bounds;
+        let begun = Instant::now();
+        let Ok(_permit) = timeout(time, self.requests.acquire()).await else {
+            let message = format!("{requests} others (`limits.requests`) were under way for {time:?}");
+            return Err(HttpError::outage(message));
+        };
+        let waited = begun.elapsed();
+        let Ok(answer) = timeout(time.saturating_sub(waited), self.exchange(url, request)).await else {
+            let mut message = format!("`{origin}` did not answer within {time:?}");
+            if waited > time / 2 {
+                message = format!(
+                    "{message}, of which {waited:.1?} went by until one of {requests} (`limits.requests`) had ended"
+                );
             }
-            Err(_) => Err(HttpError::outage(format!("`{origin}` did not answer within {time:?}"))),
-        }
+            return Err(HttpError::outage(message));
+        };
+        answer
     }
 
     async fn exchange(&self, url: Url, request: HttpRequest) -> Result<HttpResponse, HttpError> {
@@ -128,8 +135,6 @@ impl HttpClient {
             }
             sent = sent.header(name.clone(), HeaderValue::from_str(value).map_err(|_| wrong())?);
         }
-        // The semaphore is never closed.
-        let _permit = self.requests.acquire().await.ok();
         let answer = sent.body(request.body).send().await.map_err(|error| failed(&error))?;
         let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
         let headers =
@@ -174,10 +179,14 @@ mod tests {
     use super::*;
 
     fn client(origins: &[&str]) -> HttpClient {
+        client_within(origins, Duration::from_secs(5))
+    }
+
+    fn client_within(origins: &[&str], time: Duration) -> HttpClient {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let origins: Vec<String> = origins.iter().map(|origin| (*origin).to_owned()).collect();
         let answer = AnswerBounds { bytes: 1 << 20, rows: 1 };
-        let bounds = HttpBounds { time: Duration::from_secs(5), answer, requests: 2 };
+        let bounds = HttpBounds { time, answer, requests: 2 };
         HttpClient::new("audit", &origins, bounds).unwrap()
     }
 
@@ -213,6 +222,39 @@ mod tests {
                 "{url}: {error}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn no_more_requests_than_allowed_are_under_way_and_who_waited_for_that_is_told() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", silent.local_addr().expect("an address"));
+        let client = client_within(&[&url], Duration::from_millis(500));
+        let held = std::cell::RefCell::new(Vec::new());
+        let server = async {
+            // Held and never answered.
+            while let Ok((stream, _)) = silent.accept().await {
+                held.borrow_mut().push(stream);
+            }
+        };
+        let late = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            get(&client, &url, &[]).await
+        };
+        let look = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            held.borrow().len()
+        };
+        let requests = async { tokio::join!(get(&client, &url, &[]), get(&client, &url, &[]), late, look) };
+        let (one, two, three, under_way) = tokio::select! {
+            () = server => unreachable!("it accepts for ever"),
+            answers = requests => answers,
+        };
+        for (answer, limit) in [(one, false), (two, false), (three, true)] {
+            let error = answer.err().expect("nobody answers");
+            assert_eq!(error.message.contains("`limits.requests`"), limit, "{error}");
+            assert!(error.retryable, "{error}");
+        }
+        assert_eq!(under_way, 2);
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::build::Connections;
-use crate::config::ReturnerSettings;
+use crate::config::{Limits, ReturnerSettings};
 use crate::items::Kind;
 use crate::plugins::{CallError, Grants, Instance, Interface, Need, Plugin};
 
@@ -96,13 +96,16 @@ impl Returner {
         warnings
     }
 
-    /// Asks an instance that does nothing else.
+    /// Asks an instance that does nothing else. A question waits for those before it as long
+    /// as a call may take.
     pub(crate) async fn ask<T>(
         &self,
         question: impl AsyncFnOnce(&mut Instance) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
-        // The semaphore is never closed.
-        let _permit = self.readers.permits.acquire().await.ok();
+        let Limits { time: waited, instances, .. } = self.settings.limits;
+        let Ok(_permit) = tokio::time::timeout(waited, self.readers.permits.acquire()).await else {
+            return Err(CallError::Busy { instances, waited });
+        };
         let idle = self.readers.idle.lock().pop();
         let mut instance = match idle {
             Some(instance) => instance,

@@ -327,7 +327,12 @@ fn end_of(result: &Result<Vec<Refusal>, CallError>) -> CallEnd {
     match result {
         Ok(_) => CallEnd::Stored,
         Err(CallError::Failed(Failure::Reject(_)) | CallError::Missing(_)) => CallEnd::Reject,
-        Err(CallError::Failed(_) | CallError::NotCommitted(_) | CallError::Unclear(_)) => CallEnd::Retry,
+        Err(
+            CallError::Failed(_)
+            | CallError::NotCommitted(_)
+            | CallError::Unclear(_)
+            | CallError::Busy { .. },
+        ) => CallEnd::Retry,
         Err(CallError::Stopped(trap)) => match trap.stop {
             Stop::Trap | Stop::Contract => CallEnd::Trapped,
             Stop::Memory | Stop::Cpu | Stop::Time | Stop::HostTime => CallEnd::Limit,

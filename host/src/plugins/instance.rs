@@ -46,6 +46,11 @@ pub(crate) enum CallError {
     Unclear(String),
     #[error("the plugin does not export `{0}`")]
     Missing(Interface),
+    /// Nobody called the guest: a question that waited for those before it.
+    #[error(
+        "all of the instances that may answer questions were busy for {waited:?}; `limits.instances` is {instances}"
+    )]
+    Busy { instances: u64, waited: Duration },
 }
 
 /// A guest that was stopped, and what is known of why.

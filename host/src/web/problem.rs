@@ -11,6 +11,7 @@ use crate::delivery::RouteError;
 use crate::intake::{BadItem, Refused};
 use crate::job_cache::AskError;
 use crate::journal::{AppendError, JournalError};
+use crate::plugins::CallError;
 
 /// Seconds after which a client may try again what the journal refused.
 const RETRY_SECONDS: u32 = 5;
@@ -177,6 +178,9 @@ impl From<AskError> for Problem {
             AskError::Route(error) => error.into(),
             AskError::NoJobCache { .. } => Problem::new(StatusCode::BAD_REQUEST, detail),
             AskError::Behind { .. } => Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(),
+            AskError::Call { error: CallError::Busy { .. }, .. } => {
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after()
+            }
             AskError::Call { .. } => Problem::new(StatusCode::BAD_GATEWAY, detail),
         }
     }

@@ -26,7 +26,7 @@ enum Command {
     Stores(stores::Options),
     /// Durable acknowledgements per second and their delay, beside NATS JetStream and the disk
     Acks(acks::Options),
-    /// What one dead returner costs the three others
+    /// What one returner in trouble costs the three others
     Isolation(isolation::Options),
     /// How long intake pauses while the configuration changes
     Reloads(reloads::Options),

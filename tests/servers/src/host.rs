@@ -2,9 +2,9 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::sync::Once;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
@@ -13,7 +13,8 @@ use crate::answer::Answer;
 use crate::directory::{Directory, program};
 use crate::error::StartError;
 use crate::port::free_port;
-use crate::process::{Process, end_of};
+use crate::process::Process;
+use crate::run::Run;
 use crate::system::System;
 use crate::wait::{PATIENCE, until};
 
@@ -22,9 +23,6 @@ const TO_ANSWER: Duration = Duration::from_secs(120);
 
 /// Where a host without a configuration listens.
 const DEFAULT_PORT: u16 = 4510;
-
-/// How long a command may take.
-const TO_RUN: Duration = Duration::from_secs(120);
 
 /// A running `returner serve`, with a port, a data directory and a configuration file of
 /// its own.
@@ -160,6 +158,16 @@ impl Host {
     /// As [`Host::terminate`], and others go on meanwhile.
     pub async fn stop(&mut self) -> ExitStatus {
         self.process.stop().await
+    }
+
+    /// Makes it hang: connections stay open and nobody answers.
+    pub fn pause(&self) {
+        self.process.pause();
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.process.resume();
     }
 
     /// Whether the process still runs.
@@ -310,17 +318,6 @@ fn serve(directory: &Path, config: Option<&Path>, environment: &[String]) -> Res
     Process::spawn("returner", env, directory, arguments)
 }
 
-/// What a command of the host's program came to.
-#[derive(Debug)]
-pub struct Run {
-    /// Its exit code; none if a signal ended it.
-    pub code: Option<i32>,
-    /// What it printed.
-    pub stdout: String,
-    /// What it complained.
-    pub stderr: String,
-}
-
 /// Runs a command of the host's program in a directory, with nothing on its stdin and
 /// none of the environment's `RETURNER_*`.
 ///
@@ -329,43 +326,12 @@ pub struct Run {
 /// If it does not end in time.
 #[must_use]
 pub fn returner(directory: &Path, arguments: &[&str]) -> Run {
-    let (out, errors) = (directory.join("command.out"), directory.join("command.err"));
-    let file = |path: &Path| std::fs::File::create(path).expect("a test's directory can be written to");
     let mut command = Command::new(program());
     command.args(arguments).current_dir(directory);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RETURNER_")) {
         command.env_remove(name);
     }
-    command.stdin(Stdio::null()).stdout(file(&out)).stderr(file(&errors));
-    let mut child = crate::process::spawn(command).expect("the host's program can be run");
-    let deadline = Instant::now() + TO_RUN;
-    let status = loop {
-        match child.try_wait().expect("a child can be waited for") {
-            Some(status) => break status,
-            None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
-            None => {
-                let _ = child.kill();
-                let _ = child.wait();
-                panic!("`returner {}` did not end within {TO_RUN:?}", arguments.join(" "));
-            }
-        }
-    };
-    let text = |path: &Path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
-    Run { code: status.code(), stdout: text(&out), stderr: text(&errors) }
-}
-
-impl Run {
-    /// Claims the exit code.
-    ///
-    /// # Panics
-    ///
-    /// If it is another.
-    #[track_caller]
-    pub fn expect(&self, code: i32) -> &Self {
-        let (out, errors) = (end_of(&self.stdout), end_of(&self.stderr));
-        assert_eq!(self.code, Some(code), "it printed:\n{out}\nand complained:\n{errors}");
-        self
-    }
+    Run::of(command, directory)
 }
 
 fn client() -> reqwest::Client {

@@ -1,5 +1,5 @@
 //! Real servers for tests: MariaDB, Redis, two that speak MongoDB's protocol, NATS, Salt's
-//! own returner modules, and the host itself as a process; and a network that fails.
+//! masters, minions and own returner modules, and the host itself as a process; and a network that fails.
 //!
 //! What it promises:
 //!
@@ -23,6 +23,7 @@ mod error;
 mod host;
 mod items;
 mod mariadb;
+mod master;
 mod mongodb;
 mod nats;
 mod plugin;
@@ -30,6 +31,7 @@ mod port;
 mod process;
 mod proxy;
 mod redis;
+mod run;
 mod salt;
 mod server;
 mod sqlite;
@@ -40,9 +42,10 @@ pub use answer::Answer;
 pub use certificates::{Authority, Issued};
 pub use directory::{Directory, program};
 pub use error::StartError;
-pub use host::{Host, Run, returner};
+pub use host::{Host, returner};
 pub use items::{event, load, new_jid, ret};
 pub use mariadb::{Mariadb, MysqlDatabase};
+pub use master::{Master, Minion, SaltVersion};
 pub use mongodb::{Flavour, MongoDatabase, Mongodb, bson_as_json};
 pub use nats::Nats;
 pub use plugin::{another_build, build_plugin, guest};
@@ -50,6 +53,7 @@ pub use port::free_port;
 pub use process::Process;
 pub use proxy::{Cut, Proxy, Weather};
 pub use redis::{Redis, RedisDatabase};
+pub use run::Run;
 pub use salt::Salt;
 pub use server::Server;
 pub use sqlite::SqliteDatabase;

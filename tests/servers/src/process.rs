@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -9,7 +10,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::error::StartError;
 use crate::wait::wait;
@@ -27,6 +28,8 @@ pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
+    /// Whether it leads a group of processes, which ends with it.
+    leads: bool,
 }
 
 impl Process {
@@ -41,6 +44,35 @@ impl Process {
         I: IntoIterator<Item = S>,
         S: AsRef<std::ffi::OsStr>,
     {
+        Self::spawn_as(name, program, directory, arguments, false)
+    }
+
+    /// As [`Process::spawn`], of a program that starts processes of its own, which are
+    /// killed with it.
+    pub(crate) fn spawn_group<I, S>(
+        name: &str,
+        program: &Path,
+        directory: &Path,
+        arguments: I,
+    ) -> Result<Self, StartError>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<std::ffi::OsStr>,
+    {
+        Self::spawn_as(name, program, directory, arguments, true)
+    }
+
+    fn spawn_as<I, S>(
+        name: &str,
+        program: &Path,
+        directory: &Path,
+        arguments: I,
+        leads: bool,
+    ) -> Result<Self, StartError>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<std::ffi::OsStr>,
+    {
         let log = directory.join(format!("{name}.log"));
         let output = open_log(&log)?;
         let errors = output.try_clone().map_err(|error| StartError::Write { path: log.clone(), error })?;
@@ -48,8 +80,11 @@ impl Process {
         command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments);
         command.current_dir(directory).env_remove("RETURNER_CONFIG");
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        if leads {
+            command.process_group(0);
+        }
         let child = spawn(command).map_err(|error| StartError::Spawn { name: name.to_owned(), error })?;
-        Ok(Self { name: name.to_owned(), child, log })
+        Ok(Self { name: name.to_owned(), child, log, leads })
     }
 
     /// Waits until the check says that the server answers. A process that ends meanwhile
@@ -84,6 +119,9 @@ impl Process {
 
     /// Ends it as a power cut would: `kill -9`.
     pub fn kill(&mut self) {
+        if let Some(id) = self.pid().filter(|_| self.leads) {
+            let _ = kill_process_group(id, Signal::KILL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -148,9 +186,12 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    fn pid(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+    }
+
     fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let id = id.expect("the id of a child is positive");
+        let id = self.pid().expect("the id of a child is positive");
         if let Err(error) = kill_process(id, signal) {
             panic!("cannot send {signal:?} to {}: {error}", self.name);
         }

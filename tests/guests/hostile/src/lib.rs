@@ -45,6 +45,7 @@ fn harm(how: &str, index: usize, items: usize, refusals: &mut Vec<Refusal>) -> R
             endless();
         }
         "rows" => drop(sql::query("db", "SELECT * FROM many", &[])?),
+        "answer" => drop(sql::query("db", "SELECT REPEAT('x', 3145728)", &[])?),
         "statement" => drop(sql::query("db", "SELECT ?", &["x".repeat(3 << 20).as_str().into()])?),
         "text" => return Err(Failure::reject(no_text())),
         "exit" => std::process::exit(0),

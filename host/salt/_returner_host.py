@@ -1,0 +1,491 @@
+"""
+What the modules beside this file share: a way to the host that stores what Salt returned
+(https, http or a Unix socket), and a spool for what it does not take at once.
+
+Written by ``returner salt install``; changes made here are lost when it is run again.
+Python's standard library and Salt, nothing else.
+
+What must stay true:
+
+- A call that stores never takes longer than ``returner.timeout``, whatever the network does.
+- What the host did not acknowledge is in the spool, on disk, before the call returns, and
+  leaves it only after an acknowledgement. It goes out in the order in which it came in.
+- What is sent twice is the host's to recognise: a job id is given here, once.
+
+Options, in the configuration of the minion or master:
+
+    returner.url          http://, https:// or unix:/path; without it the local socket, if
+                          there is one, or else port 4510 of the master
+    returner.token        what to show the host, or
+    returner.token_file   a file with it
+    returner.ca           a PEM file with the authority of the host's certificate
+    returner.certificate  PEM files of a certificate to show, and of
+    returner.key          its key
+    returner.timeout      seconds that storing may delay a job (2)
+    returner.read_timeout seconds that a question may take (30)
+    returner.spool_bytes  the most that is kept while the host is away (64 MiB)
+"""
+
+import base64
+import contextlib
+import datetime
+import http.client
+import json
+import logging
+import math
+import os
+import socket
+import ssl
+import threading
+import time
+import urllib.parse
+
+import salt.utils.jid
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes may send the same, which the host recognises.
+    fcntl = None
+
+log = logging.getLogger(__name__)
+
+SOCKET = "/run/returner/returner.sock"
+PORT = 4510
+# The most bytes of the spool that go out in one request.
+REQUEST = 4 << 20
+# The host takes 128 levels.
+MAX_DEPTH = 100
+LOST = "A return is lost; hint: see why the host does not answer, `NAME.flush` says it"
+
+
+class Refused(Exception):
+    """The host will never take this."""
+
+
+class Returner:
+    """One returner of the host's, under the options of this minion or master."""
+
+    def __init__(self, name, opts):
+        self.name = name
+        self.opts = opts
+        self.spool = Spool(os.path.join(opts["cachedir"], "returner", name), self._number("spool_bytes", 64 << 20))
+
+    # What Salt calls to store.
+
+    def returner(self, ret):
+        if ret.get("jid") == "req":
+            # A job that the minion gave itself: a state at its start, for example.
+            ret = dict(ret, jid=self.prep_jid(nocache=ret.get("nocache", False)))
+            self.save_load(ret["jid"], ret)
+        self._store("/v1/returns", [ret])
+
+    def prep_jid(self, nocache=False, passed_jid=None):
+        return passed_jid or salt.utils.jid.gen_jid(self.opts)
+
+    def save_load(self, jid, load, minions=None):
+        load = dict(load, jid=jid)
+        if minions:
+            load["Minions"] = list(minions)
+        self._store("/v1/loads", [load])
+
+    def save_minions(self, jid, minions, syndic_id=None):
+        if minions:
+            jid = urllib.parse.quote(str(jid), safe="")
+            self._store(f"/v1/jobs/{jid}/minions", [list(minions)])
+
+    def event_return(self, events):
+        if events:
+            self._store("/v1/events", [dict(event, master=self.opts.get("id")) for event in events])
+
+    def flush(self):
+        """Sends what waits in the spool."""
+        waiting = self.spool.count()
+        error = self._drain(time.monotonic() + self._number("read_timeout", 30))
+        left = self.spool.count()
+        answer = {"sent": max(waiting - left, 0), "waiting": left, "refused": self.spool.refused()}
+        if error:
+            answer["error"] = error
+        return answer
+
+    # What Salt asks.
+
+    def get_load(self, jid):
+        found = self._ask("/v1/jobs/{}", jid)
+        return found["load"] if found else {}
+
+    def get_jid(self, jid):
+        found = self._ask("/v1/jobs/{}/returns", jid) or {"returns": []}
+        return {entry["minion"]: entry["full"] for entry in found["returns"]}
+
+    def get_fun(self, fun):
+        found = self._ask("/v1/functions/{}/returns", fun) or {"returns": []}
+        return {entry["minion"]: entry["full"] for entry in found["returns"]}
+
+    def get_jids(self):
+        jobs = self._ask("/v1/jobs")["jobs"]
+        return {job["jid"]: salt.utils.jid.format_jid_instance(job["jid"], job["load"]) for job in jobs}
+
+    def get_jids_filter(self, count, filter_find_job=True):
+        """The newest jobs, newest last; ``saltutil.find_job`` is what ``salt`` itself asks."""
+        wanted = int(count)
+        asked = wanted
+        while True:
+            jobs = self._ask("/v1/jobs", limit=asked)["jobs"]
+            kept = [job for job in jobs if not filter_find_job or job["load"].get("fun") != "saltutil.find_job"]
+            if len(kept) >= wanted or len(jobs) < asked:
+                break
+            asked *= 2
+        kept = kept[-wanted:] if wanted else []
+        answer = []
+        for job in kept:
+            instance = salt.utils.jid.format_jid_instance_ext(job["jid"], job["load"])
+            instance["Minions"] = job["load"].get("Minions", [])
+            answer.append(instance)
+        return answer
+
+    def get_minions(self):
+        return self._ask("/v1/minions")["minions"]
+
+    def clean_old_jobs(self):
+        seconds = int(self.opts.get("keep_jobs_seconds", 86400))
+        if seconds:  # 0 is: for ever.
+            self._ask("/v1/jobs", method="DELETE", older_than=f"{seconds}s")
+
+    # How.
+
+    def _option(self, name, default=None):
+        value = self.opts.get("returner." + name)
+        if value is None and isinstance(self.opts.get("returner"), dict):
+            value = self.opts["returner"].get(name)
+        return default if value is None else value
+
+    def _number(self, name, default):
+        return float(self._option(name, default))
+
+    def _store(self, path, items):
+        path = f"{path}?returner={urllib.parse.quote(self.name, safe='')}"
+        body = b"".join(encode(item) + b"\n" for item in items)
+        deadline = time.monotonic() + self._number("timeout", 2)
+        if self.spool.count():
+            error = self._keep(path, body) and self._drain(deadline)
+        else:
+            try:
+                self._send("POST", path, body, deadline)
+                return
+            except Refused as refused:
+                self._put_aside(path, body, refused)
+                return
+            except (OSError, http.client.HTTPException) as failed:
+                error = self._keep(path, body) and said_by(failed)
+        if error:
+            log.warning(
+                "returner %s: the host does not take it (%s): kept in %s, and sent with the next return",
+                self.name,
+                error,
+                self.spool.directory,
+            )
+
+    def _keep(self, path, body):
+        """Whether it is in the spool. Not an exception: ``salt-call`` would not show it."""
+        try:
+            self.spool.add(path, body)
+            return True
+        except OSError as error:
+            log.error("returner %s: %s %s", self.name, error, LOST.replace("NAME", self.name))
+            return False
+
+    def _put_aside(self, path, body, refused):
+        log.error("returner %s: the host will never take this, it is kept aside: %s", self.name, refused)
+        try:
+            self.spool.put_aside(path, body, str(refused))
+        except OSError as error:
+            log.error("returner %s: %s %s", self.name, error, LOST.replace("NAME", self.name))
+
+    def _drain(self, deadline):
+        """Sends what is in the spool until it is empty or there is an error, which it gives."""
+        with self.spool.turn(deadline) as mine:
+            while mine:
+                entries = self.spool.first(REQUEST)
+                if not entries:
+                    break
+                try:
+                    self._send_entries(entries, deadline)
+                except (OSError, http.client.HTTPException) as error:
+                    return said_by(error)
+        return None
+
+    def _send_entries(self, entries, deadline):
+        path = entries[0].path
+        try:
+            self._send("POST", path, b"".join(entry.body for entry in entries), deadline)
+        except Refused as error:
+            if len(entries) > 1:  # One of them, and only that one is to wait aside.
+                for entry in entries:
+                    self._send_entries([entry], deadline)
+                return
+            self._put_aside(path, entries[0].body, error)
+        self.spool.remove(entries)
+
+    def _ask(self, path, *names, method="GET", **query):
+        path = path.format(*(urllib.parse.quote(str(name), safe="") for name in names))
+        query = urllib.parse.urlencode({"returner": self.name, **query})
+        deadline = time.monotonic() + self._number("read_timeout", 30)
+        try:
+            return json.loads(self._send(method, f"{path}?{query}", None, deadline))
+        except FileNotFoundError:
+            return None
+
+    def _send(self, method, path, body, deadline):
+        """One request. In a thread, because looking a name up cannot be given a bound."""
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError("there was no time left")
+        answer = []
+
+        def exchange():
+            try:
+                answer.append(self._exchange(method, path, body, seconds))
+            except Exception as error:  # pylint: disable=broad-except
+                answer.append(error)
+
+        thread = threading.Thread(target=exchange, daemon=True)
+        thread.start()
+        thread.join(seconds)
+        if not answer:
+            raise TimeoutError(f"no answer within {seconds:.1f} s")
+        if isinstance(answer[0], Exception):
+            raise answer[0]
+        status, text = answer[0]
+        if status < 300:
+            return text
+        problem = f"{status} {said(text)}"
+        if status in (400, 413):
+            raise Refused(problem)
+        # A job that is not there; but a returner that is not there may come back.
+        if status == 404 and method == "GET" and b'"known"' not in text:
+            raise FileNotFoundError(problem)
+        raise OSError(problem)
+
+    def _exchange(self, method, path, body, seconds):
+        headers = {"Content-Type": "application/x-ndjson"} if body is not None else {}
+        token = self._option("token")
+        if not token and self._option("token_file"):
+            with open(self._option("token_file"), encoding="utf-8") as file:
+                token = file.read().strip()
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        with contextlib.closing(self._connection(seconds)) as connection:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+
+    def _connection(self, seconds):
+        url = self._option("url") or self._usual()
+        scheme, _, rest = url.partition(":")
+        if scheme == "unix":
+            return UnixConnection("/" + rest.lstrip("/"), timeout=seconds)
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme == "http" and parts.hostname:
+            return http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=seconds)
+        if parts.scheme == "https" and parts.hostname:
+            context = ssl.create_default_context(cafile=self._option("ca"))
+            if self._option("certificate"):
+                context.load_cert_chain(self._option("certificate"), self._option("key"))
+            return http.client.HTTPSConnection(parts.hostname, parts.port or 443, timeout=seconds, context=context)
+        raise OSError(f"returner.url: `{url}` is no http://, https:// or unix: URL")
+
+    def _usual(self):
+        if os.path.exists(SOCKET):
+            return "unix:" + SOCKET
+        master = self.opts.get("master") if self.opts.get("__role") != "master" else None
+        if isinstance(master, (list, tuple)):
+            master = master[0] if master else None
+        master = master or "127.0.0.1"
+        return f"http://[{master}]:{PORT}" if ":" in master else f"http://{master}:{PORT}"
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Entry:
+    def __init__(self, file, path, body):
+        self.file = file
+        self.path = path
+        self.body = body
+
+
+class Spool:
+    """
+    A directory of requests that wait, numbered in the order in which they came in. The first
+    line of a file is the path of the request, the rest its body. ``refused/`` has what the
+    host will never take, each with the reason in its first line.
+    """
+
+    def __init__(self, directory, bound):
+        self.directory = directory
+        self.bound = bound
+
+    def count(self):
+        return len(self._files(self.directory))
+
+    def refused(self):
+        return len(self._files(os.path.join(self.directory, "refused")))
+
+    def add(self, path, body):
+        self._write(self.directory, path.encode() + b"\n" + body)
+
+    def put_aside(self, path, body, reason):
+        line = json.dumps({"path": path, "reason": reason}).encode()
+        self._write(os.path.join(self.directory, "refused"), line + b"\n" + body)
+
+    def first(self, size):
+        """The oldest entries that go to the same path, of about this size together."""
+        entries = []
+        for file in self._files(self.directory):
+            try:
+                with open(file, "rb") as opened:
+                    path, _, body = opened.read().partition(b"\n")
+            except FileNotFoundError:  # Another process had its turn.
+                continue
+            size -= len(body)
+            path = path.decode()
+            if entries and (size < 0 or path != entries[0].path):
+                break
+            entries.append(Entry(file, path, body))
+            if "/minions?" in path:  # One array a request.
+                break
+        return entries
+
+    def remove(self, entries):
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(entry.file)
+
+    @contextlib.contextmanager
+    def turn(self, deadline):
+        """One process sends at a time. Those that wait look again, so nothing stays behind."""
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        with open(os.path.join(self.directory, "lock"), "ab") as lock:
+            while fcntl:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError:
+                    if time.monotonic() > deadline or not self.count():
+                        yield False
+                        return
+                    time.sleep(0.02)
+            yield True
+
+    def _write(self, directory, content):
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        files = self._files(directory)
+        kept = sum(size_of(file) for file in files)
+        if kept + len(content) > self.bound:
+            raise OSError(f"{directory} is full ({kept} bytes, `returner.spool_bytes` is {self.bound:.0f}).")
+        written = os.path.join(directory, f"new-{os.getpid()}-{threading.get_ident()}")
+        with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        number = int(os.path.basename(files[-1])) + 1 if files else 1
+        while True:
+            try:
+                os.link(written, os.path.join(directory, f"{number:012}"))
+                break
+            except FileExistsError:
+                number += 1
+        os.unlink(written)
+        if hasattr(os, "O_DIRECTORY"):
+            opened = os.open(directory, os.O_DIRECTORY)
+            try:
+                os.fsync(opened)
+            finally:
+                os.close(opened)
+
+    @staticmethod
+    def _files(directory):
+        try:
+            names = sorted(name for name in os.listdir(directory) if name.isdigit())
+        except FileNotFoundError:
+            return []
+        return [os.path.join(directory, name) for name in names]
+
+
+def size_of(file):
+    try:
+        return os.path.getsize(file)
+    except FileNotFoundError:
+        return 0
+
+
+def said_by(error):
+    return str(error) or type(error).__name__
+
+
+def said(text):
+    """What the host says is wrong, in one line."""
+    try:
+        problem = json.loads(text)
+        reasons = [item["reason"] for item in problem.get("items", [])]
+        return "; ".join([problem["detail"], *reasons])
+    except (ValueError, KeyError, TypeError):
+        return text[:200].decode("utf-8", "replace")
+
+
+def encode(value):
+    """
+    JSON of whatever Python holds. What JSON has no form for has this one:
+
+    bytes       the text, if they are UTF-8; or else {"__bytes__": "base64"}
+    set, tuple  an array; that of a set is sorted
+    date, time  as ISO 8601 has it
+    NaN, inf    "NaN", "Infinity", "-Infinity"
+    numbers     that 64 bits do not hold: as text
+    text with halves of characters, as names of files can be: "\\udcff"
+    keys        text; True is "true", None is "null"
+    others      str(value)
+    """
+    return json.dumps(plain(value), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def plain(value, depth=0):
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value).encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, int):
+        if -(2**63) <= value < 2**64:
+            return int(value)
+        return str(value) if value.bit_length() < 10_000 else hex(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else json.dumps(float(value))
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        try:
+            return bytes(value).decode()
+        except UnicodeDecodeError:
+            return {"__bytes__": base64.b64encode(bytes(value)).decode()}
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if depth > MAX_DEPTH:
+        return str(value)
+    if hasattr(value, "items"):
+        return {key_of(key): plain(inner, depth + 1) for key, inner in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(inner, depth + 1) for inner in value), key=json.dumps)
+    if isinstance(value, (list, tuple)) or hasattr(value, "__next__"):
+        return [plain(inner, depth + 1) for inner in value]
+    return plain(str(value))
+
+
+def key_of(key):
+    key = plain(key, MAX_DEPTH)
+    return key if isinstance(key, str) else json.dumps(key)

@@ -1,0 +1,106 @@
+//! The host does not answer, or answers late.
+
+use std::time::{Duration, Instant};
+
+use returner_servers::{Minion, SaltVersion, until};
+use serde_json::json;
+
+use super::{Fixture, of_both_versions};
+
+of_both_versions!(what_is_returned_meanwhile_is_kept_in_order_and_sent_later);
+
+async fn what_is_returned_meanwhile_is_kept_in_order_and_sent_later(version: SaltVersion) {
+    let mut fixture = Fixture::new(version).await;
+    fixture.synchronise("saltutil.sync_all").await;
+    fixture.host.kill();
+    for value in ["one", "two", "three"] {
+        fixture.master.salt(&["test.echo", value, "--return", "mysql"]);
+        waits(&fixture.minion, value).await;
+    }
+    fixture.host.restart().await;
+    // The next one takes them along.
+    fixture.master.salt(&["test.echo", "four", "--return", "mysql"]);
+    fixture.in_mysql("test.echo", &json!("four")).await;
+    assert_eq!(echoed(&fixture).await, ["one", "two", "three", "four"]);
+
+    // It hangs: no job is held up by more than the bound, and `flush` sends.
+    fixture.host.pause();
+    let begun = Instant::now();
+    fixture.minion.call(&["--local", "test.echo", "five", "--return", "mysql"]).expect(0);
+    let took = begun.elapsed();
+    waits(&fixture.minion, "five").await;
+    fixture.host.resume();
+    assert!(took < Duration::from_secs(30), "a job took {took:?}");
+    let flushed = until("what was kept to be sent", async || {
+        let answer = fixture.master.salt(&["mysql.flush"]);
+        if answer["m1"]["waiting"] == 0 { Ok(answer) } else { Err(answer.to_string()) }
+    })
+    .await;
+    assert_eq!(flushed["m1"]["refused"], 0, "{flushed}");
+    fixture.in_mysql("test.echo", &json!("five")).await;
+    assert_eq!(echoed(&fixture).await, ["one", "two", "three", "four", "five"]);
+}
+
+/// Waits until a return is in the spool.
+async fn waits(minion: &Minion, value: &str) {
+    let spool = minion.cache().join("returner/mysql");
+    until("the return to be kept", async || {
+        let files = std::fs::read_dir(&spool).into_iter().flatten().flatten();
+        let texts: Vec<String> = files.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect();
+        let kept = texts.iter().any(|text| text.contains(&json!(value).to_string()));
+        if kept { Ok(()) } else { Err(format!("{texts:?}\n{}", minion.log())) }
+    })
+    .await;
+}
+
+/// What was echoed, in the order of the rows.
+async fn echoed(fixture: &Fixture) -> Vec<String> {
+    fixture.host.wait_drained("mysql").await;
+    let query =
+        "SELECT CAST(`return` AS CHAR) FROM salt_returns WHERE fun = 'test.echo' ORDER BY alter_time, jid";
+    let rows: Vec<(String,)> = fixture.mysql.rows(query).await;
+    rows.iter().map(|(text,)| serde_json::from_str(text).unwrap_or_default()).collect()
+}
+
+/// What is over the bound is lost with a word in the log, and nothing that was kept before.
+#[tokio::test]
+async fn the_spool_is_bounded() {
+    let mut fixture = Fixture::with(SaltVersion::V3008, "", "returner.spool_bytes: 500000\n").await;
+    fixture.synchronise("saltutil.sync_all").await;
+    fixture.host.kill();
+    // It is in the value and in the arguments.
+    let value = "x".repeat(100_000);
+    let complaints: Vec<String> = (0..3)
+        .map(|_| fixture.minion.call(&["--local", "test.echo", &value, "--return", "mysql"]).stderr)
+        .collect();
+    assert!(complaints[1].contains("kept in") && !complaints[1].contains("is full"), "{}", complaints[1]);
+    assert!(
+        complaints[2].contains("is full") && complaints[2].contains("A return is lost"),
+        "{}",
+        complaints[2]
+    );
+    fixture.host.restart().await;
+    let flushed = fixture.minion.call(&["--local", "mysql.flush", "--out=json"]).json();
+    assert_eq!(flushed["local"], json!({"sent": 2, "waiting": 0, "refused": 0}));
+}
+
+/// A return that the host will never take is kept aside, and those behind it are stored.
+#[tokio::test]
+async fn what_the_host_refuses_for_good_holds_nothing_up() {
+    let mut fixture = Fixture::new(SaltVersion::V3008).await;
+    fixture.host.kill();
+    fixture.minion.call(&["--local", "test.echo", "first", "--return", "mysql"]);
+    let spool = fixture.minion.cache().join("returner/mysql");
+    std::fs::write(spool.join("000000000009"), "/v1/returns?returner=mysql\n{\"jid\": 7}\n").expect("a file");
+    fixture.minion.call(&["--local", "test.echo", "last", "--return", "mysql"]);
+    fixture.host.restart().await;
+    fixture.minion.call(&["--local", "test.echo", "then", "--return", "mysql"]);
+    fixture.in_mysql("test.echo", &json!("last")).await;
+    fixture.in_mysql("test.echo", &json!("then")).await;
+    let aside: Vec<String> = std::fs::read_dir(spool.join("refused"))
+        .expect("what was refused")
+        .flatten()
+        .filter_map(|file| std::fs::read_to_string(file.path()).ok())
+        .collect();
+    assert!(aside.iter().any(|text| text.contains("`id` is missing") && text.contains("\"jid\": 7")), "{aside:?}");
+}

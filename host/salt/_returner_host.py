@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 
 SOCKET = "/run/returner/returner.sock"
 PORT = 4510
+# Seconds for which events are only kept after a host hung.
+REST = 10
 # The most bytes of the spool that go out in one request.
 REQUEST = 4 << 20
 # The host takes 128 levels.
@@ -95,7 +97,8 @@ class Returner:
 
     def event_return(self, events):
         if events:
-            self._store("/v1/events", [dict(event, master=self.opts.get("id")) for event in events])
+            events = [dict(event, master=self.opts.get("id")) for event in events]
+            self._store("/v1/events", events, hurried=True)
 
     def flush(self):
         """Sends what waits in the spool."""
@@ -110,8 +113,15 @@ class Returner:
     # What Salt asks.
 
     def get_load(self, jid):
-        found = self._ask("/v1/jobs/{}", jid)
-        return found["load"] if found else {}
+        """Also one that waits in the spool: ``salt`` asks right after it published."""
+        try:
+            found = self._ask("/v1/jobs/{}", jid)
+        except (OSError, http.client.HTTPException):
+            kept = self.spool.load(jid)
+            if kept:
+                return kept
+            raise
+        return found["load"] if found else self.spool.load(jid)
 
     def get_jid(self, jid):
         found = self._ask("/v1/jobs/{}/returns", jid) or {"returns": []}
@@ -162,11 +172,18 @@ class Returner:
     def _number(self, name, default):
         return float(self._option(name, default))
 
-    def _store(self, path, items):
+    def _store(self, path, items, hurried=False):
+        """
+        ``hurried``: whoever calls has many more of these, and falls behind if each waits for a
+        host that hangs.
+        """
         path = f"{path}?returner={urllib.parse.quote(self.name, safe='')}"
         body = b"".join(encode(item) + b"\n" for item in items)
         deadline = time.monotonic() + self._number("timeout", 2)
-        if self.spool.count():
+        if hurried and self.spool.rests():
+            self._keep(path, body)
+            return
+        if not self.spool.is_empty():
             error = self._keep(path, body) and self._drain(deadline)
         else:
             try:
@@ -176,6 +193,7 @@ class Returner:
                 self._put_aside(path, body, refused)
                 return
             except (OSError, http.client.HTTPException) as failed:
+                self._note(failed)
                 error = self._keep(path, body) and said_by(failed)
         if error:
             log.warning(
@@ -211,8 +229,13 @@ class Returner:
                 try:
                     self._send_entries(entries, deadline)
                 except (OSError, http.client.HTTPException) as error:
+                    self._note(error)
                     return said_by(error)
         return None
+
+    def _note(self, error):
+        if isinstance(error, (TimeoutError, socket.timeout)):
+            self.spool.rest()
 
     def _send_entries(self, entries, deadline):
         path = entries[0].path
@@ -301,6 +324,8 @@ class Returner:
         if isinstance(master, (list, tuple)):
             master = master[0] if master else None
         master = master or "127.0.0.1"
+        if master.count(":") == 1:  # With the port of Salt's own.
+            master = master.split(":")[0]
         return f"http://[{master}]:{PORT}" if ":" in master else f"http://{master}:{PORT}"
 
 
@@ -336,8 +361,29 @@ class Spool:
     def count(self):
         return len(self._files(self.directory))
 
+    def is_empty(self):
+        try:
+            with os.scandir(self.directory) as entries:
+                return not any(entry.name.isdigit() for entry in entries)
+        except FileNotFoundError:
+            return True
+
     def refused(self):
         return len(self._files(os.path.join(self.directory, "refused")))
+
+    def rest(self):
+        """Notes that the host hangs."""
+        with contextlib.suppress(OSError):
+            os.makedirs(self.directory, mode=0o700, exist_ok=True)
+            with open(os.path.join(self.directory, "rest"), "wb"):
+                pass
+
+    def rests(self):
+        """Whether the host hung a moment ago."""
+        try:
+            return 0 <= time.time() - os.path.getmtime(os.path.join(self.directory, "rest")) < REST
+        except OSError:
+            return False
 
     def add(self, path, body):
         self._write(self.directory, path.encode() + b"\n" + body)
@@ -364,10 +410,22 @@ class Spool:
                 break
         return entries
 
+    def load(self, jid):
+        """The first load of a job that waits, or ``{}``."""
+        for file in self._files(self.directory):
+            with contextlib.suppress(OSError, ValueError), open(file, "rb") as opened:
+                if opened.readline().startswith(b"/v1/loads?"):
+                    load = json.loads(opened.readline())
+                    if load.get("jid") == jid:
+                        return load
+        return {}
+
     def remove(self, entries):
-        for entry in entries:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(entry.file)
+        with self._index(self.directory) as index:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    index.size -= os.path.getsize(entry.file)
+                    os.unlink(entry.file)
 
     @contextlib.contextmanager
     def turn(self, deadline):
@@ -379,37 +437,47 @@ class Spool:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except OSError:
-                    if time.monotonic() > deadline or not self.count():
+                    if time.monotonic() > deadline or self.is_empty():
                         yield False
                         return
                     time.sleep(0.02)
             yield True
 
     def _write(self, directory, content):
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        files = self._files(directory)
-        kept = sum(size_of(file) for file in files)
-        if kept + len(content) > self.bound:
-            raise OSError(f"{directory} is full ({kept} bytes, `returner.spool_bytes` is {self.bound:.0f}).")
-        written = os.path.join(directory, f"new-{os.getpid()}-{threading.get_ident()}")
-        with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        number = int(os.path.basename(files[-1])) + 1 if files else 1
-        while True:
-            try:
-                os.link(written, os.path.join(directory, f"{number:012}"))
-                break
-            except FileExistsError:
-                number += 1
-        os.unlink(written)
+        with self._index(directory) as index:
+            if index.size + len(content) > self.bound:
+                index.count()
+            if index.size + len(content) > self.bound:
+                raise OSError(f"{directory} is full ({index.size} bytes, `returner.spool_bytes` is {self.bound:.0f}).")
+            if os.path.exists(os.path.join(directory, f"{index.next:012}")):  # After a crash.
+                index.count()
+            written = os.path.join(directory, "new")
+            with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(written, os.path.join(directory, f"{index.next:012}"))
+            index.next += 1
+            index.size += len(content)
         if hasattr(os, "O_DIRECTORY"):
             opened = os.open(directory, os.O_DIRECTORY)
             try:
                 os.fsync(opened)
             finally:
                 os.close(opened)
+
+    @contextlib.contextmanager
+    def _index(self, directory):
+        """The next number and the bytes that are kept, for one process at a time."""
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        with open(os.path.join(directory, "index"), "a+", encoding="ascii") as file:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            index = Index(self._files, directory, file.read())
+            yield index
+            file.truncate(0)
+            file.write(f"{index.next} {index.size}")
 
     @staticmethod
     def _files(directory):
@@ -420,11 +488,24 @@ class Spool:
         return [os.path.join(directory, name) for name in names]
 
 
-def size_of(file):
-    try:
-        return os.path.getsize(file)
-    except FileNotFoundError:
-        return 0
+class Index:
+    """What a directory of the spool holds, so that it is not listed for each file."""
+
+    def __init__(self, files, directory, text):
+        self.files = files
+        self.directory = directory
+        try:
+            self.next, self.size = (int(word) for word in text.split())
+        except ValueError:
+            self.count()
+
+    def count(self):
+        files = self.files(self.directory)
+        self.next = int(os.path.basename(files[-1])) + 1 if files else 1
+        self.size = 0
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):
+                self.size += os.path.getsize(file)
 
 
 def said_by(error):

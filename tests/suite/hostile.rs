@@ -87,12 +87,22 @@ async fn it_is_stopped_and_named_and_the_rest_is_stored() {
     let printed = fixture.dead("trap").await["stderr"].as_str().unwrap_or_default().to_owned();
     assert!(printed.contains("as it was asked to"), "{printed}");
     crashes_are_told_and_run_again(&fixture.host).await;
+    // With the four bundled plugins and one that may have 32 MiB.
+    let most = most_memory(&fixture.host);
+    assert!(most < 500 << 10, "the host took {most} KiB");
     // What it wrote before it was stopped was undone, and nothing of it is left open.
     assert_eq!(fixture.database.count("kept").await, 0);
     let log = fixture.host.log();
     assert!(log.contains("hostile 0.1.0"), "it is named");
     // The plugin's own panics are told, too.
     assert!(!log.contains("panicked at host/"), "the host panicked");
+}
+
+/// The most memory that the host has had, in KiB (`VmHWM` of proc(5)).
+fn most_memory(host: &Host) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", host.id())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says it");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 /// Of the newest, a trap of one item alone.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use returner_servers::{Minion, SaltVersion, until};
+use returner_servers::{Master, Minion, SaltVersion, until};
 use serde_json::json;
 
 use super::{Fixture, of_both_versions};
@@ -91,7 +91,7 @@ async fn what_the_host_refuses_for_good_holds_nothing_up() {
     fixture.host.kill();
     fixture.minion.call(&["--local", "test.echo", "first", "--return", "mysql"]);
     let spool = fixture.minion.cache().join("returner/mysql");
-    std::fs::write(spool.join("000000000009"), "/v1/returns?returner=mysql\n{\"jid\": 7}\n").expect("a file");
+    std::fs::write(spool.join("000000000002"), "/v1/returns?returner=mysql\n{\"jid\": 7}\n").expect("a file");
     fixture.minion.call(&["--local", "test.echo", "last", "--return", "mysql"]);
     fixture.host.restart().await;
     fixture.minion.call(&["--local", "test.echo", "then", "--return", "mysql"]);
@@ -102,5 +102,31 @@ async fn what_the_host_refuses_for_good_holds_nothing_up() {
         .flatten()
         .filter_map(|file| std::fs::read_to_string(file.path()).ok())
         .collect();
-    assert!(aside.iter().any(|text| text.contains("`id` is missing") && text.contains("\"jid\": 7")), "{aside:?}");
+    assert!(
+        aside.iter().any(|text| text.contains("`id` is missing") && text.contains("\"jid\": 7")),
+        "{aside:?}"
+    );
+}
+
+/// A master has many events: of a host that hangs only the first one waits.
+#[tokio::test]
+async fn events_do_not_wait_for_a_host_that_hangs() {
+    let master = Master::start(SaltVersion::V3008, "").await;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", silent.local_addr().expect("an address"));
+    let (shared, cache) = (concat!(env!("CARGO_MANIFEST_DIR"), "/../../host/salt"), master.roots());
+    let script = format!(
+        "import sys; sys.path.append('{shared}'); sys.dont_write_bytecode = True; import _returner_host\n\
+         opts = {{'cachedir': '{}', 'returner.url': '{url}', 'id': 'm_master', 'returner.timeout': 0.5}}\n\
+         for number in range(5):\n    \
+         _returner_host.Returner('mysql', opts).event_return([{{'tag': str(number), 'data': {{}}}}])",
+        cache.display()
+    );
+    master.python(&["-c", &script]).expect(0);
+    silent.set_nonblocking(true).expect("a socket");
+    let connections = std::iter::from_fn(|| silent.accept().ok()).count();
+    assert_eq!(connections, 1);
+    let files = std::fs::read_dir(cache.join("returner/mysql")).expect("a spool").flatten();
+    let kept = files.filter(|file| file.file_name().to_string_lossy().parse::<u64>().is_ok()).count();
+    assert_eq!(kept, 5);
 }

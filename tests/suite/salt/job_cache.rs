@@ -18,7 +18,7 @@ async fn fixture(version: SaltVersion) -> Fixture {
 }
 
 async fn a_master_has_its_jobs_there(version: SaltVersion) {
-    let fixture = fixture(version).await;
+    let mut fixture = fixture(version).await;
     let master = &fixture.master;
     // `salt` itself asks for the load right after it published.
     assert_eq!(master.salt(&["test.echo", "one"]), json!({"m1": "one"}));
@@ -65,6 +65,21 @@ async fn a_master_has_its_jobs_there(version: SaltVersion) {
         }
     })
     .await;
+    a_master_goes_on_without_the_host(&mut fixture).await;
+}
+
+/// As `salt` does: publishes, asks for the load, and waits for the answers.
+async fn a_master_goes_on_without_the_host(fixture: &mut Fixture) {
+    fixture.host.kill();
+    let printed = fixture.master.command("salt", &["*", "test.echo", "three", "--out=json"]);
+    assert_eq!(printed.expect(0).json(), json!({"m1": "three"}), "{}", printed.stderr);
+    fixture.host.restart().await;
+    // What the master has kept goes out with its next job.
+    fixture.master.salt(&["test.echo", "four"]);
+    fixture.in_mysql("test.echo", &json!("three")).await;
+    fixture.in_mysql("test.echo", &json!("four")).await;
+    let jobs = fixture.master.runner(&["jobs.list_jobs", "search_function=test.echo"]);
+    assert_eq!(jobs.as_object().map(serde_json::Map::len), Some(4), "{jobs}");
 }
 
 /// Publishes as `salt --async` does, without a start of Python for each.

@@ -94,10 +94,14 @@ fn uses(dialect: Dialect, statement: &str) -> Result<Uses, Refused> {
         Dialect::Sqlite => &SQLiteDialect {},
     };
     let broken = |error: &dyn std::fmt::Display| Refused(format!("a statement that cannot be read: {error}"));
+    if statement.contains('\\') {
+        return Err(refused("a backslash"));
+    }
     let tokens = Tokenizer::new(parser, statement).tokenize().map_err(|error| broken(&error))?;
     for token in &tokens {
         check_token(dialect, token)?;
     }
+    check_signs(statement, &tokens)?;
     let mut parser = Parser::new(parser).with_recursion_limit(DEPTH).with_tokens(tokens);
     let mut statements = parser.parse_statements().map_err(|error| broken(&error))?;
     match (statements.pop(), statements.is_empty()) {
@@ -111,11 +115,12 @@ fn check_token(dialect: Dialect, token: &Token) -> Result<(), Refused> {
         Token::Word(word) => match word.quote_style {
             // MySQL's variables are words with signs before them.
             None if word.value.contains('@') => Err(refused("a variable")),
+            // One that begins with a digit may be a number and a word: `1e1FROM`.
+            None if !is_plain_word(&word.value) => Err(refused(&format!("the word `{}`", word.value))),
             None | Some('`') => Ok(()),
             Some('"') if dialect == Dialect::Sqlite => Ok(()),
             Some(_) => Err(refused("a name in brackets or double quotes")),
         },
-        Token::SingleQuotedString(text) if text.contains('\\') => Err(refused("a backslash in a text")),
         Token::Whitespace(Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_)) => {
             Err(refused("a comment"))
         }
@@ -145,6 +150,31 @@ fn check_token(dialect: Dialect, token: &Token) -> Result<(), Refused> {
         | Token::LongArrow => Ok(()),
         other => Err(refused(&format!("`{other}`"))),
     }
+}
+
+fn is_plain_word(word: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+    word.starts_with(is_letter) && word.chars().all(|c| is_letter(c) || c.is_ascii_digit())
+}
+
+/// Outside of texts and quoted names stands what can be seen, and spaces: SQLite takes a byte
+/// order mark for a space, which the parser takes for a word. And where a number ends is no
+/// question.
+fn check_signs(statement: &str, tokens: &[Token]) -> Result<(), Refused> {
+    let odd = |text: &str| text.chars().filter(|c| !matches!(c, ' '..='~' | '\t' | '\n' | '\r')).count();
+    let quoted = |token: &Token| match token {
+        Token::SingleQuotedString(text) => odd(text),
+        Token::Word(word) if word.quote_style.is_some() => odd(&word.value),
+        _ => 0,
+    };
+    if statement.contains('\0') || odd(statement) != tokens.iter().map(quoted).sum::<usize>() {
+        return Err(refused("a sign that not every server reads alike"));
+    }
+    let runs_on = |pair: &[Token]| {
+        matches!(pair, [Token::Number(..), Token::Word(_) | Token::Number(..) | Token::Period])
+            || matches!(pair, [Token::Word(_), Token::Number(..)])
+    };
+    if tokens.windows(2).any(runs_on) { Err(refused("a number that runs into a word")) } else { Ok(()) }
 }
 
 fn of_statement(statement: &Statement) -> Result<Uses, Refused> {

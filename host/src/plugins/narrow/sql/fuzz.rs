@@ -10,7 +10,7 @@ use rusqlite::hooks::{AuthAction, Authorization};
 
 use super::*;
 
-const SEEDS: [&[u8]; 12] = [
+const SEEDS: [&[u8]; 15] = [
     b"SELECT a, b FROM audit WHERE a = ? AND b IN (?, ?) ORDER BY a DESC LIMIT 10 OFFSET 5",
     b"INSERT INTO audit (a, b) VALUES (?, ?), (?, 'x''y')",
     b"INSERT INTO audit SELECT a, count(*) FROM audit GROUP BY a HAVING count(*) > 1",
@@ -23,6 +23,10 @@ const SEEDS: [&[u8]; 12] = [
     b"INSERT INTO audit SELECT * FROM secrets",
     b"SELECT (SELECT a FROM secrets) FROM audit",
     b"SELECT * FROM \"secrets\", [secrets], `secrets`, main.secrets, sqlite_master",
+    // What an earlier run found.
+    b"SELECT \xef\xbb\xbf* FROM secrets",
+    b"SELECT 1e1FROM secrets",
+    b"SELECT 'a' FROM audit WHERE a = 1.5e3 OR b = .5",
 ];
 
 /// The tables that SQLite says a statement reaches; none if it is no statement to it.

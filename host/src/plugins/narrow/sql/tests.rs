@@ -209,3 +209,32 @@ proptest::proptest! {
         }
     }
 }
+
+/// What a server and the parser read differently: the server reads `FROM secrets`.
+#[test]
+fn a_sign_that_is_read_in_two_ways_is_no_door() {
+    for dialect in BOTH {
+        let rules = audit(dialect);
+        for statement in [
+            "SELECT \u{feff}* FROM secrets",
+            "SELECT 1\u{feff}FROM secrets",
+            "SELECT a\u{a0}FROM secrets",
+            "SELECT a\u{b}FROM\u{c}secrets",
+            "SELECT 1e1FROM secrets",
+            "SELECT 1FROM secrets",
+            "SELECT 1.FROM secrets",
+            "SELECT .1FROM secrets",
+            "SELECT 1_0FROM secrets",
+            "SELECT a.1e1FROM secrets",
+            "SELECT '\\' FROM secrets '",
+            "SELECT '\\'' FROM secrets -- '",
+            "SELECT `\\` FROM secrets `",
+            "SELECT 1 FROM audit\0 WHERE 1 = 1",
+        ] {
+            assert!(rules.allows(statement).is_err(), "{statement:?}");
+        }
+        for statement in ["SELECT 'h\u{e9} \u{feff}', 1e1 FROM audit", "SELECT `\u{e9}` FROM audit AS x1"] {
+            assert_eq!(rules.allows(statement), Ok(()), "{statement}");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! A process that ends with the test.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -34,45 +35,33 @@ pub struct Process {
 
 impl Process {
     /// Runs a program in a directory; what it writes is appended to `NAME.log` there.
-    pub(crate) fn spawn<I, S>(
+    pub(crate) fn spawn(
         name: &str,
         program: &Path,
         directory: &Path,
-        arguments: I,
-    ) -> Result<Self, StartError>
-    where
-        I: IntoIterator<Item = S>,
-        S: AsRef<std::ffi::OsStr>,
-    {
+        arguments: impl IntoIterator<Item: AsRef<OsStr>>,
+    ) -> Result<Self, StartError> {
         Self::spawn_as(name, program, directory, arguments, false)
     }
 
     /// As [`Process::spawn`], of a program that starts processes of its own, which are
     /// killed with it.
-    pub(crate) fn spawn_group<I, S>(
+    pub(crate) fn spawn_group(
         name: &str,
         program: &Path,
         directory: &Path,
-        arguments: I,
-    ) -> Result<Self, StartError>
-    where
-        I: IntoIterator<Item = S>,
-        S: AsRef<std::ffi::OsStr>,
-    {
+        arguments: impl IntoIterator<Item: AsRef<OsStr>>,
+    ) -> Result<Self, StartError> {
         Self::spawn_as(name, program, directory, arguments, true)
     }
 
-    fn spawn_as<I, S>(
+    fn spawn_as(
         name: &str,
         program: &Path,
         directory: &Path,
-        arguments: I,
+        arguments: impl IntoIterator<Item: AsRef<OsStr>>,
         leads: bool,
-    ) -> Result<Self, StartError>
-    where
-        I: IntoIterator<Item = S>,
-        S: AsRef<std::ffi::OsStr>,
-    {
+    ) -> Result<Self, StartError> {
         let log = directory.join(format!("{name}.log"));
         let output = open_log(&log)?;
         let errors = output.try_clone().map_err(|error| StartError::Write { path: log.clone(), error })?;

@@ -52,6 +52,14 @@ async fn what_differs_is_told_and_nothing_is_written() {
     assert_eq!(database.count("trapping").await, 20, "as before");
     assert_eq!(host.returner("audit").await["plugin"]["name"], "trapping");
 
+    // One that makes it trap is told apart from those beside it.
+    host.post("/v1/returns", &ret(&new_jid(), "p", "test.arg", json!("poison"))).await.expect(202);
+    host.wait_drained("audit").await;
+    let told = trial(&host, "audit", &same, &["--json"]);
+    let told: Value = serde_json::from_str(&told.expect(0).stdout).expect("JSON");
+    assert_eq!((&told["items"], &told["differing"]), (&json!(21), &json!(0)), "{told}");
+    assert_eq!((&told["present"]["stored"], &told["other"]["stored"]), (&json!(20), &json!(20)), "{told}");
+
     let no_plugin = directory.write("no.wasm", "no plugin");
     assert!(trial(&host, "audit", &no_plugin, &[]).expect(4).stderr.contains("not WebAssembly"));
     assert!(trial(&host, "nobody", &same, &[]).expect(4).stderr.contains("`audit`"));

@@ -12,7 +12,7 @@ use super::lanes::{Lanes, RouteError};
 use super::returner::Returner;
 use crate::items::{Failure, Refusal};
 use crate::journal::Entry;
-use crate::plugins::{CallError, Delivery, Grants, Instance, LoadError, Noted, Plugin};
+use crate::plugins::{CallError, Delivery, Grants, Instance, LoadError, Noted, Plugin, Stop};
 
 /// The most differences of one kind that are told.
 const TOLD: usize = 20;
@@ -83,7 +83,8 @@ impl Lanes {
     }
 }
 
-/// Batches as the lane makes them, but of one kind each and one after the other.
+/// Batches as the lane makes them, but of one kind each and one after the other; and as the
+/// lane does, one that fails as a whole is halved, so that the item which does it is told.
 async fn tried(
     returner: &Returner,
     plugin: &Arc<Plugin>,
@@ -92,19 +93,38 @@ async fn tried(
 ) -> Tried {
     let mut tried = Tried { plugin: plugin.title(), ..Tried::default() };
     let mut instance = None;
-    for batch in entries.chunk_by(|one, next| one.item.kind() == next.item.kind()) {
-        for batch in batch.chunks(returner.settings.delivery.batch.max(1)) {
-            let begun = Instant::now();
-            let result = call(&mut instance, plugin, grants, batch).await;
-            tried.took += begun.elapsed();
-            if let Some(running) = &mut instance {
-                tried.noted.extend(running.take_noted());
-                tried.memory = tried.memory.max(running.memory() as u64);
+    let most = returner.settings.delivery.batch.max(1);
+    let kinds = entries.chunk_by(|one, next| one.item.kind() == next.item.kind());
+    // The next one last.
+    let mut batches: Vec<&[Arc<Entry>]> = kinds.flat_map(|batch| batch.chunks(most)).collect();
+    batches.reverse();
+    while let Some(batch) = batches.pop() {
+        let begun = Instant::now();
+        let result = call(&mut instance, plugin, grants, batch).await;
+        tried.took += begun.elapsed();
+        if let Some(running) = &mut instance {
+            let noted = running.take_noted();
+            tried.memory = tried.memory.max(running.memory() as u64);
+            if batch.len() > 1 && is_told_apart(&result) {
+                let (first, second) = batch.split_at(batch.len() / 2);
+                batches.extend([second, first]);
+                tried.failed += 1;
+                continue;
             }
-            tried.note(batch.len(), result);
+            tried.noted.extend(noted);
         }
+        tried.note(batch.len(), result);
     }
     tried
+}
+
+/// Whether one of the items alone may be why the call failed.
+fn is_told_apart(result: &Result<Vec<Refusal>, CallError>) -> bool {
+    match result {
+        Err(CallError::Stopped(trap)) => trap.stop != Stop::HostTime,
+        Err(CallError::Failed(Failure::Reject(_))) => true,
+        _ => false,
+    }
 }
 
 async fn call(

@@ -7,7 +7,8 @@ Python's standard library and Salt, nothing else.
 
 What must stay true:
 
-- A call that stores never takes longer than ``returner.timeout``, whatever the network does.
+- What is stored waits for the network no longer than ``returner.timeout``; a job without an id
+  of its own stores two things, its load and its return.
 - What the host did not acknowledge is in the spool, on disk, before the call returns, and
   leaves it only after an acknowledgement. It goes out in the order in which it came in.
 - What is sent twice is the host's to recognise: a job id is given here, once.

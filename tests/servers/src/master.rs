@@ -18,7 +18,7 @@ use crate::wait::until_within;
 /// Two of them on a busy machine of two cores take most of a minute.
 const TO_START: Duration = Duration::from_secs(180);
 
-/// Whose configuration stands where.
+/// Which Salt it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SaltVersion {
     /// 3007.15, the long-term release with returners of its own.

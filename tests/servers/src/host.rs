@@ -21,6 +21,9 @@ use crate::wait::{PATIENCE, until};
 /// How long a request may take; longer than any time that the host has for one.
 const TO_ANSWER: Duration = Duration::from_secs(120);
 
+/// How long a connection may be idle and be used again.
+const TO_REUSE: Duration = Duration::from_secs(3);
+
 /// Where a host without a configuration listens.
 const DEFAULT_PORT: u16 = 4510;
 
@@ -340,6 +343,9 @@ fn client() -> reqwest::Client {
         // The client wants one even for plain HTTP; an error says that there is one.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
-    let client = reqwest::Client::builder().timeout(TO_ANSWER).no_proxy().build();
+    // The host closes what is idle for ten seconds; a test that waits for a command meanwhile
+    // does not see that.
+    let builder = reqwest::Client::builder().timeout(TO_ANSWER).pool_idle_timeout(TO_REUSE);
+    let client = builder.no_proxy().build();
     client.expect("a client without certificates can be built")
 }

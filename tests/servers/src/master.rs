@@ -18,6 +18,9 @@ use crate::wait::until_within;
 /// Two of them on a busy machine of two cores take most of a minute.
 const TO_START: Duration = Duration::from_secs(180);
 
+/// What a master calls itself.
+const ID: &str = "the_master";
+
 /// Which Salt it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SaltVersion {
@@ -28,12 +31,15 @@ pub enum SaltVersion {
 }
 
 impl SaltVersion {
-    fn program(self, name: &str) -> Result<PathBuf, StartError> {
+    fn command(self, name: &str) -> Result<Command, StartError> {
         let (directory, instead) = match self {
             Self::V3007 => ("salt", "put a virtual environment with salt==3007.15 there"),
             Self::V3008 => ("salt8", "put a virtual environment with salt==3008.3 there"),
         };
-        find_own(&format!("{directory}/bin/{name}"), instead)
+        let mut command = Command::new(find_own(&format!("{directory}/bin/{name}"), instead)?);
+        // `sitecustomize.py`, which says why.
+        command.env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/../salt"));
+        Ok(command)
     }
 }
 
@@ -77,7 +83,7 @@ impl Master {
         let (publish, returns, sockets) = (free_port(), free_port(), Sockets::new());
         fs::create_dir_all(directory.path().join("srv")).expect("a test's directory can be written to");
         let own = format!(
-            "{}interface: 127.0.0.1\npublish_port: {publish}\nret_port: {returns}\nauto_accept: true\n\
+            "{}id: {ID}\ninterface: 127.0.0.1\npublish_port: {publish}\nret_port: {returns}\nauto_accept: true\n\
              worker_threads: 3\nfile_roots: {{base: [{}]}}\n",
             common(directory.path(), &sockets),
             directory.path().join("srv").display()
@@ -106,6 +112,24 @@ impl Master {
     #[must_use]
     pub fn roots(&self) -> PathBuf {
         self.directory.path().join("srv")
+    }
+
+    /// The socket of its event bus.
+    #[must_use]
+    pub fn event_bus(&self) -> PathBuf {
+        self.sockets.0.join("master_event_pub.ipc")
+    }
+
+    /// Where it keeps what it caches.
+    #[must_use]
+    pub fn cache(&self) -> PathBuf {
+        self.directory.path().join("cache")
+    }
+
+    /// What it calls itself.
+    #[must_use]
+    pub fn id(&self) -> &'static str {
+        ID
     }
 
     /// Its configuration.
@@ -185,8 +209,7 @@ impl Master {
     /// Python, with this Salt to import.
     #[must_use]
     pub fn python(&self, arguments: &[&str]) -> Run {
-        let path = self.version.program("python").unwrap_or_else(|error| panic!("{error}"));
-        let mut command = Command::new(path);
+        let mut command = self.version.command("python").unwrap_or_else(|error| panic!("{error}"));
         command.args(arguments);
         Run::of(command, self.directory.path())
     }
@@ -203,6 +226,12 @@ impl Minion {
         salt_program(self.version, "salt-call", &self.root, arguments)
     }
 
+    /// Its configuration.
+    #[must_use]
+    pub fn config_file(&self) -> String {
+        self.root.join("minion").display().to_string()
+    }
+
     /// Where it keeps what it caches.
     #[must_use]
     pub fn cache(&self) -> PathBuf {
@@ -216,12 +245,14 @@ impl Minion {
     }
 }
 
-/// What both have in their configuration.
+/// What both have in their configuration. Without a `root_dir`, which Salt puts before every
+/// path, that of the sockets included.
 fn common(root: &Path, sockets: &Sockets) -> String {
     let (root, sockets, user) = (root.display(), sockets.0.display(), user());
     format!(
-        "user: {user}\nlog_level: warning\nlog_level_logfile: quiet\nroot_dir: {root}\npki_dir: {root}/pki\n\
-         cachedir: {root}/cache\nextension_modules: {root}/extmods\nlog_file: {root}/log\npidfile: {root}/pid\n\
+        "user: {user}\nlog_level: warning\nlog_level_logfile: quiet\npki_dir: {root}/pki\n\
+         cachedir: {root}/cache\nextension_modules: {root}/extmods\nlog_file: {root}/log\nkey_logfile: {root}/key\n\
+         pidfile: {root}/pid\nsqlite_queue_dir: {root}/queues\ntoken_dir: {root}/tokens\nsyndic_dir: {root}/syndics\n\
          sock_dir: {sockets}\n"
     )
 }
@@ -232,13 +263,13 @@ fn user() -> String {
 }
 
 fn run(version: SaltVersion, program: &str, root: &Path) -> Result<Process, StartError> {
-    let path = version.program(program)?;
-    Process::spawn_group(program, &path, root, ["-c".as_ref(), root.as_os_str()])
+    let mut command = version.command(program)?;
+    command.arg("-c").arg(root);
+    Process::spawn_group(program, command, root)
 }
 
 fn salt_program(version: SaltVersion, program: &str, root: &Path, arguments: &[&str]) -> Run {
-    let path = version.program(program).unwrap_or_else(|error| panic!("{error}"));
-    let mut command = Command::new(path);
+    let mut command = version.command(program).unwrap_or_else(|error| panic!("{error}"));
     command.arg("-c").arg(root).args(arguments).current_dir(root);
     Run::of(command, root)
 }

@@ -41,32 +41,24 @@ impl Process {
         directory: &Path,
         arguments: impl IntoIterator<Item: AsRef<OsStr>>,
     ) -> Result<Self, StartError> {
-        Self::spawn_as(name, program, directory, arguments, false)
+        let mut command = Command::new(program);
+        command.args(arguments);
+        Self::spawn_command(name, command, directory, false)
     }
 
     /// As [`Process::spawn`], of a program that starts processes of its own, which are
     /// killed with it.
-    pub(crate) fn spawn_group(
-        name: &str,
-        program: &Path,
-        directory: &Path,
-        arguments: impl IntoIterator<Item: AsRef<OsStr>>,
-    ) -> Result<Self, StartError> {
-        Self::spawn_as(name, program, directory, arguments, true)
+    pub(crate) fn spawn_group(name: &str, command: Command, directory: &Path) -> Result<Self, StartError> {
+        Self::spawn_command(name, command, directory, true)
     }
 
-    fn spawn_as(
-        name: &str,
-        program: &Path,
-        directory: &Path,
-        arguments: impl IntoIterator<Item: AsRef<OsStr>>,
-        leads: bool,
-    ) -> Result<Self, StartError> {
+    fn spawn_command(name: &str, wanted: Command, directory: &Path, leads: bool) -> Result<Self, StartError> {
         let log = directory.join(format!("{name}.log"));
         let output = open_log(&log)?;
         let errors = output.try_clone().map_err(|error| StartError::Write { path: log.clone(), error })?;
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments);
+        command.args(["--pdeathsig", "KILL", "--"]).arg(wanted.get_program()).args(wanted.get_args());
+        command.envs(wanted.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.current_dir(directory).env_remove("RETURNER_CONFIG");
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         if leads {

@@ -48,6 +48,7 @@ impl Salt {
             .arg(find_own("salt/bin/python", INSTEAD)?)
             .arg(oracle)
             .arg(&file);
+        command.env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/../salt"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
         let failed = |error| StartError::Spawn { name: "Salt".to_owned(), error };
         let mut child = crate::process::spawn(command).map_err(failed)?;

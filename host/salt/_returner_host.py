@@ -80,6 +80,9 @@ class Returner:
             # A job that the minion gave itself: a state at its start, for example.
             ret = dict(ret, jid=self.prep_jid(nocache=ret.get("nocache", False)))
             self.save_load(ret["jid"], ret)
+        if self.opts.get("job_cache_store_endtime"):
+            # Salt asks for the end of a job (`get_endtime`), which no store has a place for.
+            ret = dict(ret, _endtime=salt.utils.jid.gen_jid(self.opts))
         self._store("/v1/returns", [ret])
 
     def prep_jid(self, nocache=False, passed_jid=None):
@@ -131,6 +134,11 @@ class Returner:
     def get_fun(self, fun):
         found = self._ask("/v1/functions/{}/returns", fun) or {"returns": []}
         return {entry["minion"]: entry["full"] for entry in found["returns"]}
+
+    def get_endtime(self, jid):
+        """When the last return of a job was stored that has the moment with it; or else ``False``."""
+        ends = [full["_endtime"] for full in self.get_jid(jid).values() if "_endtime" in full]
+        return salt.utils.jid.jid_to_time(max(ends)) if ends else False
 
     def get_jids(self):
         jobs = self._ask("/v1/jobs")["jobs"]

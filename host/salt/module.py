@@ -78,6 +78,15 @@ def clean_old_jobs():
     _host().clean_old_jobs()
 
 
+def update_endtime(jid, time):  # pylint: disable=unused-argument
+    """Nothing is left to do: each return was stored with the moment (``job_cache_store_endtime``)."""
+
+
+def get_endtime(jid):
+    """When a job ended, as far as it has."""
+    return _host().get_endtime(jid)
+
+
 def event_return(events):
     """Stores events of the master."""
     _host().event_return(events)

@@ -8,6 +8,7 @@
 
 mod cases;
 mod contents;
+mod known_faults;
 mod mongo;
 mod mysql;
 mod reads_salt;

@@ -7,14 +7,14 @@ use returner_servers::{Directory, Host, Mariadb, build_plugin, new_jid, ret, ret
 use serde_json::json;
 
 /// The README's lines from a heading to the next one.
-fn section(heading: &str) -> String {
+pub(crate) fn section(heading: &str) -> String {
     let readme = include_str!("../../README.md");
     let (_, rest) = readme.split_once(&format!("\n## {heading}\n")).expect("the README has the heading");
     rest.split("\n## ").next().unwrap_or(rest).to_owned()
 }
 
 /// What is between two marks.
-fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
+pub(crate) fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
     let inner = text.split_once(begin).and_then(|(_, rest)| rest.split_once(end));
     inner.unwrap_or_else(|| panic!("nothing between `{begin}` and `{end}`")).0
 }

@@ -2,9 +2,12 @@
 //! them stands in the stores, and a master has its jobs there. On both versions.
 
 mod away;
+mod events;
 mod from_minion;
 mod install;
 mod job_cache;
+mod python;
+mod reach;
 mod values;
 
 use returner_servers::{

@@ -23,6 +23,14 @@ pub(super) struct Client {
     token: Option<SecretString>,
 }
 
+/// What the host is shown, and what it has to show; PEM with the path that it is from.
+#[derive(Default)]
+pub(super) struct Shown<'a> {
+    pub(super) token: Option<SecretString>,
+    pub(super) ca: Option<(&'a Path, Vec<u8>)>,
+    pub(super) identity: Option<(&'a Path, Vec<u8>)>,
+}
+
 /// An answer that is no success.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -57,20 +65,34 @@ impl Client {
     /// As [`new`](Self::new), where the arguments are apart.
     pub(super) fn of(config: &ConfigArgs, reach: &Reach) -> Result<Self, Failure> {
         let (base, socket) = place(config, reach)?;
+        let shown = Shown {
+            token: token(reach)?,
+            ca: reach.ca.as_deref().map(|path| Ok::<_, Failure>((path, read(path)?))).transpose()?,
+            identity: reach
+                .identity
+                .as_deref()
+                .map(|path| Ok::<_, Failure>((path, read(path)?)))
+                .transpose()?,
+        };
+        Self::at(base, socket, shown)
+    }
+
+    /// The host at a URL, or behind a socket.
+    pub(super) fn at(base: String, socket: Option<PathBuf>, shown: Shown<'_>) -> Result<Self, Failure> {
         let place = socket.as_ref().map_or_else(|| base.clone(), |path| format!("unix:{}", path.display()));
         let mut http = Http::builder().connect_timeout(CONNECT).no_proxy();
         if let Some(path) = socket {
             http = http.unix_socket(path);
         }
-        if let Some(path) = &reach.ca {
-            let known = Certificate::from_pem_bundle(&read(path)?).map_err(|error| unusable(path, &error))?;
+        if let Some((path, pem)) = shown.ca {
+            let known = Certificate::from_pem_bundle(&pem).map_err(|error| unusable(path, &error))?;
             http = http.tls_certs_only(known);
         }
-        if let Some(path) = &reach.identity {
-            http = http.identity(Identity::from_pem(&read(path)?).map_err(|error| unusable(path, &error))?);
+        if let Some((path, pem)) = shown.identity {
+            http = http.identity(Identity::from_pem(&pem).map_err(|error| unusable(path, &error))?);
         }
         let http = http.build().map_err(|error| Failure::usage(error.to_string()))?;
-        Ok(Self { http, base, place, token: token(reach)? })
+        Ok(Self { http, base, place, token: shown.token })
     }
 
     pub(super) async fn get<T: DeserializeOwned>(
@@ -143,23 +165,33 @@ impl Client {
 /// A URL, and a Unix socket if it is by that. What the configuration says of the socket
 /// goes before the address: who may open it needs no token.
 fn place(config: &ConfigArgs, reach: &Reach) -> Result<(String, Option<PathBuf>), Failure> {
-    let local = || "http://localhost".to_owned();
     if let Some(url) = &reach.url {
-        return Ok(match url.strip_prefix("unix:") {
-            Some(path) => (local(), Some(PathBuf::from(path.trim_start_matches("//")))),
-            None => (url.trim_end_matches('/').to_owned(), None),
-        });
+        return Ok(named(url));
     }
     let loaded = Settings::load(config.file().as_deref());
     let host = loaded.map_err(|errors| Failure::usage(errors.to_string()))?.settings.host;
     Ok(match (host.socket, host.listen) {
-        (Some(socket), _) => (local(), Some(socket.path)),
+        (Some(socket), _) => (LOCAL.to_owned(), Some(socket.path)),
         (None, Some(address)) => {
             let scheme = if host.access.tls.is_some() { "https" } else { "http" };
             (format!("{scheme}://{}", reachable(address)), None)
         }
-        (None, None) => (local(), None),
+        (None, None) => (LOCAL.to_owned(), None),
     })
+}
+
+/// What stands for the host in a URL, where it is behind a socket.
+const LOCAL: &str = "http://localhost";
+
+/// The place that a URL names.
+pub(super) fn named(url: &str) -> (String, Option<PathBuf>) {
+    match url.strip_prefix("unix:") {
+        Some(path) => {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            (LOCAL.to_owned(), Some(PathBuf::from(path)))
+        }
+        None => (url.trim_end_matches('/').to_owned(), None),
+    }
 }
 
 /// Who listens everywhere is found here.
@@ -181,7 +213,7 @@ fn token(reach: &Reach) -> Result<Option<SecretString>, Failure> {
     Ok(Some(SecretString::from(text.trim())).filter(|token| !token.expose_secret().is_empty()))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| Failure::usage(format!("cannot read `{}`: {error}", path.display())))
 }
 

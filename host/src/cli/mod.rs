@@ -67,7 +67,7 @@ enum Command {
     Plugins(plugins::Plugins),
     /// Make a token for those who talk to the host, and the lines that let it know them
     Token(token::Token),
-    /// Write the modules by which Salt's minions and masters reach the host
+    /// Connect Salt to the host: its modules, its job cache, and what is wrong with it
     Salt(salt::SaltCommand),
     /// Print the SQL of a schema
     Schema(schema::Schema),
@@ -145,7 +145,7 @@ pub fn main() -> ExitCode {
             Command::Journal(command) => command.run(),
             Command::Plugins(command) => command.run().await,
             Command::Token(command) => command.run(),
-            Command::Salt(command) => command.run(),
+            Command::Salt(command) => command.run().await,
             Command::Schema(command) => command.run(),
             Command::Completions(command) => command.run(),
         }

@@ -24,6 +24,24 @@ struct Answer {
     orphaned: Vec<Orphaned>,
     configuration: Configuration,
     journal: Journal,
+    /// None of a host that never followed Salt's event bus.
+    #[serde(default)]
+    salt_events: Option<SaltEvents>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SaltEvents {
+    address: Option<String>,
+    connected_since: Option<String>,
+    error: Option<String>,
+    trimmed: u64,
+    gaps: Vec<Gap>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Gap {
+    from: String,
+    until: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -147,6 +165,7 @@ impl Answer {
                 error.at, error.message
             ));
         }
+        paragraphs.extend(self.salt_events.as_ref().map(SaltEvents::paragraph));
         paragraphs.push(self.journal.paragraph());
         paragraphs
     }
@@ -231,6 +250,34 @@ impl Orphaned {
              returner of that name is declared again; `returner lanes drop {name}` removes all of it for good",
             kept.join(", ")
         )
+    }
+}
+
+impl SaltEvents {
+    fn paragraph(&self) -> String {
+        let mut text = match (&self.address, &self.connected_since) {
+            (Some(address), Some(since)) => format!("Salt's event bus: following `{address}` since {since}"),
+            (Some(address), None) => {
+                format!("Salt's event bus: `{address}` is NOT followed, it is tried again")
+            }
+            (None, _) => "Salt's event bus: not followed any more".to_owned(),
+        };
+        text.extend(self.error.as_ref().map(|error| format!("\n  error  {}", indented(error))));
+        if let (Some(first), Some(last)) = (self.gaps.first(), self.gaps.last()) {
+            let gaps = counted(self.gaps.len() as u64, "gap", "gaps");
+            text += &format!(
+                "\n  {gaps} between {} and {} in which nothing was heard\n  hint: `returner salt backfill` fills in \
+                 what the master has of it",
+                first.from, last.until
+            );
+        }
+        if self.trimmed > 0 {
+            let returns = counted(self.trimmed, "return", "returns");
+            text += &format!(
+                "\n  {returns} stored without what Salt leaves out of its bus: `returner salt doctor`"
+            );
+        }
+        text
     }
 }
 

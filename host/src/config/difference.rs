@@ -8,11 +8,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 
 use super::access::{ServerTlsSettings, SocketSettings, TokenSettings};
 use super::narrowing::Narrowing;
+use super::salt_events::SaltEventsSettings;
 use super::settings::{ConnectionSettings, HostSettings, PluginSource, ReturnerSettings, Settings};
 
 /// One thing that differs.
@@ -84,12 +86,14 @@ impl HostSettings {
 
     /// Its values for people; nothing for one that is not set. Each is exact: two that differ
     /// read differently.
-    fn shown(&self) -> [(&'static str, String); 14] {
+    fn shown(&self) -> [(&'static str, String); 17] {
         let socket =
             |shown: fn(&SocketSettings) -> String| self.socket.as_ref().map_or_else(String::new, shown);
+        let events = |shown: fn(&SaltEventsSettings) -> String| {
+            self.salt_events.as_ref().map_or_else(String::new, shown)
+        };
         let listen = self.listen.map_or_else(|| "off".to_owned(), |address| address.to_string());
         let size = |bytes: u64| format!("{:?}", ByteSize(bytes));
-        let duration = |duration| humantime::format_duration(duration).to_string();
         [
             ("listen", listen),
             ("socket", socket(|socket| socket.path.display().to_string())),
@@ -105,8 +109,15 @@ impl HostSettings {
             ("drain", duration(self.drain)),
             ("dedupe_window", duration(self.dedupe_window)),
             ("dedupe_keys", self.dedupe_keys.to_string()),
+            ("salt_events", events(|events| events.address.to_string())),
+            ("salt_event_tags", events(|events| events.tags.written())),
+            ("salt_trimmed_wait", events(|events| duration(events.trimmed_wait))),
         ]
     }
+}
+
+fn duration(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
 }
 
 fn shown_token(token: &TokenSettings) -> String {

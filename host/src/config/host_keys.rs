@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::access::{self, AccessSettings};
 use super::error::{Finding, Findings};
+use super::salt_events;
 use super::section::{Found, Section};
 use super::settings::HostSettings;
 
@@ -34,6 +35,9 @@ const KEYS: &[&str] = &[
     "drain",
     "dedupe_window",
     "dedupe_keys",
+    "salt_events",
+    "salt_event_tags",
+    "salt_trimmed_wait",
 ];
 
 pub(super) fn read(root: &Section<'_>, findings: &mut Findings) -> HostSettings {
@@ -62,6 +66,7 @@ pub(super) fn read(root: &Section<'_>, findings: &mut Findings) -> HostSettings 
         dedupe_keys: host
             .get("dedupe_keys", |found| found.number(0..=100_000_000), findings)
             .unwrap_or(DEDUPE_KEYS),
+        salt_events: salt_events::read(&host, findings),
     }
 }
 

@@ -25,7 +25,9 @@ mod limits;
 mod narrowing;
 mod profiles;
 mod returners;
+mod salt_events;
 mod salt_keys;
+mod salt_options;
 mod secret;
 mod section;
 mod settings;
@@ -43,6 +45,8 @@ pub(crate) use access::{AccessSettings, Role, ServerTlsSettings, SocketSettings,
 pub(crate) use difference::Difference;
 pub(crate) use error::{ConfigErrors, Finding};
 pub(crate) use narrowing::{ANY, Actions, Narrowing};
+pub(crate) use salt_events::{SaltEventsSettings, Tags};
+pub(crate) use salt_options::SaltOptions;
 pub(crate) use settings::{
     Address, Bundled, ConnectionSettings, DeliverySettings, HostSettings, Limits, MongoSettings,
     MysqlSettings, PluginSource, RedisSettings, ReturnerSettings, Settings, SqliteSettings, TlsSettings,

@@ -6,6 +6,7 @@
 //! `[REDACTED]`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use super::access::{AccessSettings, SocketSettings};
 use super::bundled::Declared;
 use super::narrowing::Narrowing;
+use super::salt_events::SaltEventsSettings;
 use super::secret::Secret;
 
 /// One version of the configuration.
@@ -61,6 +63,8 @@ pub(crate) struct HostSettings {
     pub(crate) dedupe_window: Duration,
     /// How many returns are remembered at most.
     pub(crate) dedupe_keys: u64,
+    /// The event bus of a master, to follow.
+    pub(crate) salt_events: Option<SaltEventsSettings>,
 }
 
 /// A plugin with a name, options, connections and limits.
@@ -195,6 +199,15 @@ pub(crate) enum ConnectionSettings {
 pub(crate) enum Address {
     Tcp { host: String, port: u16 },
     Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Address::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 /// TLS to a server: certificates as paths of PEM files.

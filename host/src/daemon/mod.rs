@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{ConfigErrors, Settings};
 use crate::delivery::{BuildError, Crashes, DeadLetters, Lanes};
-use crate::intake::Intake;
+use crate::intake::{Gaps, Intake, SaltEvents};
 use crate::job_cache::JobCache;
 use crate::journal::{Bounds, Journal, OpenError};
 use crate::plugins::{LoadError, Runtime};
@@ -73,9 +73,10 @@ pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
     let (orders, incoming) = mpsc::channel(1);
     let standing = Arc::new(Standing::new(reload::shown(&settings), orders));
     let host = Host::build(Arc::clone(&settings), Arc::clone(&standing)).await?;
-    let mut serving = Serving::new(web::router(Arc::clone(&host.app)), Arc::clone(&host.app.gate));
+    let (router, gate) = (web::router(Arc::clone(&host.app)), Arc::clone(&host.app.gate));
+    let mut serving = Serving::new(router, gate, Arc::clone(&host.app.salt_events));
     let bound = serving.bind(&settings.host).await?;
-    serving.change(bound, settings.host.drain);
+    serving.change(bound, &settings.host).await;
     // Whoever started it may not read what it says.
     let _ = std::io::stdout().write_all(host.greeting(&serving.addresses()).as_bytes());
     let stop = CancellationToken::new();
@@ -129,8 +130,12 @@ impl Host {
             Lanes::start(Arc::clone(&settings), runtime, Arc::clone(&journal), Arc::clone(&metrics), crashes)
                 .await;
         let lanes = Arc::new(lanes.map_err(DaemonError::Build)?);
+        let intake = Arc::new(Intake::new(Arc::clone(&lanes), Arc::clone(&journal), metrics.intake.clone()));
+        let gaps = Gaps::open(data);
+        let salt_events = SaltEvents::new(Arc::clone(&intake), gaps, metrics.salt_events.clone());
         let app = Arc::new(App {
-            intake: Intake::new(Arc::clone(&lanes), Arc::clone(&journal), metrics.intake.clone()),
+            intake,
+            salt_events: Arc::new(salt_events),
             job_cache: JobCache::new(Arc::clone(&lanes), Arc::clone(&journal)),
             dead_letters: DeadLetters::new(Arc::clone(&lanes), Arc::clone(&journal)),
             lanes: Arc::clone(&lanes),

@@ -150,7 +150,7 @@ impl Reloader {
         }
         let drain = settings.host.drain;
         lanes.change_over(prepared, drain).await.map_err(|error| format!("error: {error}"))?;
-        self.serving.change(bound, drain);
+        self.serving.change(bound, &self.lanes.settings().host).await;
         Ok(differences)
     }
 

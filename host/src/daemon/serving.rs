@@ -1,4 +1,5 @@
-//! Where the host listens and who may ask, which can change while it runs.
+//! Where the host listens, who may ask, and which event bus it follows: all of it can change
+//! while it runs.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +9,8 @@ use axum::Router;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{HostSettings, SocketSettings};
+use crate::config::{HostSettings, SaltEventsSettings, SocketSettings};
+use crate::intake::{Following, SaltEvents};
 use crate::web::{self, Access, Gate, Listener, ServeError, ServerTlsError, UnixSocket};
 
 pub(super) struct Serving {
@@ -16,6 +18,8 @@ pub(super) struct Serving {
     gate: Arc<Gate>,
     tcp: Option<Served<SocketAddr>>,
     unix: Option<Served<SocketSettings>>,
+    events: Arc<SaltEvents>,
+    following: Option<Following>,
 }
 
 /// A listener at work.
@@ -50,8 +54,8 @@ enum Change<P> {
 }
 
 impl Serving {
-    pub(super) fn new(router: Router, gate: Arc<Gate>) -> Self {
-        Self { router, gate, tcp: None, unix: None }
+    pub(super) fn new(router: Router, gate: Arc<Gate>, events: Arc<SaltEvents>) -> Self {
+        Self { router, gate, tcp: None, unix: None, events, following: None }
     }
 
     /// Binds what the settings say and is not served yet.
@@ -74,12 +78,25 @@ impl Serving {
     }
 
     /// Serves what was bound. Requests that are under way where it listened before may end.
-    pub(super) fn change(&mut self, bound: Bound, drain: Duration) {
+    pub(super) async fn change(&mut self, bound: Bound, settings: &HostSettings) {
         // First: nothing new is reached by those whom only the old version let in.
         self.gate.change(bound.access);
-        let new = Server { router: &self.router, gate: &self.gate, drain };
+        let new = Server { router: &self.router, gate: &self.gate, drain: settings.drain };
         new.change(&mut self.tcp, bound.tcp);
         new.change(&mut self.unix, bound.unix);
+        self.follow(settings).await;
+    }
+
+    async fn follow(&mut self, settings: &HostSettings) {
+        if self.following.as_ref().map(|following| &following.settings) == settings.salt_events.as_ref() {
+            return;
+        }
+        if let Some(old) = self.following.take() {
+            old.stop().await;
+            self.events.rest();
+        }
+        let follow = |events: SaltEventsSettings| self.events.follow(events, settings.id.clone());
+        self.following = settings.salt_events.clone().map(follow);
     }
 
     /// Where it listens, for people.
@@ -90,6 +107,9 @@ impl Serving {
 
     /// Takes nothing more in, and lets requests under way end.
     pub(super) async fn stop(self) {
+        if let Some(following) = self.following {
+            following.stop().await;
+        }
         let tcp = self.tcp.map(Served::stop);
         let unix = self.unix.map(Served::stop);
         for task in tcp.into_iter().chain(unix) {

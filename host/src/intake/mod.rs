@@ -7,6 +7,8 @@
 //! It knows nothing of HTTP; whoever brings bytes calls it.
 
 mod job_ids;
+mod salt_events;
+mod whole;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
@@ -14,11 +16,14 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::delivery::{Lane, Lanes, RouteError};
-use crate::items::{self, Item, Kind, Route};
+use crate::items::{self, Item, Key, Kind, Route};
 use crate::journal::{AppendError, Journal, LaneId, NewItem, Seq};
 use crate::telemetry::IntakeMetrics;
 
 use job_ids::JobIds;
+use whole::Whole;
+
+pub(crate) use salt_events::{Following, Gaps, SaltEvents};
 
 /// The most bad items that an answer names.
 const MOST_NAMED: usize = 100;
@@ -34,6 +39,7 @@ pub(crate) struct Intake {
     journal: Arc<Journal>,
     metrics: IntakeMetrics,
     job_ids: Arc<JobIds>,
+    whole: Whole,
 }
 
 /// What was taken.
@@ -93,7 +99,7 @@ struct Read {
 
 impl Intake {
     pub(crate) fn new(lanes: Arc<Lanes>, journal: Arc<Journal>, metrics: IntakeMetrics) -> Self {
-        Self { lanes, journal, metrics, job_ids: Arc::default() }
+        Self { lanes, journal, metrics, job_ids: Arc::default(), whole: Whole::default() }
     }
 
     /// Takes the items of a body: one JSON object, an array of them, or one a line.
@@ -125,6 +131,11 @@ impl Intake {
         self.append(read, named).await
     }
 
+    /// Whether a large return of this identity was accepted lately.
+    fn has_whole(&self, identity: Key) -> bool {
+        self.whole.has(identity)
+    }
+
     /// Takes minions of a job that became known after its load; `body` is a JSON array
     /// of their ids.
     pub(crate) async fn take_minions(
@@ -153,6 +164,7 @@ impl Intake {
         let mut router = Router { lanes: &self.lanes, named, known: HashMap::new(), used: Vec::new() };
         let accepted = read.items.len();
         let mut new = Vec::with_capacity(accepted);
+        let large: Vec<Key> = read.items.iter().filter_map(whole::large).collect();
         for item in read.items {
             let lanes = router.route(&item).await?;
             let dedupe = item.dedupe_key();
@@ -175,6 +187,7 @@ impl Intake {
         }
         let lanes = router.used;
         let appended = self.journal.append(new).await?;
+        self.whole.note(large);
         Ok(Receipt {
             accepted: accepted - appended.duplicates,
             duplicates: appended.duplicates,

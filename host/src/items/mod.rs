@@ -10,6 +10,7 @@ mod failure;
 #[cfg(test)]
 mod fuzz;
 mod json;
+mod msgpack;
 mod parse;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 pub(crate) use failure::{Failure, Refusal};
 pub(crate) use json::{quote, split};
+pub(crate) use msgpack::{NoMsgpack, from_msgpack};
 pub(crate) use parse::{parse, parse_minions};
 
 /// Which of Salt's messages an item is.
@@ -142,6 +144,11 @@ impl Return {
             Ok(Item::Load(load)) => Some(load),
             _ => None,
         }
+    }
+
+    /// The same for all returns of one minion to one job, whatever they hold.
+    pub(crate) fn identity(&self) -> Key {
+        parse::key_of([&self.jid, &self.minion, &self.fun], &[], &[])
     }
 
     /// What the function returned, as JSON text.

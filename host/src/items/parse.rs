@@ -76,7 +76,7 @@ fn parse_return(members: &Members<'_>, assign: impl FnOnce() -> String) -> Resul
             value = value.start + grown..value.end + grown;
         }
     }
-    let key = return_key([&jid, &minion, &fun], &members.resource, &members.value);
+    let key = key_of([&jid, &minion, &fun], &members.resource, &members.value);
     Ok(Return { jid, minion, fun, success, retcode, full, value, key, route, assigned })
 }
 
@@ -109,11 +109,11 @@ fn parse_event(members: &Members<'_>) -> Result<Event, Invalid> {
         return Err(mistyped("data", &members.text[data], "an object"));
     }
     let master = members.optional("master", string_or_null)?.flatten().map(Into::into);
-    let key = return_key([&tag], &[], &members.value);
+    let key = key_of([&tag], &[], &members.value);
     Ok(Event { tag, data, master, full: members.text.into(), key })
 }
 
-fn return_key<const N: usize>(names: [&str; N], resource: &[u8], value: &[u8]) -> Key {
+pub(super) fn key_of<const N: usize>(names: [&str; N], resource: &[u8], value: &[u8]) -> Key {
     let mut hash = blake3::Hasher::new();
     for part in names.iter().map(|name| name.as_bytes()).chain([resource]) {
         hash.update(&(part.len() as u64).to_le_bytes());

@@ -22,6 +22,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::salt_events::SaltEventsMetrics;
 use crate::items::Kind;
 
 /// Upper bounds in seconds: a flush takes from tens of microseconds to what a dying disk
@@ -43,6 +44,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) journal: JournalMetrics,
     pub(crate) intake: IntakeMetrics,
+    pub(crate) salt_events: SaltEventsMetrics,
     stored: Family<LaneLabels, Counter>,
     retried: Family<LaneLabels, Counter>,
     dead: Family<LaneLabels, Counter>,
@@ -97,6 +99,8 @@ impl Metrics {
         let (journal, intake) = (JournalMetrics::default(), IntakeMetrics::default());
         intake.register(&mut registry);
         journal.register(&mut registry);
+        let salt_events = SaltEventsMetrics::default();
+        salt_events.register(&mut registry);
         let (stored, retried, dead) = (Family::default(), Family::default(), Family::default());
         let went_back = Family::default();
         registry.register(
@@ -140,7 +144,19 @@ impl Metrics {
              role, where another one is needed",
             Family::clone(&denied),
         );
-        Self { registry, journal, intake, stored, retried, dead, went_back, calls, reloads, denied }
+        Self {
+            registry,
+            journal,
+            intake,
+            salt_events,
+            stored,
+            retried,
+            dead,
+            went_back,
+            calls,
+            reloads,
+            denied,
+        }
     }
 
     /// A request of someone who may not.
@@ -224,7 +240,7 @@ impl IntakeMetrics {
     }
 }
 
-fn label(kind: Kind) -> &'static str {
+pub(super) fn label(kind: Kind) -> &'static str {
     match kind {
         Kind::Return => "return",
         Kind::Load => "load",

@@ -5,7 +5,9 @@
 
 mod log;
 mod metrics;
+mod salt_events;
 
 pub(crate) use log::start;
 pub(crate) use metrics::{CallEnd, Commits, IntakeMetrics, JournalMetrics};
 pub(crate) use metrics::{LaneLabels, LaneMetrics, Metrics, Reload};
+pub(crate) use salt_events::SaltEventsMetrics;

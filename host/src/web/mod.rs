@@ -15,6 +15,7 @@ mod lanes;
 mod metrics;
 mod problem;
 mod returners;
+mod salt_events;
 mod serve;
 mod tls;
 mod trial;
@@ -29,7 +30,7 @@ use axum::{Router, middleware};
 
 use crate::config::Role;
 use crate::delivery::{DeadLetters, Lanes};
-use crate::intake::Intake;
+use crate::intake::{Intake, SaltEvents};
 use crate::job_cache::JobCache;
 use crate::journal::Journal;
 use crate::telemetry::Metrics;
@@ -45,7 +46,8 @@ pub(crate) use unix::UnixSocket;
 
 /// The parts of the host that handlers ask.
 pub(crate) struct App {
-    pub(crate) intake: Intake,
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) salt_events: Arc<SaltEvents>,
     pub(crate) job_cache: JobCache,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) lanes: Arc<Lanes>,
@@ -71,6 +73,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/returners", get(returners::list))
         .route("/v1/dead-letters", get(dead_letters::list))
         .route("/v1/dead-letters/{id}", get(dead_letters::show))
+        .route("/v1/salt-events", get(salt_events::show))
         .route("/v1/crashes", get(crashes::list))
         .route("/v1/crashes/{id}", get(crashes::show))
         .route("/metrics", get(metrics::metrics));
@@ -79,6 +82,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/dead-letters", delete(dead_letters::remove))
         .route("/v1/dead-letters/replay", post(dead_letters::replay))
         .route("/v1/lanes/{name}", delete(lanes::remove))
+        .route("/v1/salt-events/gaps", delete(salt_events::filled))
         .route("/v1/reload", post(configuration::reload))
         .route("/v1/trials", post(trial::run));
     let of = |role, paths: Router<Arc<App>>| {

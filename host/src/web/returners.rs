@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::configuration::Configuration;
 use super::journal::{self, Journal};
 use super::problem::Problem;
+use super::salt_events::{self, SaltEvents};
 use super::{App, age};
 use crate::delivery::{self, Lane, Orphan, Returner};
 
@@ -23,6 +24,8 @@ pub(super) struct Returners {
     orphaned: Vec<Orphaned>,
     configuration: Configuration,
     journal: Journal,
+    /// Of a host that follows Salt's event bus, or did and missed something.
+    salt_events: Option<SaltEvents>,
 }
 
 #[derive(Debug, Serialize)]
@@ -144,7 +147,14 @@ pub(super) async fn list(
     let orphaned = app.lanes.orphans().await?.into_iter();
     let orphaned = orphaned.map(|Orphan { name, depth, dead }| Orphaned { name, depth, dead }).collect();
     let configuration = app.configuration.look();
-    Ok(Json(Returners { returners, orphaned, configuration, journal: journal::look(&app).await }))
+    let salt_events = salt_events::look(&app);
+    Ok(Json(Returners {
+        returners,
+        orphaned,
+        configuration,
+        journal: journal::look(&app).await,
+        salt_events,
+    }))
 }
 
 async fn entry(lane: &Lane) -> Entry {
@@ -210,13 +220,13 @@ impl From<delivery::LastError> for LastError {
     }
 }
 
-fn moment(at: SystemTime) -> String {
+pub(super) fn moment(at: SystemTime) -> String {
     // Beyond the year 9999 there is no such text.
     let last = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
     humantime::format_rfc3339_millis(at.clamp(UNIX_EPOCH, last)).to_string()
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

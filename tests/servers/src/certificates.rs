@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use crate::directory::Directory;
 
@@ -35,6 +35,8 @@ impl Authority {
         let key = KeyPair::generate().expect("a key can be made");
         let mut params = CertificateParams::new(Vec::new()).expect("no names are no wrong names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a certificate for its own issuer if both have one name.
+        params.distinguished_name.push(DnType::CommonName, "the authority of a test");
         let certificate = params.self_signed(&key).expect("a certificate can be signed");
         let directory = Directory::new("authority");
         directory.write("ca.pem", certificate.pem());
@@ -57,7 +59,8 @@ impl Authority {
     pub fn issue(&self, name: &str) -> Issued {
         let key = KeyPair::generate().expect("a key can be made");
         let names = ["127.0.0.1", "localhost"].map(str::to_owned);
-        let params = CertificateParams::new(names).expect("these are names");
+        let mut params = CertificateParams::new(names).expect("these are names");
+        params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate can be signed");
         let (certificate, key) = (certificate.pem(), key.serialize_pem());
         let both = self.directory.write(&format!("{name}.both.pem"), format!("{certificate}{key}"));

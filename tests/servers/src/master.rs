@@ -31,6 +31,18 @@ pub enum SaltVersion {
 }
 
 impl SaltVersion {
+    /// Python, with this Salt to import; the directory is for what it prints.
+    ///
+    /// # Panics
+    ///
+    /// If it is not there.
+    #[must_use]
+    pub fn python(self, directory: &Path, arguments: &[&str]) -> Run {
+        let mut command = self.command("python").unwrap_or_else(|error| panic!("{error}"));
+        command.args(arguments);
+        Run::of(command, directory)
+    }
+
     fn command(self, name: &str) -> Result<Command, StartError> {
         let (directory, instead) = match self {
             Self::V3007 => ("salt", "put a virtual environment with salt==3007.15 there"),
@@ -209,9 +221,7 @@ impl Master {
     /// Python, with this Salt to import.
     #[must_use]
     pub fn python(&self, arguments: &[&str]) -> Run {
-        let mut command = self.version.command("python").unwrap_or_else(|error| panic!("{error}"));
-        command.args(arguments);
-        Run::of(command, self.directory.path())
+        self.version.python(self.directory.path(), arguments)
     }
 
     /// One of Salt's programs, with the master's configuration.

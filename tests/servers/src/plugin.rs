@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-use crate::directory::program;
+use crate::directory::{find_own, program};
 
 /// A plugin of `tests/guests`, by its name; built once a process.
 ///
@@ -66,4 +66,31 @@ pub fn build_plugin(source: &Path, name: &str, arguments: &[&str]) -> PathBuf {
         String::from_utf8_lossy(&output.stderr)
     );
     target.join(format!("wasm32-wasip2/release/{name}.wasm"))
+}
+
+/// Builds the module `app` of a directory, in Python, to `NAME.wasm` beside the directory.
+///
+/// # Panics
+///
+/// If it does not build.
+#[must_use]
+pub fn build_python_plugin(source: &Path, name: &str) -> PathBuf {
+    const INSTEAD: &str = "put a virtual environment with componentize-py==0.25.1 there";
+    let program =
+        find_own("componentize/bin/componentize-py", INSTEAD).unwrap_or_else(|error| panic!("{error}"));
+    let component = source.with_file_name(format!("{name}.wasm"));
+    let mut command = Command::new(program);
+    command.args([
+        "-d",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit"),
+        "-w",
+        "returner",
+        "componentize",
+        "-p",
+    ]);
+    command.arg(source).args(["app", "-o"]).arg(&component);
+    let output = command.output().expect("componentize-py can be run");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the plugin `{name}` did not build:\n{said}");
+    component
 }

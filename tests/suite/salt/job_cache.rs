@@ -11,7 +11,10 @@ of_both_versions!(a_master_has_its_jobs_there);
 async fn fixture(version: SaltVersion) -> Fixture {
     let mut fixture = Fixture::new(version).await;
     fixture.master.command("salt-run", &["saltutil.sync_returners"]).expect(0);
-    let config = format!("{}master_job_cache: mysql\nevent_return: mysql\n", url(&fixture.host));
+    let config = format!(
+        "{}master_job_cache: mysql\nevent_return: mysql\njob_cache_store_endtime: true\n",
+        url(&fixture.host)
+    );
     fixture.master.restart(&config).await;
     fixture.master.wait_for(&fixture.minion).await;
     fixture
@@ -41,6 +44,8 @@ async fn a_master_has_its_jobs_there(version: SaltVersion) {
     let job = master.runner(&["jobs.print_job", &jid]);
     assert_eq!(job[&jid]["Result"]["m1"]["return"], "two", "{job}");
     assert_eq!(job[&jid]["Function"], "test.echo", "the returns did not take the load's place: {job}");
+    let ended = job[&jid]["EndTime"].as_str().unwrap_or_default();
+    assert!(ended > job[&jid]["StartTime"].as_str().unwrap_or("~"), "{job}");
     let last = master.runner(&["jobs.last_run", "function=test.echo"]);
     assert!(last.get(&jid).is_some(), "{last}");
     assert_eq!(master.runner(&["jobs.active"]), json!({}));

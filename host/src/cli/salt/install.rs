@@ -1,46 +1,38 @@
-//! `returner salt`: what Salt needs to send to the host.
+//! `returner salt install`: the modules by which Salt sends to the host.
 //!
-//! `install` writes modules for Salt's loader. It owns those that carry its mark, removes
-//! the ones whose returner is gone, and touches no other file.
+//! It owns the files that carry its mark, removes the ones whose returner is gone, and
+//! touches no other file.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
-use super::{ConfigArgs, Failure, output};
+use super::super::{ConfigArgs, Failure, output};
 use crate::config::Settings;
 
-const SHARED: &str = include_str!("../../salt/_returner_host.py");
-const RETURNER: &str = include_str!("../../salt/module.py");
-const FLUSH: &str = include_str!("../../salt/flush.py");
+/// What the modules share.
+pub(super) const SHARED: &str = include_str!("../../../salt/_returner_host.py");
+const RETURNER: &str = include_str!("../../../salt/module.py");
+const FLUSH: &str = include_str!("../../../salt/flush.py");
 
 /// In each file that is ours.
-const MARK: &str = "Written by ``returner salt install``";
+pub(super) const MARK: &str = "Written by ``returner salt install``";
 
 #[derive(Debug, Args)]
-pub(super) struct SaltCommand {
-    #[command(subcommand)]
-    command: Command,
+pub(super) struct Install {
+    /// The directory of Salt's files (`file_roots`), usually `/srv/salt`
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Write the modules by which minions and masters reach each configured returner
-    Install {
-        /// The directory of Salt's files (`file_roots`), usually `/srv/salt`
-        #[arg(long, value_name = "DIR")]
-        to: PathBuf,
-        #[command(flatten)]
-        config: ConfigArgs,
-    },
-}
-
-impl SaltCommand {
+impl Install {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let Command::Install { to, config } = self.command;
+        let Self { to, config } = self;
         let loaded = Settings::load(config.file().as_deref());
         let settings = loaded.map_err(|errors| Failure::usage(errors.to_string()))?.settings;
         // A profile's is the same module, told by Salt's `ret_config`.
@@ -68,6 +60,11 @@ fn next(name: &str) -> String {
     )
 }
 
+/// The module of a returner.
+pub(super) fn module(name: &str) -> String {
+    RETURNER.replace("NAME", name)
+}
+
 /// What is to be done, by path below the directory; `None` removes.
 struct Changes(BTreeMap<PathBuf, Option<String>>);
 
@@ -79,9 +76,8 @@ impl Changes {
             wanted.insert(PathBuf::from("_returners/_returner_host.py"), Some(SHARED.to_owned()));
         }
         for name in names {
-            let made = |template: &str| Some(template.replace("NAME", name));
-            wanted.insert(format!("_returners/{name}.py").into(), made(RETURNER));
-            wanted.insert(format!("_modules/returner_{name}.py").into(), made(FLUSH));
+            wanted.insert(format!("_returners/{name}.py").into(), Some(module(name)));
+            wanted.insert(format!("_modules/returner_{name}.py").into(), Some(FLUSH.replace("NAME", name)));
         }
         for directory in ["_returners", "_modules"] {
             for file in ours(&to.join(directory)).map_err(|error| failed(&to.join(directory), &error))? {
@@ -130,7 +126,7 @@ fn write(path: &Path, content: &str) -> io::Result<&'static str> {
 }
 
 /// The names of the files of a directory that carry the mark.
-fn ours(directory: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn ours(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,

@@ -9,6 +9,7 @@ mod fuzz;
 mod loading;
 mod returners;
 mod salt;
+mod salt_events;
 mod variants;
 
 /// A directory with the configuration `conf` in it.

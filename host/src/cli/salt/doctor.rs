@@ -1,0 +1,341 @@
+//! `returner salt doctor`: what keeps this minion or master from storing through the host,
+//! each with the command that mends it.
+//!
+//! It reads Salt's own configuration, looks at the modules and at the spool in Salt's cache, and
+//! talks to the host as the modules do. It changes nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use reqwest::StatusCode;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::super::client::{self, Client, NoAnswer, Shown};
+use super::super::{Failure, output};
+use super::install;
+use crate::config::SaltOptions;
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// The configuration of the minion or master; without it `/etc/salt/minion`, or else
+    /// `/etc/salt/master`
+    #[arg(long, value_name = "FILE")]
+    salt_config: Option<PathBuf>,
+    /// It is a master's, where the file's name does not say so
+    #[arg(long)]
+    master: bool,
+    /// Print JSON instead of lines
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    ok: bool,
+    what: String,
+    /// The command that mends it.
+    hint: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Status {
+    returners: Vec<Returner>,
+    salt_events: Option<SaltEvents>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Returner {
+    name: String,
+    state: String,
+    depth: u64,
+    last_error: Option<LastError>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LastError {
+    message: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct SaltEvents {
+    error: Option<String>,
+    trimmed: u64,
+    gaps: Vec<Value>,
+}
+
+impl Doctor {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let path = self.salt_config.clone().unwrap_or_else(usual);
+        let options = SaltOptions::load(&path).map_err(|errors| Failure::usage(errors.to_string()))?;
+        let is_master = self.master || path.file_stem().is_some_and(|stem| stem == "master");
+        let mut visit = Visit { options, is_master, findings: Vec::new() };
+        visit.modules();
+        visit.spools();
+        visit.host().await;
+        let Visit { findings, .. } = visit;
+        if self.json {
+            output::json(&findings)?;
+        } else {
+            for finding in &findings {
+                output::line(&finding.to_string())?;
+            }
+        }
+        match findings.iter().filter(|finding| !finding.ok).count() {
+            0 => Ok(()),
+            wrong => {
+                Err(Failure::failed(format!("{} to mend", output::counted(wrong as u64, "thing", "things"))))
+            }
+        }
+    }
+}
+
+fn usual() -> PathBuf {
+    let minion = PathBuf::from("/etc/salt/minion");
+    if minion.exists() { minion } else { PathBuf::from("/etc/salt/master") }
+}
+
+/// A minion or master that is looked at.
+struct Visit {
+    options: SaltOptions,
+    is_master: bool,
+    findings: Vec<Finding>,
+}
+
+impl Visit {
+    fn ok(&mut self, what: impl Into<String>) {
+        self.findings.push(Finding { ok: true, what: what.into(), hint: None });
+    }
+
+    fn wrong(&mut self, what: impl Into<String>, hint: impl Into<String>) {
+        self.findings.push(Finding { ok: false, what: what.into(), hint: Some(hint.into()) });
+    }
+
+    fn cache(&self) -> PathBuf {
+        let role = if self.is_master { "master" } else { "minion" };
+        self.options.cache.clone().unwrap_or_else(|| Path::new("/var/cache/salt").join(role))
+    }
+
+    /// The synchronised modules are there, and those of this program's version.
+    fn modules(&mut self) {
+        let extension_modules = self.options.extension_modules.clone();
+        let directory = extension_modules.unwrap_or_else(|| self.cache().join("extmods")).join("returners");
+        let carry =
+            if self.is_master { "salt-run saltutil.sync_returners" } else { "salt '*' saltutil.sync_all" };
+        let again = format!("`returner salt install --to /srv/salt` on the master, then `{carry}`");
+        let mut names = self.options.returners.clone();
+        names.extend(installed(&directory));
+        names.sort();
+        names.dedup();
+        if names.is_empty() {
+            let what = format!("no module of this host is in `{}`", directory.display());
+            return self.wrong(what, again);
+        }
+        for name in names {
+            let read = |file: &str| fs::read_to_string(directory.join(file)).ok();
+            match (read(&format!("{name}.py")), read("_returner_host.py")) {
+                (Some(module), Some(shared))
+                    if module == install::module(&name) && shared == install::SHARED =>
+                {
+                    self.ok(format!("the module `{name}` is there"));
+                }
+                (Some(module), _) if module.contains(install::MARK) => {
+                    self.wrong(
+                        format!("the module `{name}` is of another version of `returner`"),
+                        again.clone(),
+                    );
+                }
+                (Some(_), _) => self.wrong(
+                    format!("the module `{name}` in `{}` is not this host's", directory.display()),
+                    again.clone(),
+                ),
+                (None, _) => self.wrong(
+                    format!(
+                        "the module `{name}` is not synchronised: Salt's own of that name runs, if it has one"
+                    ),
+                    again.clone(),
+                ),
+            }
+        }
+    }
+
+    /// What waits in the cache, and what the host refused for good.
+    fn spools(&mut self) {
+        let directory = self.cache().join("returner");
+        for spool in directories(&directory) {
+            let name = spool.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let (waiting, refused) = (numbered(&spool), numbered(&spool.join("refused")));
+            if waiting > 0 {
+                let what =
+                    format!("{} for `{name}` in `{}`", said(waiting, "waits", "wait"), spool.display());
+                self.wrong(
+                    what,
+                    format!("`salt '*' {name}.flush` sends them and says what the host answers"),
+                );
+            }
+            if refused > 0 {
+                let place = spool.join("refused");
+                let what = format!("the host refused {refused} for `{name}`, in `{}`", place.display());
+                self.wrong(what, "the first line of each file has the reason");
+            }
+        }
+    }
+
+    async fn host(&mut self) {
+        let client = match self.client() {
+            Ok(client) => client,
+            Err(failure) => {
+                return self.wrong(failure.to_string(), "see `returner.url` and its like in Salt's file");
+            }
+        };
+        // Nothing is in it: whoever may send is told so, and nothing is stored.
+        match client.post::<Value>("/v1/returns", &[], Vec::new()).await {
+            Err(NoAnswer::Refused(problem)) if problem.status == StatusCode::BAD_REQUEST => {
+                self.ok("the host answers, and takes what comes from here");
+            }
+            Err(NoAnswer::Refused(problem))
+                if matches!(problem.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
+            {
+                let hint = "`returner token NAME --role write` makes one; `returner.token_file` names it in Salt's file";
+                return self.wrong(format!("the host lets nothing in from here: {}", problem.detail), hint);
+            }
+            Err(NoAnswer::Refused(problem)) => {
+                return self
+                    .wrong(format!("the host takes nothing in: {problem}"), "`returner status` on the host");
+            }
+            Err(NoAnswer::Unreachable(message)) => {
+                let message = message.lines().next().unwrap_or_default().to_owned();
+                let hint =
+                    "start it (`returner serve`), or set `returner.url` in Salt's file to where it listens";
+                return self.wrong(message, hint);
+            }
+            Ok(_) => {
+                return self
+                    .wrong("what answers is no returner host", "`returner.url` names another program");
+            }
+        }
+        match client.get::<Status>("/v1/returners", &[]).await {
+            Ok(status) => self.status(&status),
+            // A minion's token usually may not.
+            Err(_) => {
+                self.ok("what the host's returners do is not for this token to ask: `returner status` there")
+            }
+        }
+    }
+
+    fn status(&mut self, status: &Status) {
+        for name in self.options.returners.clone() {
+            if !status.returners.iter().any(|returner| returner.name == name) {
+                let hint = format!("declare `{name}` in the host's configuration, or take it out of Salt's");
+                self.wrong(format!("the host has no returner `{name}`"), hint);
+            }
+        }
+        for Returner { name, state, depth, last_error } in &status.returners {
+            match last_error {
+                Some(error) if state != "ready" => {
+                    let what =
+                        format!("the host's returner `{name}` is {state}, {depth} wait: {}", error.message);
+                    self.wrong(what, "nothing is lost; `returner status` on the host says what comes next");
+                }
+                _ => self.ok(format!("the host's returner `{name}` is {state}")),
+            }
+        }
+        let Some(events) = &status.salt_events else { return };
+        if let Some(error) = &events.error {
+            let hint =
+                "see `host.salt_events` in the host's configuration, and whether the host's user may open it";
+            self.wrong(format!("the host does not hear Salt's event bus: {error}"), hint);
+        }
+        if !events.gaps.is_empty() {
+            let gaps = said(events.gaps.len(), "gap is", "gaps are");
+            self.wrong(
+                format!("{gaps} in what the host heard of Salt's event bus"),
+                "`returner salt backfill` on the master",
+            );
+        }
+        if events.trimmed > 0 {
+            let what = format!("{} were stored without what Salt's event bus leaves out", events.trimmed);
+            let hint = "`salt '*' saltutil.sync_all` and `return: NAME` in the minions' files send them whole; or raise \
+                        `max_event_size` on minions and master";
+            self.wrong(what, hint);
+        }
+    }
+
+    /// As `_returner_host.py` finds and shows itself to the host.
+    fn client(&self) -> Result<Client, Failure> {
+        let options = &self.options;
+        let (base, socket) = client::named(&options.url.clone().unwrap_or_else(|| self.usual_place()));
+        let token = match (&options.token, &options.token_file) {
+            (Some(token), _) => Some(SecretString::from(token.expose())),
+            (None, Some(path)) => {
+                Some(SecretString::from(String::from_utf8_lossy(&client::read(path)?).trim()))
+            }
+            (None, None) => None,
+        };
+        let ca = match &options.ca {
+            Some(path) => Some((path.as_path(), client::read(path)?)),
+            None => None,
+        };
+        let identity = match (&options.certificate, &options.key) {
+            (Some(certificate), Some(key)) => {
+                let pem = [client::read(certificate)?, b"\n".to_vec(), client::read(key)?].concat();
+                Some((certificate.as_path(), pem))
+            }
+            _ => None,
+        };
+        Client::at(base, socket, Shown { token, ca, identity })
+    }
+
+    fn usual_place(&self) -> String {
+        let socket = "/run/returner/returner.sock";
+        if Path::new(socket).exists() {
+            return format!("unix:{socket}");
+        }
+        let master = self.options.master.as_deref().filter(|_| !self.is_master).unwrap_or("127.0.0.1");
+        match master.matches(':').count() {
+            0 => format!("http://{master}:4510"),
+            // With the port of Salt's own.
+            1 => format!("http://{}:4510", master.split(':').next().unwrap_or(master)),
+            _ => format!("http://[{master}]:4510"),
+        }
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}  {}", if self.ok { "ok   " } else { "WRONG" }, self.what)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The names of the modules there that are this host's.
+fn installed(directory: &Path) -> Vec<String> {
+    let names = install::ours(directory).unwrap_or_default();
+    let names = names.iter().filter_map(|path| path.file_stem()?.to_str());
+    names.filter(|name| !name.starts_with('_')).map(str::to_owned).collect()
+}
+
+fn directories(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    paths.sort();
+    paths
+}
+
+/// How many files have a number for a name.
+fn numbered(directory: &Path) -> usize {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
+        .count()
+}
+
+fn said(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}

@@ -1,0 +1,67 @@
+//! What the configuration of a minion or master says of this host: the options of the
+//! modules that `returner salt install` writes (`host/salt/_returner_host.py`).
+
+use std::path::{Path, PathBuf};
+
+use super::error::{ConfigErrors, Findings};
+use super::files;
+use super::secret::Secret;
+use super::section::{Found, Section};
+
+/// A minion's or master's own options, as far as they matter here.
+#[derive(Debug)]
+pub(crate) struct SaltOptions {
+    pub(crate) url: Option<String>,
+    pub(crate) token: Option<Secret>,
+    pub(crate) token_file: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+    /// Where a minion finds its master.
+    pub(crate) master: Option<String>,
+    /// Where it keeps what it caches; the spool and Salt's modules are in it.
+    pub(crate) cache: Option<PathBuf>,
+    /// Where the synchronised modules are, if not in `cache`.
+    pub(crate) extension_modules: Option<PathBuf>,
+    /// The returners that it names, as `return` and its like.
+    pub(crate) returners: Vec<String>,
+}
+
+impl SaltOptions {
+    /// Reads Salt's configuration file and what it includes.
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let mut findings = Findings::default();
+        let read = files::read(path, &mut findings);
+        let order: Vec<_> = read.files.iter().map(|file| file.path.clone()).collect();
+        let root = Section::root(&read.files);
+        let options = Self::read(&root, &mut findings);
+        findings.end(&order).map(|_| options)
+    }
+
+    fn read(root: &Section<'_>, findings: &mut Findings) -> Self {
+        let own = root.under("returner");
+        let mut returners = Vec::new();
+        for key in ["return", "master_job_cache", "event_return"] {
+            let named = root.get(key, Found::texts, findings).unwrap_or_default();
+            returners.extend(named.into_iter().map(|(_, name)| name).filter(|name| name != "local_cache"));
+        }
+        returners.sort();
+        returners.dedup();
+        // A minion may have several masters: its modules ask the first.
+        let masters = root.get("master", Found::texts, findings).unwrap_or_default();
+        let mut path = |name| own.get(name, Found::text, findings).map(PathBuf::from);
+        let [token_file, ca, certificate, key] = ["token_file", "ca", "certificate", "key"].map(&mut path);
+        Self {
+            url: own.get("url", Found::text, findings),
+            token: own.get("token", Found::text, findings).map(Secret::from),
+            token_file,
+            ca,
+            certificate,
+            key,
+            master: masters.into_iter().next().map(|(_, master)| master),
+            cache: root.get("cachedir", Found::text, findings).map(PathBuf::from),
+            extension_modules: root.get("extension_modules", Found::text, findings).map(PathBuf::from),
+            returners,
+        }
+    }
+}

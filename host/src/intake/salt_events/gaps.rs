@@ -1,0 +1,165 @@
+//! What the host knows of what it did not hear.
+//!
+//! The bus tells nothing again. So the host keeps the moment up to which it has taken in
+//! all that it heard ([`Heard::through`]); what lies between that and the next connection is
+//! a gap, kept until it is filled (`returner salt backfill`).
+//!
+//! On disk: `salt-events.json` in the host's data, replaced as a whole. It is written every
+//! few seconds while the host listens, and when a gap is found or filled. A crash makes the gap
+//! that follows it begin some seconds early: never late.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+/// The most gaps that are told apart; the oldest become one.
+const MOST: usize = 100;
+
+/// A time in which nothing was heard, in milliseconds since 1970-01-01 UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Gap {
+    pub(crate) from: u64,
+    pub(crate) until: u64,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Heard {
+    /// All that was heard until then is in the journal.
+    through: Option<u64>,
+    gaps: Vec<Gap>,
+}
+
+/// The gaps of this host, through its restarts.
+#[derive(Debug)]
+pub(crate) struct Gaps {
+    path: PathBuf,
+    heard: Mutex<Heard>,
+}
+
+impl Gaps {
+    /// Reads what an earlier run of the host left. What cannot be read is as if nothing were
+    /// known, and said.
+    pub(crate) fn open(data: &Path) -> Self {
+        let path = data.join("salt-events.json");
+        let read = match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Heard::default()),
+            Err(error) => Err(error),
+        };
+        let heard = read.unwrap_or_else(|error| {
+            tracing::warn!(
+                "`{}`: {error}: it is not known what was missed of Salt's events before now",
+                path.display()
+            );
+            Heard::default()
+        });
+        Self { path, heard: Mutex::new(heard) }
+    }
+
+    /// What is known to be missing, oldest first.
+    pub(crate) fn known(&self) -> Vec<Gap> {
+        self.heard.lock().gaps.clone()
+    }
+
+    /// The host listens from now on. Gives what it missed since it last did.
+    pub(super) fn connected(&self) -> Option<Gap> {
+        let mut heard = self.heard.lock();
+        let now = now();
+        // Nothing is missing at the very first connection; nor where the clock was set back.
+        let gap = heard.through.filter(|through| *through < now).map(|from| Gap { from, until: now });
+        heard.through = Some(now);
+        heard.gaps.extend(gap);
+        while heard.gaps.len() > MOST {
+            let oldest = heard.gaps.remove(0);
+            heard.gaps[0].from = oldest.from;
+        }
+        self.write(&heard);
+        gap
+    }
+
+    /// The host listens, and all that it heard until then is in the journal.
+    pub(super) fn taken_in(&self, through: u64) {
+        let mut heard = self.heard.lock();
+        heard.through = Some(through);
+        self.write(&heard);
+    }
+
+    /// Those that ended by then are filled.
+    pub(crate) fn filled(&self, until: u64) -> usize {
+        let mut heard = self.heard.lock();
+        let before = heard.gaps.len();
+        heard.gaps.retain(|gap| gap.until > until);
+        self.write(&heard);
+        before - heard.gaps.len()
+    }
+
+    fn write(&self, heard: &Heard) {
+        let write = || {
+            let beside = self.path.with_extension("new");
+            let mut file = File::create(&beside)?;
+            file.write_all(&serde_json::to_vec(heard)?)?;
+            file.sync_data()?;
+            fs::rename(&beside, &self.path)
+        };
+        if let Err(error) = write() {
+            tracing::warn!("`{}`: {error}: after a restart a gap would seem longer", self.path.display());
+        }
+    }
+}
+
+/// Milliseconds since 1970-01-01 UTC.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_lasts_until_it_is_filled_also_through_restarts() {
+        let data = tempfile::tempdir().expect("a directory");
+        let gaps = Gaps::open(data.path());
+        assert_eq!(gaps.connected(), None);
+        gaps.taken_in(1000);
+        let gaps = Gaps::open(data.path());
+        let gap = gaps.connected().expect("a gap");
+        assert!(gap.from == 1000 && gap.until > 1000);
+        let gaps = Gaps::open(data.path());
+        assert_eq!(gaps.known(), [gap]);
+        assert_eq!(gaps.filled(gap.until - 1), 0);
+        assert_eq!(gaps.filled(gap.until), 1);
+        assert_eq!(Gaps::open(data.path()).known(), []);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_no_gap() {
+        let data = tempfile::tempdir().expect("a directory");
+        let gaps = Gaps::open(data.path());
+        gaps.taken_in(u64::MAX);
+        assert_eq!(gaps.connected(), None);
+    }
+
+    #[test]
+    fn many_gaps_become_fewer_and_cover_the_same() {
+        let data = tempfile::tempdir().expect("a directory");
+        let gaps = Gaps::open(data.path());
+        for through in 0..150 {
+            gaps.taken_in(through);
+            gaps.connected();
+        }
+        let known = gaps.known();
+        assert_eq!((known.len(), known[0].from), (MOST, 0));
+    }
+
+    #[test]
+    fn what_cannot_be_read_does_not_stop_the_host() {
+        let data = tempfile::tempdir().expect("a directory");
+        fs::write(data.path().join("salt-events.json"), "{").expect("a file");
+        assert_eq!(Gaps::open(data.path()).connected(), None);
+    }
+}

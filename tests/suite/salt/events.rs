@@ -1,0 +1,317 @@
+//! The host follows a master's event bus.
+
+use std::time::Duration;
+
+use returner_servers::{
+    Host, Mariadb, Master, Minion, MysqlDatabase, SaltVersion, Server, free_port, returner, until,
+    until_within,
+};
+use serde_json::{Value, json};
+
+use super::{of_both_versions, url};
+
+/// A master, a host that follows it, and a minion.
+struct Followed {
+    host: Host,
+    mysql: MysqlDatabase,
+    master: Master,
+    minion: Minion,
+}
+
+impl Followed {
+    /// With more lines for the host, and for the master and minion.
+    async fn new(version: SaltVersion, host: &str, salt: &str) -> Self {
+        let master = Master::start(version, salt).await;
+        let bus = master.event_bus().display().to_string();
+        Self::at(master, &bus, host, salt).await
+    }
+
+    /// Where its bus is somewhere else.
+    async fn at(master: Master, bus: &str, host: &str, salt: &str) -> Self {
+        let mysql = Mariadb::shared().await.database().await;
+        let config = format!("return: mysql\nevent_return: mysql\nid: {}\n", master.id());
+        let config = format!("{config}host.salt_events: {bus}\n{host}{}", mysql.config());
+        let host = Host::start(&config).await;
+        let minion = master.minion("m1", &format!("{}{salt}", url(&host))).await;
+        let followed = Self { host, mysql, master, minion };
+        followed.is_heard().await;
+        followed
+    }
+
+    /// Waits until the host listens.
+    async fn is_heard(&self) {
+        until("the host to follow the bus", async || {
+            let standing = self.host.get("/v1/salt-events").await.json();
+            if standing["connected_since"].is_string() { Ok(()) } else { Err(standing.to_string()) }
+        })
+        .await;
+    }
+
+    /// What is stored that this function of `m1` returned, oldest first.
+    async fn stored(&self, fun: &str) -> Vec<Value> {
+        let query =
+            format!("SELECT CAST(full_ret AS CHAR) FROM salt_returns WHERE fun = '{fun}' AND id = 'm1'");
+        let rows: Vec<(String,)> = self.mysql.rows(&query).await;
+        let mut stored: Vec<Value> =
+            rows.iter().map(|(full,)| serde_json::from_str(full).expect("JSON")).collect();
+        stored.sort_by_key(|full| full["jid"].to_string());
+        stored
+    }
+
+    /// Waits until the value was returned by `test.echo`; gives the job's id.
+    async fn echoed(&self, value: &str) -> String {
+        until("the echo to be stored", async || {
+            let stored = self.stored("test.echo").await;
+            match stored.iter().find(|full| full["return"] == value) {
+                Some(full) => Ok(full["jid"].as_str().unwrap_or_default().to_owned()),
+                None => Err(format!("{stored:?}\n{}", self.host.log())),
+            }
+        })
+        .await
+    }
+
+    /// Carries the modules of the host to the minion.
+    async fn install(&self) {
+        let roots = self.master.roots().display().to_string();
+        let arguments = ["salt", "install", "--config", "returner.yaml", "--to", &roots];
+        returner(self.host.directory(), &arguments).expect(0);
+        until("the module to be ours", async || {
+            self.master.salt(&["saltutil.sync_all"]);
+            let described = self.master.salt(&["sys.returner_doc", "mysql"]);
+            if described.to_string().contains("If the host is away") {
+                Ok(())
+            } else {
+                Err(described.to_string())
+            }
+        })
+        .await;
+    }
+}
+
+of_both_versions!(
+    loads_returns_runs_and_events_are_stored_once,
+    what_was_missed_is_known_and_filled_in,
+    what_salt_trims_is_marked_or_whole,
+);
+
+async fn loads_returns_runs_and_events_are_stored_once(version: SaltVersion) {
+    let followed = Followed::new(version, "host.salt_event_tags: ['mine/*', '!mine/not']\n", "").await;
+    let master = &followed.master;
+    master.salt(&["test.echo", "heard"]);
+    let jid = followed.echoed("heard").await;
+    let load = followed.host.get(&format!("/v1/jobs/{jid}")).await.expect(200).json()["load"].clone();
+    assert_eq!((&load["fun"], &load["Minions"]), (&json!("test.echo"), &json!(["m1"])), "{load}");
+
+    // A runner's return is the master's.
+    master.runner(&["test.arg", "one"]);
+    until("the runner's return", async || {
+        let query = "SELECT id, CAST(full_ret AS CHAR) FROM salt_returns WHERE fun = 'runner.test.arg'";
+        let rows: Vec<(String, String)> = followed.mysql.rows(query).await;
+        let is_it = |(id, full): &(String, String)| {
+            let full: Value = serde_json::from_str(full).expect("JSON");
+            *id == master.id() && full["return"]["return"]["args"] == json!(["one"])
+        };
+        if rows.len() == 1 && is_it(&rows[0]) { Ok(()) } else { Err(format!("{rows:?}")) }
+    })
+    .await;
+
+    // Events, as far as they are wanted.
+    for tag in ["mine/not", "other", "mine/one"] {
+        followed.minion.call(&["event.send", tag, "{\"a\": 1}"]).expect(0);
+    }
+    until("the event", async || {
+        let tags: Vec<(String,)> = followed.mysql.rows("SELECT tag FROM salt_events").await;
+        if tags == [("mine/one".to_owned(),)] { Ok(()) } else { Err(format!("{tags:?}")) }
+    })
+    .await;
+
+    // By the bus and by the minion's module.
+    followed.install().await;
+    master.salt(&["test.echo", "twice", "--return", "mysql"]);
+    followed.echoed("twice").await;
+    until("the second copy to be known", async || {
+        let metrics = followed.host.get("/metrics").await.text;
+        let known = metrics.lines().any(|line| line == "returner_items_duplicate_total{kind=\"return\"} 1");
+        if known { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    followed.host.wait_drained("mysql").await;
+    let twice = followed.stored("test.echo").await;
+    assert_eq!(twice.iter().filter(|full| full["return"] == "twice").count(), 1, "{twice:?}");
+}
+
+/// `ipc_mode: tcp`.
+#[tokio::test]
+async fn a_bus_by_tcp() {
+    let names =
+        ["tcp_master_pub_port", "tcp_master_pull_port", "tcp_master_publish_pull", "tcp_master_workers"];
+    let ports = names.map(|name| (name, free_port()));
+    let salt: String = ports.iter().map(|(name, port)| format!("{name}: {port}\n")).collect();
+    let minion = format!("tcp_pub_port: {}\ntcp_pull_port: {}\n", free_port(), free_port());
+    let salt = format!("ipc_mode: tcp\n{salt}{minion}");
+    let master = Master::start(SaltVersion::V3007, &salt).await;
+    let bus = format!("tcp://127.0.0.1:{}", ports[0].1);
+    let followed = Followed::at(master, &bus, "", &salt).await;
+    followed.master.salt(&["test.echo", "by tcp"]);
+    followed.echoed("by tcp").await;
+}
+
+async fn what_was_missed_is_known_and_filled_in(version: SaltVersion) {
+    let mut followed = Followed::new(version, "", "").await;
+    let gaps = async |followed: &Followed| {
+        let standing = followed.host.get("/v1/salt-events").await.json();
+        standing["gaps"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!(gaps(&followed).await, 0);
+    // The master restarts: the host goes on by itself.
+    followed.master.restart("").await;
+    until_within(Duration::from_secs(180), "the host to hear again", async || {
+        let count = gaps(&followed).await;
+        if count > 0 { Ok(()) } else { Err(followed.host.log()) }
+    })
+    .await;
+    followed.master.wait_for(&followed.minion).await;
+    followed.is_heard().await;
+    followed.master.salt(&["test.echo", "after the restart"]);
+    followed.echoed("after the restart").await;
+
+    // The host is down while jobs run.
+    followed.host.kill();
+    followed.master.salt(&["test.echo", "missed"]);
+    followed.host.restart().await;
+    followed.is_heard().await;
+    let before = gaps(&followed).await;
+    assert!(before >= 2);
+    let cache = followed.master.cache().join("jobs").display().to_string();
+    let status = returner(followed.host.directory(), &["status", "--url", &followed.host.url("")]);
+    assert!(status.expect(0).stdout.contains("returner salt backfill"), "{}", status.stdout);
+    let backfill = || {
+        let arguments = ["salt", "backfill", "--config", "returner.yaml", "--job-cache", &cache, "--json"];
+        let url = followed.host.url("");
+        returner(followed.host.directory(), &[&arguments[..], &["--url", &url]].concat()).expect(0).json()
+    };
+    // What the host had already is within the gaps' surroundings, and is not sent again.
+    let filled = backfill();
+    assert_eq!(filled["filled"], json!(before), "{filled}");
+    followed.echoed("missed").await;
+    let again = backfill();
+    assert_eq!(again, json!({"jobs": 0, "returns": 0, "filled": 0}));
+    followed.host.wait_drained("mysql").await;
+    let stored = followed.stored("test.echo").await;
+    let values: Vec<&Value> = stored.iter().map(|full| &full["return"]).collect();
+    assert_eq!(values, ["after the restart", "missed"]);
+}
+
+async fn what_salt_trims_is_marked_or_whole(version: SaltVersion) {
+    let followed = Followed::new(version, "host.salt_trimmed_wait: 10s\n", "max_event_size: 30000\n").await;
+    let large = "x".repeat(60_000);
+    followed.master.salt(&["test.echo", &large]);
+    let jid = followed.echoed("VALUE_TRIMMED").await;
+    let stored = followed.stored("test.echo").await;
+    assert_eq!(stored[0]["value_trimmed"], json!(true), "{stored:?}");
+
+    // The minion's module sends it whole: that one is stored, and no other.
+    followed.install().await;
+    followed.master.salt(&["test.echo", &large, "--return", "mysql"]);
+    followed.echoed(&large).await;
+    until("the trimmed one to be given up", async || {
+        let metrics = followed.host.get("/metrics").await.text;
+        let given_up = "returner_salt_messages_total{became=\"replaced\"} 1";
+        if metrics.lines().any(|line| line == given_up) { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    followed.host.wait_drained("mysql").await;
+    let stored = followed.stored("test.echo").await;
+    let later: Vec<&Value> = stored.iter().filter(|full| full["jid"] != *jid).collect();
+    assert_eq!(later.len(), 1);
+    assert_eq!(later[0]["return"], large);
+}
+
+/// What keeps a minion from storing is said, each with what mends it.
+#[tokio::test]
+async fn the_doctor_says_what_is_wrong() {
+    let mut followed = Followed::new(SaltVersion::V3008, "", "").await;
+    let config = followed.minion.config_file();
+    let doctor = |host: &Host| returner(host.directory(), &["salt", "doctor", "--salt-config", &config]);
+    let missing = doctor(&followed.host);
+    assert!(missing.expect(1).stdout.contains("WRONG  no module of this host is in"), "{}", missing.stdout);
+    assert!(missing.stdout.contains("salt '*' saltutil.sync_all"), "{}", missing.stdout);
+    followed.install().await;
+    let well = doctor(&followed.host);
+    assert!(well.expect(0).stdout.contains("ok     the module `mysql` is there"), "{}", well.stdout);
+    assert!(well.stdout.contains("takes what comes from here"), "{}", well.stdout);
+    followed.host.kill();
+    followed.minion.call(&["--local", "test.echo", "kept", "--return", "mysql"]);
+    let away = doctor(&followed.host);
+    assert!(away.expect(1).stdout.contains("WRONG  no answer from"), "{}", away.stdout);
+    assert!(away.stdout.contains("1 waits for `mysql`"), "{}", away.stdout);
+    followed.host.restart().await;
+}
+
+/// A master of ten thousand minions that all answer at once, while the database hangs: what
+/// a real one sent for one minion, for all of them. It is never held up, and all are stored.
+#[tokio::test]
+async fn ten_thousand_minions_answer_at_once() {
+    use std::io::Write;
+    const MINIONS: usize = 10_000;
+    let mut mariadb = Mariadb::start().await;
+    let mysql = mariadb.database().await;
+    let directory = returner_servers::Directory::new("bus");
+    // The path of a socket is short.
+    let path = std::env::temp_dir().join(format!("bus-{}.ipc", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+    let bus = path.display();
+    let host =
+        Host::start_in(directory, &format!("return: mysql\nhost.salt_events: {bus}\n{}", mysql.config()))
+            .await;
+    mariadb.pause();
+    // A master gives up a reader that takes nothing for a minute; this one has five seconds.
+    let sending = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the host");
+        stream.set_write_timeout(Some(Duration::from_secs(5))).expect("a socket");
+        stream.write_all(&recorded("salt/job/JID/new", &json!({"minions": ["m1"]}))).expect("it reads");
+        for minion in 0..MINIONS {
+            let data = json!({"id": format!("minion-{minion:05}"), "return": {"number": minion}});
+            let tag = format!("salt/job/JID/ret/minion-{minion:05}");
+            stream.write_all(&recorded(&tag, &data)).expect("it reads");
+        }
+        (stream, listener)
+    });
+    let stream = sending.join().expect("all of it was sent");
+    until("all of it to be on disk", async || {
+        let metrics = host.get("/metrics").await.text;
+        let all = format!("returner_items_accepted_total{{kind=\"return\"}} {MINIONS}");
+        if metrics.lines().any(|line| line == all) { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    mariadb.resume();
+    host.wait_drained("mysql").await;
+    assert_eq!(mysql.count("salt_returns").await, MINIONS as i64);
+    drop(stream);
+    let _ = std::fs::remove_file(&path);
+}
+
+/// A message as 3007.15 sends it, of a job with these members.
+fn recorded(tag: &str, more: &Value) -> Vec<u8> {
+    const JID: &str = "20260214093012345678";
+    let mut data = json!({
+        "jid": JID, "fun": "test.echo", "fun_args": ["a"], "tgt": "*", "tgt_type": "glob", "user": "root",
+        "arg": ["a"], "missing": [], "cmd": "_return", "retcode": 0, "success": true,
+        "_stamp": "2026-02-14T09:30:12.345678",
+    });
+    let members = more.as_object().expect("an object").clone();
+    data.as_object_mut().expect("an object").extend(members);
+    let mut body = format!("{}\n\n", tag.replace("JID", JID)).into_bytes();
+    body.extend(packed(&data));
+    let length = (body.len() as u16).to_be_bytes();
+    [b"\x82\xa4head\x80\xa4body\xc5", &length[..], &body].concat()
+}
+
+/// JSON as MessagePack.
+fn packed(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let value: rmpv::Value = rmpv::ext::to_value(value).expect("JSON is MessagePack");
+    rmpv::encode::write_value(&mut bytes, &value).expect("memory can be written to");
+    bytes
+}

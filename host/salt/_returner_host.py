@@ -222,11 +222,16 @@ class Returner:
             return False
 
     def _put_aside(self, path, body, refused):
-        log.error("returner %s: the host will never take this, it is kept aside: %s", self.name, refused)
         try:
             self.spool.put_aside(path, body, str(refused))
+            log.error("returner %s: the host will never take this, it is kept aside: %s", self.name, refused)
         except OSError as error:
-            log.error("returner %s: %s %s", self.name, error, LOST.replace("NAME", self.name))
+            log.error(
+                "returner %s: the host will never take this (%s), and it cannot be kept aside (%s) A return is lost",
+                self.name,
+                refused,
+                error,
+            )
 
     def _drain(self, deadline):
         """Sends what is in the spool until it is empty or there is an error, which it gives."""

@@ -1,5 +1,6 @@
 """
-``salt '*' NAME.flush``: sends what the returner ``NAME`` has kept on a minion.
+``salt '*' NAME.flush`` and ``salt-run NAME.flush``: sends what the returner ``NAME`` has kept on
+a minion, or on the master.
 
 Written by ``returner salt install``; changes made here are lost when it is run again.
 """

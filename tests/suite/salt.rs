@@ -2,6 +2,7 @@
 //! them stands in the stores, and a master has its jobs there. On both versions.
 
 mod away;
+mod bus;
 mod events;
 mod from_minion;
 mod install;

@@ -14,6 +14,7 @@ mod plugins;
 mod reload;
 mod replay;
 mod returners;
+mod run;
 mod salt;
 mod schema;
 mod scratch;

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::crashes::Crash;
 use super::replay::Replay;
+use super::run::Run;
 use super::scratch::Scratch;
 use super::trial::Trial;
 use super::{ConfigArgs, Failure, output};
@@ -35,6 +36,8 @@ enum Command {
     },
     /// Plugins that were stopped: why, where, and what they printed
     Crash(Crash),
+    /// Run a plugin without a host, and print what it asks for and is answered
+    Run(Run),
     /// Run the call of a crash again, in a sandbox that reaches no server
     Replay(Replay),
     /// Run another plugin on the last items of a returner, without a trace, and compare
@@ -61,6 +64,7 @@ impl Plugins {
                 let shown = load(&runtime, source(&plugin, &self.config)?).await?;
                 if self.json { output::json(&shown) } else { print(&shown) }
             }
+            Some(Command::Run(run)) => run.run(self.json).await,
             Some(Command::Replay(replay)) => replay.run(&self.config).await,
             Some(Command::Crash(crash)) => crash.run(&self.config, self.json).await,
             Some(Command::Trial(trial)) => trial.run(&self.config, self.json).await,

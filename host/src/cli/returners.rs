@@ -33,6 +33,7 @@ struct Answer {
 struct SaltEvents {
     address: Option<String>,
     connected_since: Option<String>,
+    hears: bool,
     error: Option<String>,
     trimmed: u64,
     gaps: Vec<Gap>,
@@ -256,7 +257,14 @@ impl Orphaned {
 impl SaltEvents {
     fn paragraph(&self) -> String {
         let mut text = match (&self.address, &self.connected_since) {
-            (Some(address), Some(since)) => format!("Salt's event bus: following `{address}` since {since}"),
+            (Some(address), Some(since)) if self.hears => {
+                format!("Salt's event bus: following `{address}` since {since}")
+            }
+            (Some(address), Some(since)) => {
+                format!(
+                    "Salt's event bus: `{address}` answers since {since}, and nothing was heard of it yet"
+                )
+            }
             (Some(address), None) => {
                 format!("Salt's event bus: `{address}` is NOT followed, it is tried again")
             }

@@ -15,6 +15,7 @@
 
 mod access;
 mod bundled;
+mod connection_url;
 mod custom;
 mod difference;
 mod error;

@@ -23,6 +23,8 @@ pub(crate) struct SaltOptions {
     pub(crate) cache: Option<PathBuf>,
     /// Where the synchronised modules are, if not in `cache`.
     pub(crate) extension_modules: Option<PathBuf>,
+    /// The returner that has a master's jobs, if that is not its own disk.
+    pub(crate) job_cache: Option<String>,
     /// The returners that it names, as `return` and its like.
     pub(crate) returners: Vec<String>,
 }
@@ -47,6 +49,7 @@ impl SaltOptions {
         }
         returners.sort();
         returners.dedup();
+        let job_cache = root.get("master_job_cache", Found::text, findings);
         // A minion may have several masters: its modules ask the first.
         let masters = root.get("master", Found::texts, findings).unwrap_or_default();
         let mut path = |name| own.get(name, Found::text, findings).map(PathBuf::from);
@@ -61,6 +64,7 @@ impl SaltOptions {
             master: masters.into_iter().next().map(|(_, master)| master),
             cache: root.get("cachedir", Found::text, findings).map(PathBuf::from),
             extension_modules: root.get("extension_modules", Found::text, findings).map(PathBuf::from),
+            job_cache: job_cache.filter(|name| name != "local_cache"),
             returners,
         }
     }

@@ -9,7 +9,7 @@ use axum::Router;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{HostSettings, SaltEventsSettings, SocketSettings};
+use crate::config::{HostSettings, SocketSettings};
 use crate::intake::{Following, SaltEvents};
 use crate::web::{self, Access, Gate, Listener, ServeError, ServerTlsError, UnixSocket};
 
@@ -88,15 +88,16 @@ impl Serving {
     }
 
     async fn follow(&mut self, settings: &HostSettings) {
-        if self.following.as_ref().map(|following| &following.settings) == settings.salt_events.as_ref() {
-            return;
+        if let (Some(following), Some(events)) = (&self.following, &settings.salt_events)
+            && following.is_at(&events.address)
+        {
+            return following.change(events, &settings.id);
         }
         if let Some(old) = self.following.take() {
             old.stop().await;
             self.events.rest();
         }
-        let follow = |events: SaltEventsSettings| self.events.follow(events, settings.id.clone());
-        self.following = settings.salt_events.clone().map(follow);
+        self.following = settings.salt_events.as_ref().map(|events| self.events.follow(events, &settings.id));
     }
 
     /// Where it listens, for people.

@@ -187,6 +187,7 @@ pub(super) fn make(
         connections: granted,
         limits: settings.limits.clone(),
         trial: false,
+        trace: None,
     };
     Ok(Returner::new(settings.clone(), plugin, grants, open))
 }

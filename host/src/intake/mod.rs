@@ -16,14 +16,14 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::delivery::{Lane, Lanes, RouteError};
-use crate::items::{self, Item, Key, Kind, Route};
+use crate::items::{self, Item, Kind, Route};
 use crate::journal::{AppendError, Journal, LaneId, NewItem, Seq};
 use crate::telemetry::IntakeMetrics;
 
 use job_ids::JobIds;
 use whole::Whole;
 
-pub(crate) use salt_events::{Following, Gaps, SaltEvents};
+pub(crate) use salt_events::{Following, Gap, Gaps, SaltEvents};
 
 /// The most bad items that an answer names.
 const MOST_NAMED: usize = 100;
@@ -131,9 +131,13 @@ impl Intake {
         self.append(read, named).await
     }
 
-    /// Whether a large return of this identity was accepted lately.
-    fn has_whole(&self, identity: Key) -> bool {
-        self.whole.has(identity)
+    /// The returners that such a return goes to and that have not had a large one of the same
+    /// minion to the same job lately.
+    async fn without_whole(&self, answer: &items::Return) -> Result<Vec<String>, RouteError> {
+        let lanes = self.lanes.route(&Item::Return(answer.clone()), None).await?;
+        let identity = answer.identity();
+        let lacking = lanes.iter().filter(|lane| !self.whole.has(identity, lane.id()));
+        Ok(lacking.map(|lane| lane.name().to_owned()).collect())
     }
 
     /// Takes minions of a job that became known after its load; `body` is a JSON array
@@ -164,9 +168,10 @@ impl Intake {
         let mut router = Router { lanes: &self.lanes, named, known: HashMap::new(), used: Vec::new() };
         let accepted = read.items.len();
         let mut new = Vec::with_capacity(accepted);
-        let large: Vec<Key> = read.items.iter().filter_map(whole::large).collect();
+        let mut large = Vec::new();
         for item in read.items {
             let lanes = router.route(&item).await?;
+            large.extend(whole::large(&item).map(|identity| (identity, Arc::clone(&lanes))));
             let dedupe = item.dedupe_key();
             if let Item::Return(answer) = &item
                 && answer.assigned

@@ -4,11 +4,13 @@
 //! Kept in memory only. After a restart a trimmed return may be stored beside its whole one,
 //! marked as what it is.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::items::{Item, Key};
+use crate::journal::LaneId;
 
 /// From which size on a return may be one that Salt trims, in bytes of JSON. Salt's own limit
 /// (`max_event_size`, 1 MiB) can be set lower.
@@ -20,9 +22,10 @@ const MOST: usize = 100_000;
 #[derive(Default)]
 pub(super) struct Whole(Mutex<Newest>);
 
+/// The lanes that had each, and the order in which they came.
 #[derive(Default)]
 struct Newest {
-    known: HashSet<Key>,
+    lanes: HashMap<Key, BTreeSet<LaneId>>,
     order: VecDeque<Key>,
 }
 
@@ -35,25 +38,27 @@ pub(super) fn large(item: &Item) -> Option<Key> {
 }
 
 impl Whole {
-    /// These are on disk.
-    pub(super) fn note(&self, identities: Vec<Key>) {
-        if identities.is_empty() {
+    /// These are on disk for these lanes.
+    pub(super) fn note(&self, returns: Vec<(Key, Arc<[LaneId]>)>) {
+        if returns.is_empty() {
             return;
         }
         let mut newest = self.0.lock();
-        for identity in identities {
-            if newest.known.insert(identity) {
+        for (identity, lanes) in returns {
+            if !newest.lanes.contains_key(&identity) {
                 newest.order.push_back(identity);
             }
+            newest.lanes.entry(identity).or_default().extend(lanes.iter().copied());
             if newest.order.len() > MOST
                 && let Some(oldest) = newest.order.pop_front()
             {
-                newest.known.remove(&oldest);
+                newest.lanes.remove(&oldest);
             }
         }
     }
 
-    pub(super) fn has(&self, identity: Key) -> bool {
-        self.0.lock().known.contains(&identity)
+    /// Whether this lane had it.
+    pub(super) fn has(&self, identity: Key, lane: LaneId) -> bool {
+        self.0.lock().lanes.get(&identity).is_some_and(|lanes| lanes.contains(&lane))
     }
 }

@@ -12,6 +12,7 @@ mod fuzz;
 mod json;
 mod msgpack;
 mod parse;
+mod trimmed;
 
 use std::fmt;
 use std::ops::Range;
@@ -21,6 +22,7 @@ pub(crate) use failure::{Failure, Refusal};
 pub(crate) use json::{quote, split};
 pub(crate) use msgpack::{NoMsgpack, from_msgpack};
 pub(crate) use parse::{parse, parse_minions};
+pub(crate) use trimmed::mark_trimmed;
 
 /// Which of Salt's messages an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -95,6 +95,11 @@ impl Instance {
         }
     }
 
+    /// The last of what it printed.
+    pub(crate) fn printed(&self) -> String {
+        self.store.data().stderr.text()
+    }
+
     /// Whether it must not be called again.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken

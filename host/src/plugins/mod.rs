@@ -19,6 +19,7 @@ mod narrow;
 mod needs;
 mod state;
 mod stderr;
+mod trace;
 mod trial;
 mod words;
 
@@ -30,4 +31,5 @@ pub(crate) use load::{Exports, Interface, LoadError, Plugin, Runtime};
 pub(crate) use narrow::Narrowed;
 pub(crate) use needs::Need;
 pub(crate) use state::Grants;
+pub(crate) use trace::Trace;
 pub(crate) use trial::Noted;

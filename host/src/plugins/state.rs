@@ -12,6 +12,7 @@ use super::capabilities::{LogBudget, Requests, sockets};
 use super::limits::Usage;
 use super::narrow::Narrowed;
 use super::stderr::Stderr;
+use super::trace::Trace;
 use super::trial::Noted;
 use crate::config::Limits;
 use crate::connections::{AnswerBounds, Connection, HttpClient, Peers, Purpose, SqlTransaction};
@@ -33,6 +34,8 @@ pub(crate) struct Grants {
     pub(crate) limits: Limits,
     /// Nothing that is written stays: see [`trial`](super::trial).
     pub(crate) trial: bool,
+    /// Who is told of each call; none in a host that serves.
+    pub(crate) trace: Option<Trace>,
 }
 
 impl Grants {
@@ -47,6 +50,7 @@ impl Grants {
             log: LogBudget::new(Limits::default().log_lines),
             limits: Limits::default(),
             trial: false,
+            trace: None,
         }
     }
 
@@ -62,6 +66,7 @@ impl Grants {
             log: LogBudget::new(0),
             limits: self.limits.clone(),
             trial: true,
+            trace: None,
         }
     }
 
@@ -83,6 +88,8 @@ pub(crate) struct GuestState {
     pub(super) transactions: BTreeMap<String, SqlTransaction>,
     /// What a trial's guest asked for.
     pub(super) noted: Vec<Noted>,
+    /// The text of the call that is under way, where somebody is told of it.
+    pub(super) asked: Option<String>,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     requests: Requests,
@@ -106,6 +113,7 @@ impl GuestState {
             purpose: Purpose::Read,
             transactions: BTreeMap::new(),
             noted: Vec::new(),
+            asked: None,
             wasi: wasi.build(),
             table: ResourceTable::new(),
         }

@@ -28,12 +28,17 @@ impl GuestState {
         self.grants.trial
     }
 
-    /// Notes a call, if this is a trial.
+    /// Notes a call, if this is a trial or somebody is told of it.
     pub(super) fn note<P: AsRef<[u8]>>(
         &mut self,
         what: impl FnOnce() -> String,
         handed: impl IntoIterator<Item = P>,
     ) {
+        if self.grants.trace.is_some() {
+            let handed = handed.into_iter().map(|part| String::from_utf8_lossy(part.as_ref()).into_owned());
+            self.asked = Some(format!("{} {}", what(), handed.collect::<Vec<_>>().join(" ")));
+            return;
+        }
         if !self.is_trial() || self.noted.len() >= MOST_NOTED {
             return;
         }

@@ -12,12 +12,17 @@ use serde::{Deserialize, Serialize};
 use super::App;
 use super::problem::Problem;
 use super::returners::{Params, moment};
+use crate::intake;
 
 #[derive(Debug, Default, Serialize)]
 pub(super) struct SaltEvents {
     /// None where the configuration names no bus.
     address: Option<String>,
     connected_since: Option<String>,
+    /// Whether a message has come since then.
+    hears: bool,
+    /// From when on nothing is heard now, in milliseconds since 1970-01-01 UTC.
+    missing_since_ms: Option<u64>,
     /// Why it is not connected.
     error: Option<String>,
     /// Returns that were stored without what Salt left out of them, since the host started.
@@ -49,6 +54,8 @@ pub(super) fn look(app: &App) -> Option<SaltEvents> {
         Some(standing) => Some(SaltEvents {
             address: Some(standing.address),
             connected_since: standing.connected.map(moment),
+            hears: standing.hears,
+            missing_since_ms: app.salt_events.missing_since(),
             error: standing.error,
             trimmed: app.salt_events.trimmed(),
             gaps,
@@ -68,21 +75,23 @@ pub(super) async fn show(
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Until {
-    /// In milliseconds since 1970-01-01 UTC.
+pub(super) struct Filled {
+    /// As the list of gaps has it.
+    from: u64,
     until: u64,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Filled {
-    filled: usize,
+pub(super) struct Answer {
+    filled: bool,
 }
 
-/// The gaps that ended by then are filled: whoever filled them says so.
+/// This gap is filled: whoever filled it says so.
 pub(super) async fn filled(
     State(app): State<Arc<App>>,
-    params: Result<Query<Until>, QueryRejection>,
-) -> Result<Json<Filled>, Problem> {
-    let Query(Until { until }) = params?;
-    Ok(Json(Filled { filled: app.salt_events.gaps.filled(until) }))
+    params: Result<Query<Filled>, QueryRejection>,
+) -> Result<Json<Answer>, Problem> {
+    let Query(Filled { from, until }) = params?;
+    let filled = tokio::task::block_in_place(|| app.salt_events.gaps.filled(intake::Gap { from, until }));
+    Ok(Json(Answer { filled }))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, Connection, FromRow};
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 use url::Url;
 
 use crate::directory::{Directory, find};
@@ -20,6 +21,9 @@ const INSTEAD: &str = "`apt-get install mariadb-server`; or set MYSQL_URL to a s
 
 /// Making a data directory and starting takes seconds, more on a busy machine.
 const TO_START: Duration = Duration::from_secs(120);
+
+/// How long removing a database may hold up the end of a test.
+const TO_DROP: Duration = Duration::from_secs(10);
 
 /// Of the server that is started: a user who may do everything, over TCP only.
 const USER: &str = "salt";
@@ -238,7 +242,9 @@ impl Drop for MysqlDatabase {
         let done = std::thread::spawn(move || -> Result<(), String> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| error.to_string())?;
-            runtime.block_on(run(&url, &drop)).map_err(|error| error.to_string())
+            // A server that is in trouble must not hold up the end of a test.
+            let ran = runtime.block_on(async { timeout(TO_DROP, run(&url, &drop)).await });
+            ran.map_err(|late| late.to_string())?.map_err(|error| error.to_string())
         });
         if let Ok(Err(error)) = done.join() {
             eprintln!("the database `{}` stays: {error}", self.name);

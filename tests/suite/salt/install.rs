@@ -10,7 +10,7 @@ fn install(directory: &Path) -> Run {
 
 fn files(directory: &Path) -> Vec<String> {
     let mut files = Vec::new();
-    for part in ["_modules", "_returners"] {
+    for part in ["_modules", "_returners", "_runners"] {
         for entry in std::fs::read_dir(directory.join("srv").join(part)).into_iter().flatten().flatten() {
             files.push(format!("{part}/{}", entry.file_name().to_string_lossy()));
         }
@@ -35,6 +35,8 @@ fn there_is_a_module_for_each_configured_returner_and_none_for_one_that_is_gone(
         "_returners/_returner_host.py",
         "_returners/mysql.py",
         "_returners/sqlite3.py",
+        "_runners/returner_mysql.py",
+        "_runners/returner_sqlite3.py",
     ];
     assert_eq!(files(directory.path()), both);
     assert!(install(directory.path()).expect(0).stdout.matches("unchanged").count() == both.len());
@@ -48,6 +50,7 @@ fn there_is_a_module_for_each_configured_returner_and_none_for_one_that_is_gone(
         "_returners/_returner_host.py",
         "_returners/own.py",
         "_returners/sqlite3.py",
+        "_runners/returner_sqlite3.py",
     ];
     assert_eq!(files(directory.path()), left);
 }

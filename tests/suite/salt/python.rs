@@ -16,8 +16,10 @@ async fn a_returner_in_python_is_one_like_any_other() {
     let source = sources.path().join("who");
     let plugin = tokio::task::spawn_blocking(move || build_python_plugin(&source, "who")).await;
     let plugin = plugin.expect("it builds");
+    let table = between(section, "mysql salt -e '", "'");
+    tried_without_a_host(&sources, &plugin.display().to_string(), table);
     let database = Mariadb::shared().await.database().await;
-    database.execute(between(section, "mysql salt -e '", "'")).await;
+    database.execute(table).await;
     let own = between(section, "```yaml\n", "```").replace("who.wasm", &plugin.display().to_string());
     let config = format!("return: mysql\n{own}{}", database.config());
     let host = Host::start(&config).await;
@@ -40,4 +42,23 @@ async fn a_returner_in_python_is_one_like_any_other() {
         if is_it { Ok(()) } else { Err(format!("{rows:?}\n{}", host.log())) }
     })
     .await;
+}
+
+/// `returner plugins run`.
+fn tried_without_a_host(directory: &Directory, plugin: &str, table: &str) {
+    let run = |more: &[&str]| returner(directory.path(), &[&["plugins", "run", plugin], more].concat());
+    let granted = ["--connection", "db=sqlite::memory:", "--prepare", table];
+    let report = run(&[&granted[..], &["--json"]].concat()).expect(0).json();
+    assert_eq!((&report["stored"], &report["failure"]), (&json!(3), &json!(null)), "{report}");
+    let call = report["calls"][0]["call"].as_str().unwrap_or_default();
+    assert!(call.starts_with("sql.execute db: INSERT INTO who") && call.contains("\"web2\""), "{report}");
+    assert_eq!(report["calls"][0]["answer"], "3 rows changed");
+    let shown = run(&granted);
+    assert!(shown.expect(0).stdout.contains("stored 3 of 3, in "), "{}", shown.stdout);
+    // Without the connection it says what is missing, as a host would.
+    let denied = run(&[]);
+    assert!(denied.expect(1).stderr.contains("the connection `db` is not granted"), "{}", denied.stderr);
+    directory.write("returns.ndjson", "{\"jid\": 7}\n");
+    let wrong = run(&["--returns", "returns.ndjson"]);
+    assert!(wrong.expect(2).stderr.contains("returns: number 1: "), "{}", wrong.stderr);
 }

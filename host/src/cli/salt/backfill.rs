@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use reqwest::Method;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use reqwest::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::super::client::{Client, segment};
+use super::super::client::{Client, NoAnswer, segment};
 use super::super::{Failure, HostArgs, output};
-use super::job_cache::{self, Job, Return};
-use crate::config::Settings;
+use super::job_cache::{self, Job};
+use crate::config::{SaltOptions, Settings};
 
 /// What a master writes just before and after its event, in milliseconds.
 const AROUND: u64 = 10_000;
@@ -26,13 +26,17 @@ const PART: usize = 4 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Backfill {
-    /// The master's job cache: `jobs` in its `cachedir`
-    #[arg(long, value_name = "DIR", default_value = "/var/cache/salt/master/jobs")]
-    job_cache: PathBuf,
+    /// The master's job cache; without it `jobs` in the `cachedir` of `--salt-config`
+    #[arg(long, value_name = "DIR")]
+    job_cache: Option<PathBuf>,
+    /// The master's configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/salt/master")]
+    salt_config: PathBuf,
     /// Look at what was written since then (`2h`, `3d`), and not at the gaps that the host knows of
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     since: Option<Duration>,
-    /// Fill this returner (or several, by commas), not those of the configuration's `return`
+    /// Fill this returner (or several, by commas), not those of the configuration's `return`; the
+    /// gaps stay
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     returner: Vec<String>,
     #[command(flatten)]
@@ -42,6 +46,8 @@ pub(super) struct Backfill {
 #[derive(Debug, Deserialize)]
 struct Standing {
     gaps: Vec<Gap>,
+    /// Nothing is heard now, since then.
+    missing_since_ms: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,72 +68,108 @@ struct Answered {
     minion: String,
 }
 
-#[derive(Debug, Deserialize)]
-struct Filled {
-    filled: u64,
+/// What came of it.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// Jobs that were looked at.
+    jobs: usize,
+    /// Returns that were sent, for each returner.
+    returns: u64,
+    /// Gaps that are filled.
+    filled: usize,
+    /// What could not be sent, and why: the gaps stay.
+    left: Vec<String>,
 }
 
 impl Backfill {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let client = Client::new(&self.host)?;
+        let directory = self.directory()?;
         let standing: Standing = client.get("/v1/salt-events", &[]).await?;
-        let times = self.times(&standing.gaps);
-        if times.is_empty() {
-            return self.report(&json!({"jobs": 0, "returns": 0, "filled": 0}), "nothing was missed");
-        }
-        let wanted = |at: u64| times.iter().any(|(from, until)| (*from..=*until).contains(&at));
-        let found = job_cache::read(&self.job_cache, wanted).map_err(|error| {
-            Failure::failed(format!(
-                "`{}`: {error}\n  hint: `--job-cache` names the directory `jobs` in the master's `cachedir`; run it \
-                 on the master, as the user of Salt",
-                self.job_cache.display()
-            ))
-        })?;
-        let returners = self.returners()?;
-        let mut sent = 0;
-        for returner in &returners {
-            sent += Filling { client: &client, returner }.fill(&found.jobs).await?;
-        }
-        for problem in &found.unreadable {
-            eprintln!("warning: passed over {problem}");
-        }
-        let filled = match (self.since, standing.gaps.last()) {
-            (None, Some(last)) => {
-                let until = last.until_ms.to_string();
-                let query = [("until", until.as_str())];
-                client.call::<Filled>(Method::DELETE, "/v1/salt-events/gaps", &query).await?.filled
+        let times = self.times(&standing);
+        let mut report = Report::default();
+        if !times.is_empty() {
+            let wanted = |at: u64| times.iter().any(|(from, until)| (*from..=*until).contains(&at));
+            let found = job_cache::read(&directory, wanted).map_err(|error| {
+                Failure::failed(format!("`{}`: {error}\n  hint: {HINT}", directory.display()))
+            })?;
+            report.jobs = found.jobs.len();
+            report.left = found.unreadable;
+            for returner in self.returners()? {
+                let mut filling = Filling { client: &client, returner: &returner, report: &mut report };
+                if let Err(failure) = filling.fill(&found.jobs).await {
+                    report.left.push(format!("`{returner}`: {failure}"));
+                }
             }
-            _ => 0,
-        };
-        let jobs = found.jobs.len();
-        let text = format!(
-            "{} looked at; {} sent to {}; {} filled",
-            output::counted(jobs as u64, "job", "jobs"),
-            output::counted(sent, "return that was missing", "returns that were missing"),
-            returners.join(", "),
-            output::counted(filled, "gap", "gaps"),
-        );
-        self.report(&json!({"jobs": jobs, "returns": sent, "filled": filled}), &text)
+            if report.left.is_empty() && self.since.is_none() && self.returner.is_empty() {
+                for gap in &standing.gaps {
+                    let (from, until) = (gap.from_ms.to_string(), gap.until_ms.to_string());
+                    let query = [("from", from.as_str()), ("until", until.as_str())];
+                    client.call::<Value>(Method::DELETE, "/v1/salt-events/gaps", &query).await?;
+                    report.filled += 1;
+                }
+            }
+        }
+        self.tell(&report, standing.missing_since_ms.is_some(), times.is_empty())
     }
 
-    fn report(&self, answer: &Value, text: &str) -> Result<(), Failure> {
-        if self.host.json { output::json(answer) } else { output::line(text) }
+    fn tell(&self, report: &Report, goes_on: bool, nothing: bool) -> Result<(), Failure> {
+        let Report { jobs, returns, filled, left } = report;
+        if self.host.json {
+            output::json(report)?;
+        } else if nothing {
+            output::line("nothing was missed")?;
+        } else {
+            output::line(&format!(
+                "{} looked at; {} sent; {} filled",
+                output::counted(*jobs as u64, "job", "jobs"),
+                output::counted(*returns, "return that was missing", "returns that were missing"),
+                output::counted(*filled as u64, "gap", "gaps"),
+            ))?;
+        }
+        if goes_on {
+            eprintln!("warning: the host hears nothing of Salt's event bus now: run this again when it does");
+        }
+        if left.is_empty() {
+            return Ok(());
+        }
+        let told: Vec<String> = left.iter().map(|one| format!("error: {one}")).collect();
+        Err(Failure::refused(format!("{}\nerror: not all of it was sent: the gaps stay", told.join("\n"))))
+    }
+
+    /// The directory of jobs; an error where the master keeps them elsewhere.
+    fn directory(&self) -> Result<PathBuf, Failure> {
+        let options = match &self.job_cache {
+            None if self.salt_config.exists() => SaltOptions::load(&self.salt_config),
+            None => return Ok(PathBuf::from("/var/cache/salt/master/jobs")),
+            Some(directory) => return Ok(directory.clone()),
+        };
+        let options = options.map_err(|errors| Failure::usage(errors.to_string()))?;
+        if let Some(other) = options.job_cache {
+            return Err(Failure::usage(format!(
+                "the master keeps its jobs in the returner `{other}` (`master_job_cache`), which has sent them to the host \
+                 itself, or keeps them to send\n  hint: `salt-run {other}.flush` on the master; `--job-cache DIR` reads a \
+                 directory nevertheless"
+            )));
+        }
+        Ok(options.cache.unwrap_or_else(|| PathBuf::from("/var/cache/salt/master")).join("jobs"))
     }
 
     /// From when until when, in milliseconds since 1970-01-01 UTC.
-    fn times(&self, gaps: &[Gap]) -> Vec<(u64, u64)> {
+    fn times(&self, standing: &Standing) -> Vec<(u64, u64)> {
         if let Some(since) = self.since {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             return vec![(now.saturating_sub(since).as_millis() as u64, u64::MAX)];
         }
-        gaps.iter()
-            .map(|gap| {
-                if !self.host.json {
-                    let _ = output::line(&format!("missed    {} to {}", gap.from, gap.until));
-                }
-                (gap.from_ms.saturating_sub(AROUND), gap.until_ms + AROUND)
-            })
-            .collect()
+        let mut times = Vec::new();
+        for gap in &standing.gaps {
+            if !self.host.json {
+                let _ = output::line(&format!("missed    {} to {}", gap.from, gap.until));
+            }
+            times.push((gap.from_ms.saturating_sub(AROUND), gap.until_ms + AROUND));
+        }
+        times.extend(standing.missing_since_ms.map(|since| (since.saturating_sub(AROUND), u64::MAX)));
+        times
     }
 
     fn returners(&self) -> Result<Vec<String>, Failure> {
@@ -139,29 +181,36 @@ impl Backfill {
     }
 }
 
+const HINT: &str = "`--job-cache` names the directory `jobs` in the master's `cachedir`; run it on the master, as the user \
+                    of Salt";
+
 /// One returner that is filled.
 struct Filling<'a> {
     client: &'a Client,
     returner: &'a str,
+    report: &'a mut Report,
 }
 
 impl Filling<'_> {
-    /// Sends what it has not; says how many returns.
-    async fn fill(&self, jobs: &[Job]) -> Result<u64, Failure> {
-        let mut sent = 0;
+    /// Sends what it has not. What the host will never take is left, and said.
+    async fn fill(&mut self, jobs: &[Job]) -> Result<(), Failure> {
         for job in jobs {
             let stored = self.stored(&job.jid).await?;
             // The first load of a job wins: one that is there already changes nothing.
-            self.send("/v1/loads", std::slice::from_ref(&job.load)).await?;
-            let missing: Vec<&Return> =
-                job.returns.iter().filter(|answer| !stored.contains(&answer.minion)).collect();
-            let texts: Vec<String> = missing.iter().map(|answer| answer.text.clone()).collect();
-            for part in parts(&texts) {
-                self.send("/v1/returns", part).await?;
+            self.send(&job.jid, "/v1/loads", std::slice::from_ref(&job.load)).await?;
+            let missing: Vec<String> = job
+                .returns
+                .iter()
+                .filter(|answer| !stored.contains(&answer.minion))
+                .map(|answer| answer.text.clone())
+                .collect();
+            for part in parts(&missing) {
+                if self.send(&job.jid, "/v1/returns", part).await? {
+                    self.report.returns += part.len() as u64;
+                }
             }
-            sent += missing.len() as u64;
         }
-        Ok(sent)
+        Ok(())
     }
 
     /// The minions whose return of a job it has.
@@ -171,10 +220,22 @@ impl Filling<'_> {
         Ok(stored.returns.into_iter().map(|answered| answered.minion).collect())
     }
 
-    async fn send(&self, path: &str, texts: &[String]) -> Result<(), Failure> {
+    /// Whether it was taken.
+    async fn send(&mut self, jid: &str, path: &str, texts: &[String]) -> Result<bool, Failure> {
         let body = texts.join("\n").into_bytes();
-        let answer = self.client.post::<Value>(path, &[("returner", self.returner)], body).await;
-        answer.map(drop).map_err(Failure::from)
+        match self.client.post::<Value>(path, &[("returner", self.returner)], body).await {
+            Ok(_) => Ok(true),
+            Err(NoAnswer::Refused(problem))
+                if matches!(problem.status, StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE) =>
+            {
+                let reasons: Vec<&str> = problem.items.iter().map(|item| item.reason.as_str()).collect();
+                let reasons = reasons.join("; ");
+                let left = format!("job {jid}, for `{}`: {} {reasons}", self.returner, problem.detail);
+                self.report.left.push(left);
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::super::client::{self, Client, NoAnswer, Shown};
 use super::super::{Failure, output};
 use super::install;
-use crate::config::SaltOptions;
+use crate::config::{Bundled, SaltOptions};
 
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
@@ -70,12 +70,17 @@ struct SaltEvents {
 impl Doctor {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let path = self.salt_config.clone().unwrap_or_else(usual);
+        if !path.exists() {
+            let message = format!("there is no `{}`", path.display());
+            let hint = "`--salt-config FILE` names the configuration of the minion or master";
+            return Err(Failure::usage(format!("{message}\n  hint: {hint}")));
+        }
         let options = SaltOptions::load(&path).map_err(|errors| Failure::usage(errors.to_string()))?;
         let is_master = self.master || path.file_stem().is_some_and(|stem| stem == "master");
         let mut visit = Visit { options, is_master, findings: Vec::new() };
-        visit.modules();
+        let known = visit.host().await;
+        visit.modules(known.as_ref());
         visit.spools();
-        visit.host().await;
         let Visit { findings, .. } = visit;
         if self.json {
             output::json(&findings)?;
@@ -119,46 +124,60 @@ impl Visit {
         self.options.cache.clone().unwrap_or_else(|| Path::new("/var/cache/salt").join(role))
     }
 
-    /// The synchronised modules are there, and those of this program's version.
-    fn modules(&mut self) {
+    /// The synchronised modules are there, and those of this program's version. `known` are the
+    /// host's returners, where it tells them.
+    fn modules(&mut self, known: Option<&Vec<String>>) {
         let extension_modules = self.options.extension_modules.clone();
-        let directory = extension_modules.unwrap_or_else(|| self.cache().join("extmods")).join("returners");
-        let carry =
-            if self.is_master { "salt-run saltutil.sync_returners" } else { "salt '*' saltutil.sync_all" };
+        let directory = extension_modules.unwrap_or_else(|| self.cache().join("extmods"));
+        let carry = if self.is_master { "salt-run saltutil.sync_all" } else { "salt '*' saltutil.sync_all" };
         let again = format!("`returner salt install --to /srv/salt` on the master, then `{carry}`");
-        let mut names = self.options.returners.clone();
-        names.extend(installed(&directory));
+        let mut names = installed(&directory.join("returners"));
+        // Salt has returners of its own, which are none of this host's business.
+        let is_ours = |name: &&String| {
+            let known =
+                known.map_or_else(|| Bundled::from_name(name).is_some(), |known| known.contains(name));
+            known && !name.contains('.')
+        };
+        names.extend(self.options.returners.iter().filter(is_ours).cloned());
+        names.extend(known.into_iter().flatten().filter(is_ours).cloned());
         names.sort();
         names.dedup();
         if names.is_empty() {
-            let what = format!("no module of this host is in `{}`", directory.display());
+            let what = format!("no module of this host is in `{}`", directory.join("returners").display());
             return self.wrong(what, again);
         }
         for name in names {
-            let read = |file: &str| fs::read_to_string(directory.join(file)).ok();
-            match (read(&format!("{name}.py")), read("_returner_host.py")) {
-                (Some(module), Some(shared))
-                    if module == install::module(&name) && shared == install::SHARED =>
-                {
-                    self.ok(format!("the module `{name}` is there"));
-                }
-                (Some(module), _) if module.contains(install::MARK) => {
-                    self.wrong(
-                        format!("the module `{name}` is of another version of `returner`"),
-                        again.clone(),
-                    );
-                }
-                (Some(_), _) => self.wrong(
-                    format!("the module `{name}` in `{}` is not this host's", directory.display()),
-                    again.clone(),
-                ),
-                (None, _) => self.wrong(
-                    format!(
-                        "the module `{name}` is not synchronised: Salt's own of that name runs, if it has one"
-                    ),
-                    again.clone(),
-                ),
+            match self.module(&directory, &name) {
+                Ok(()) => self.ok(format!("the module `{name}` is there")),
+                Err(what) => self.wrong(what, again.clone()),
             }
+        }
+    }
+
+    /// What is wrong with a module.
+    fn module(&self, directory: &Path, name: &str) -> Result<(), String> {
+        let read = |file: String| fs::read_to_string(directory.join(file)).ok();
+        let Some(module) = read(format!("returners/{name}.py")) else {
+            return Err(format!(
+                "the module `{name}` is not synchronised: Salt's own of that name runs, if it has one"
+            ));
+        };
+        let shared = read("returners/_returner_host.py".to_owned());
+        if module != install::module(name) || shared.as_deref() != Some(install::SHARED) {
+            let ours = if module.contains(install::MARK) {
+                "of another version of `returner`"
+            } else {
+                "not this host's"
+            };
+            return Err(format!(
+                "the module `{name}` in `{}` is {ours}",
+                directory.join("returners").display()
+            ));
+        }
+        let kind = if self.is_master { "runners" } else { "modules" };
+        match read(format!("{kind}/returner_{name}.py")) {
+            Some(_) => Ok(()),
+            None => Err(format!("`{name}.flush` is not synchronised, which sends what was kept")),
         }
     }
 
@@ -169,70 +188,76 @@ impl Visit {
             let name = spool.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let (waiting, refused) = (numbered(&spool), numbered(&spool.join("refused")));
             if waiting > 0 {
+                let flush = if self.is_master { "salt-run" } else { "salt '*'" };
                 let what =
                     format!("{} for `{name}` in `{}`", said(waiting, "waits", "wait"), spool.display());
-                self.wrong(
-                    what,
-                    format!("`salt '*' {name}.flush` sends them and says what the host answers"),
-                );
+                self.wrong(what, format!("`{flush} {name}.flush` sends them and says what the host answers"));
             }
             if refused > 0 {
                 let place = spool.join("refused");
                 let what = format!("the host refused {refused} for `{name}`, in `{}`", place.display());
-                self.wrong(what, "the first line of each file has the reason");
+                self.wrong(
+                    what,
+                    "the first line of each file has the reason; remove the file when it is settled",
+                );
             }
         }
     }
 
-    async fn host(&mut self) {
+    /// Gives the names of its returners, where it tells them.
+    async fn host(&mut self) -> Option<Vec<String>> {
         let client = match self.client() {
             Ok(client) => client,
             Err(failure) => {
-                return self.wrong(failure.to_string(), "see `returner.url` and its like in Salt's file");
+                self.wrong(failure.to_string(), "see `returner.url` and its like in Salt's file");
+                return None;
             }
         };
+        if !self.is_let_in(&client).await {
+            return None;
+        }
+        match client.get::<Status>("/v1/returners", &[]).await {
+            Ok(status) => {
+                self.status(&status);
+                Some(status.returners.into_iter().map(|returner| returner.name).collect())
+            }
+            // A minion's token usually may not.
+            Err(_) => {
+                self.ok("what the host's returners do is not for this token to ask: `returner status` there");
+                None
+            }
+        }
+    }
+
+    async fn is_let_in(&mut self, client: &Client) -> bool {
         // Nothing is in it: whoever may send is told so, and nothing is stored.
-        match client.post::<Value>("/v1/returns", &[], Vec::new()).await {
+        let (what, hint) = match client.post::<Value>("/v1/returns", &[], Vec::new()).await {
             Err(NoAnswer::Refused(problem)) if problem.status == StatusCode::BAD_REQUEST => {
                 self.ok("the host answers, and takes what comes from here");
+                return true;
             }
             Err(NoAnswer::Refused(problem))
                 if matches!(problem.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
             {
-                let hint = "`returner token NAME --role write` makes one; `returner.token_file` names it in Salt's file";
-                return self.wrong(format!("the host lets nothing in from here: {}", problem.detail), hint);
+                (
+                    format!("the host lets nothing in from here: {}", problem.detail),
+                    "`returner token NAME --role write` makes a token; `returner.token_file` names it in Salt's file",
+                )
             }
             Err(NoAnswer::Refused(problem)) => {
-                return self
-                    .wrong(format!("the host takes nothing in: {problem}"), "`returner status` on the host");
+                (format!("the host takes nothing in: {problem}"), "`returner status` on the host")
             }
-            Err(NoAnswer::Unreachable(message)) => {
-                let message = message.lines().next().unwrap_or_default().to_owned();
-                let hint =
-                    "start it (`returner serve`), or set `returner.url` in Salt's file to where it listens";
-                return self.wrong(message, hint);
-            }
-            Ok(_) => {
-                return self
-                    .wrong("what answers is no returner host", "`returner.url` names another program");
-            }
-        }
-        match client.get::<Status>("/v1/returners", &[]).await {
-            Ok(status) => self.status(&status),
-            // A minion's token usually may not.
-            Err(_) => {
-                self.ok("what the host's returners do is not for this token to ask: `returner status` there")
-            }
-        }
+            Err(NoAnswer::Unreachable(message)) => (
+                message.lines().next().unwrap_or_default().to_owned(),
+                "start it (`returner serve`), or set `returner.url` in Salt's file to where it listens",
+            ),
+            Ok(_) => ("what answers is no returner host".to_owned(), "`returner.url` names another program"),
+        };
+        self.wrong(what, hint);
+        false
     }
 
     fn status(&mut self, status: &Status) {
-        for name in self.options.returners.clone() {
-            if !status.returners.iter().any(|returner| returner.name == name) {
-                let hint = format!("declare `{name}` in the host's configuration, or take it out of Salt's");
-                self.wrong(format!("the host has no returner `{name}`"), hint);
-            }
-        }
         for Returner { name, state, depth, last_error } in &status.returners {
             match last_error {
                 Some(error) if state != "ready" => {
@@ -267,7 +292,13 @@ impl Visit {
     /// As `_returner_host.py` finds and shows itself to the host.
     fn client(&self) -> Result<Client, Failure> {
         let options = &self.options;
-        let (base, socket) = client::named(&options.url.clone().unwrap_or_else(|| self.usual_place()));
+        let url = options.url.clone().unwrap_or_else(|| self.usual_place());
+        if !["http://", "https://", "unix:"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(Failure::usage(format!(
+                "`returner.url` is `{url}`, no http://, https:// or unix: URL"
+            )));
+        }
+        let (base, socket) = client::named(&url);
         let token = match (&options.token, &options.token_file) {
             (Some(token), _) => Some(SecretString::from(token.expose())),
             (None, Some(path)) => {

@@ -56,7 +56,7 @@ const HINT: &str = "`--to` is one of the master's `file_roots`; `salt-run config
 fn next(name: &str) -> String {
     format!(
         "  salt '*' saltutil.sync_all\n  salt '*' sys.list_returners\n  salt '*' test.ping --return {name}\n\
-         and for `master_job_cache` and `event_return`:\n  salt-run saltutil.sync_returners"
+         and for `master_job_cache` and `event_return`:\n  salt-run saltutil.sync_all"
     )
 }
 
@@ -77,9 +77,12 @@ impl Changes {
         }
         for name in names {
             wanted.insert(format!("_returners/{name}.py").into(), Some(module(name)));
-            wanted.insert(format!("_modules/returner_{name}.py").into(), Some(FLUSH.replace("NAME", name)));
+            for directory in ["_modules", "_runners"] {
+                let path = format!("{directory}/returner_{name}.py");
+                wanted.insert(path.into(), Some(FLUSH.replace("NAME", name)));
+            }
         }
-        for directory in ["_returners", "_modules"] {
+        for directory in ["_returners", "_modules", "_runners"] {
             for file in ours(&to.join(directory)).map_err(|error| failed(&to.join(directory), &error))? {
                 wanted.entry(Path::new(directory).join(file)).or_insert(None);
             }

@@ -4,6 +4,7 @@
 //! minion that answered, with `return.p` and at times `out.p`; each is one value in
 //! MessagePack. Only looks; what is half written or damaged is passed over and counted.
 
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
-use crate::items::from_msgpack;
+use crate::items::{from_msgpack, mark_trimmed};
 
 /// What the master wrote of a job within the times that were asked for.
 #[derive(Debug)]
@@ -37,18 +38,32 @@ pub(super) struct Found {
     pub(super) unreadable: Vec<String>,
 }
 
+impl Found {
+    fn passed_over(&mut self, path: &Path, why: &dyn Display) {
+        self.unreadable.push(format!("`{}`: {why}", path.display()));
+    }
+}
+
 /// The jobs of which something was written at a wanted moment (milliseconds since 1970), in
 /// the order of their ids.
 ///
 /// # Errors
 ///
-/// The directory cannot be listed.
+/// The directory cannot be listed, or is no job cache.
 pub(super) fn read(directory: &Path, wanted: impl Fn(u64) -> bool) -> io::Result<Found> {
     let mut found = Found::default();
-    for outer in directories(directory)? {
-        // The master removes old jobs meanwhile.
-        for job in directories(&outer).unwrap_or_default() {
-            read_job(&job, &wanted, &mut found);
+    let outer = directories(directory)?;
+    let is_part = |path: &&PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    if !outer.iter().any(|path| is_part(&path)) {
+        return Err(io::Error::other("there is no job of Salt's in it"));
+    }
+    for outer in outer.iter().filter(is_part) {
+        match directories(outer) {
+            Ok(jobs) => jobs.iter().for_each(|job| read_job(job, &wanted, &mut found)),
+            Err(error) => found.passed_over(outer, &error),
         }
     }
     found.jobs.sort_by(|one, other| one.jid.cmp(&other.jid));
@@ -57,16 +72,26 @@ pub(super) fn read(directory: &Path, wanted: impl Fn(u64) -> bool) -> io::Result
 
 fn read_job(directory: &Path, wanted: &impl Fn(u64) -> bool, found: &mut Found) {
     let path = directory.join(".load.p");
-    let minions = directories(directory).unwrap_or_default();
-    let files: Vec<PathBuf> =
-        minions.iter().map(|minion| minion.join("return.p")).filter(|path| is_wanted(path, wanted)).collect();
-    if files.is_empty() && !is_wanted(&path, wanted) {
+    let minions = match directories(directory) {
+        Ok(minions) => minions,
+        Err(error) => return found.passed_over(directory, &error),
+    };
+    let mut files = Vec::new();
+    for file in minions.iter().map(|minion| minion.join("return.p")).chain([path.clone()]) {
+        match is_wanted(&file, wanted) {
+            Ok(true) => files.push(file),
+            Ok(false) => {}
+            Err(error) => found.passed_over(&file, &error),
+        }
+    }
+    if files.is_empty() {
         return;
     }
+    files.retain(|file| *file != path);
     let mut load = match unpack(&path) {
         Ok(Value::Object(load)) if load.contains_key("jid") && load.contains_key("fun") => load,
-        Ok(_) => return found.unreadable.push(format!("{}: it is no load", path.display())),
-        Err(error) => return found.unreadable.push(format!("{}: {error}", path.display())),
+        Ok(_) => return found.passed_over(&path, &"it is no load"),
+        Err(error) => return found.passed_over(&path, &error),
     };
     let jid = load["jid"].as_str().map_or_else(|| load["jid"].to_string(), str::to_owned);
     load.insert("jid".to_owned(), json!(jid));
@@ -74,7 +99,7 @@ fn read_job(directory: &Path, wanted: &impl Fn(u64) -> bool, found: &mut Found) 
     for path in files {
         match read_return(&path, &jid, &load) {
             Ok(read) => returns.push(read),
-            Err(error) => found.unreadable.push(format!("{}: {error}", path.display())),
+            Err(error) => found.passed_over(&path, &error),
         }
     }
     if let Ok(minions @ Value::Array(_)) = unpack(&directory.join(".minions.p")) {
@@ -95,6 +120,7 @@ fn read_return(path: &Path, jid: &str, load: &Map<String, Value>) -> Result<Retu
             answer.insert(to.to_owned(), value.clone());
         }
     }
+    mark_trimmed(&mut answer);
     if let Ok(out) = unpack(&directory.join("out.p")) {
         answer.insert("out".to_owned(), out);
     }
@@ -106,19 +132,29 @@ fn unpack(path: &Path) -> Result<Value, String> {
     from_msgpack(&bytes).map_err(|error| error.to_string())
 }
 
-fn is_wanted(path: &Path, wanted: &impl Fn(u64) -> bool) -> bool {
-    let written = fs::metadata(path).and_then(|metadata| metadata.modified());
-    written.is_ok_and(|at| wanted(millis(at)))
+/// What is not there is not wanted; nor is what is no file.
+fn is_wanted(path: &Path, wanted: &impl Fn(u64) -> bool) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_file() && wanted(millis(metadata.modified()?))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn millis(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
+/// Those in a directory, links left out.
 fn directories(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(directory)?;
-    let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    Ok(paths.filter(|path| path.is_dir()).collect())
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -144,6 +180,7 @@ mod tests {
         fs::create_dir_all(job.join("m2")).expect("a directory");
         fs::write(job.join("m2/return.p"), b"\xc1").expect("a file");
         fs::create_dir_all(cache.path().join("ab/empty")).expect("a directory");
+        fs::create_dir_all(cache.path().join("proc/other")).expect("a directory");
         let found = read(cache.path(), |_| true).expect("a job cache");
         assert_eq!(found.unreadable.len(), 1, "{found:?}");
         let [job] = &found.jobs[..] else { panic!("{found:?}") };
@@ -159,5 +196,6 @@ mod tests {
         });
         assert_eq!(answer, expected);
         assert!(read(cache.path(), |_| false).expect("a job cache").jobs.is_empty());
+        assert!(read(&cache.path().join("proc"), |_| true).is_err(), "that is no job cache");
     }
 }

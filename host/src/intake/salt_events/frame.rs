@@ -5,15 +5,20 @@
 //! (four bytes, the greatest first). No length begins like a map does. BODY is bytes: the
 //! event's tag, two line feeds, and a map in MessagePack (`salt.utils.event.SaltEvent.pack`).
 //!
-//! After a frame that cannot be read there is no telling where the next one begins: the
-//! connection has to be made anew.
+//! What stands beside the body is small ([`HEAD`]), and the body is never looked into: to know
+//! that it has not arrived whole takes a few steps, however large it is. After a frame that
+//! cannot be read there is no telling where the next one begins: the connection has to be
+//! made anew.
 
 use bytes::{Buf, Bytes, BytesMut};
 use rmpv::ValueRef;
 use rmpv::decode::{Error as DecodeError, read_value_ref_with_max_depth};
 
-/// The largest frame: far beyond `max_event_size`, from which on Salt trims values.
-const MOST: usize = 256 << 20;
+/// The largest body, in bytes: far beyond `max_event_size`, from which on Salt trims values.
+const MOST: usize = 32 << 20;
+
+/// The most bytes of what stands beside the body.
+const HEAD: usize = 4096;
 
 const LENGTH: usize = 4;
 
@@ -40,10 +45,10 @@ impl Frames {
 
     /// The body of the next whole frame, if it has arrived.
     pub(super) fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
-        let Some(frame) = find(&self.received)? else { return Ok(None) };
-        let mut whole = self.received.split_to(frame.end).freeze();
-        whole.advance(frame.body_start);
-        whole.truncate(frame.body_length);
+        let Some(place) = find(&self.received)? else { return Ok(None) };
+        let mut whole = self.received.split_to(place.end).freeze();
+        whole.advance(place.body);
+        whole.truncate(place.length);
         Ok(Some(whole))
     }
 }
@@ -51,38 +56,69 @@ impl Frames {
 /// Where a frame ends, and its body in it.
 struct Place {
     end: usize,
-    body_start: usize,
-    body_length: usize,
+    body: usize,
+    length: usize,
 }
 
+/// What is missing is `None`.
 fn find(received: &[u8]) -> Result<Option<Place>, FrameError> {
     let Some(&first) = received.first() else { return Ok(None) };
     let prefix = if matches!(first, 0x80..=0x8f | 0xde | 0xdf) { 0 } else { LENGTH };
-    let Some(mut rest) = received.get(prefix..) else { return Ok(None) };
-    // Reading is by reference: the body is passed over, and what has not arrived yet is
-    // found out in a few steps, however large it is.
-    let frame = match read_value_ref_with_max_depth(&mut rest, 16) {
-        Ok(frame) => frame,
-        Err(DecodeError::InvalidMarkerRead(_) | DecodeError::InvalidDataRead(_)) if received.len() < MOST => {
-            return Ok(None);
+    let Some(&marker) = received.get(prefix) else { return Ok(None) };
+    // Two members; a map that says how many it has in more than one byte is none of Salt's.
+    if marker != 0x82 {
+        return Err(FrameError::Unknown(format!("it begins with {first:#04x}")));
+    }
+    let (mut at, mut body) = (prefix + 1, None);
+    for _ in 0..2 {
+        let Some((name, after)) = small(received, at)? else { return Ok(None) };
+        let ValueRef::String(name) = name else {
+            return Err(FrameError::Unknown("it has a member without a name".to_owned()));
+        };
+        at = after;
+        if name.as_bytes() == b"body" {
+            let Some((start, length)) = bytes_at(received, at)? else { return Ok(None) };
+            body = Some((start, length));
+            at = start + length;
+        } else {
+            let Some((_, after)) = small(received, at)? else { return Ok(None) };
+            at = after;
         }
-        Err(DecodeError::InvalidMarkerRead(_) | DecodeError::InvalidDataRead(_)) => {
-            return Err(FrameError::TooLarge);
-        }
-        Err(error) => return Err(FrameError::Unknown(error.to_string())),
-    };
-    let body = body(&frame).ok_or_else(|| FrameError::Unknown("there is no `body` in it".to_owned()))?;
-    let start = body.as_ptr().addr() - received.as_ptr().addr();
-    Ok(Some(Place { end: received.len() - rest.len(), body_start: start, body_length: body.len() }))
+    }
+    let (body, length) = body.ok_or_else(|| FrameError::Unknown("there is no `body` in it".to_owned()))?;
+    Ok((at <= received.len()).then_some(Place { end: at, body, length }))
 }
 
-fn body<'f>(frame: &'f ValueRef<'_>) -> Option<&'f [u8]> {
-    let ValueRef::Map(members) = frame else { return None };
-    members.iter().find_map(|(key, value)| match (key, value) {
-        (ValueRef::String(key), ValueRef::Binary(body)) if key.as_bytes() == b"body" => Some(*body),
-        (ValueRef::String(key), ValueRef::String(body)) if key.as_bytes() == b"body" => Some(body.as_bytes()),
-        _ => None,
-    })
+/// A value that is not the body, and where it ends.
+fn small(received: &[u8], at: usize) -> Result<Option<(ValueRef<'_>, usize)>, FrameError> {
+    let Some(rest) = received.get(at..) else { return Ok(None) };
+    let window = &rest[..rest.len().min(HEAD)];
+    let mut left = window;
+    match read_value_ref_with_max_depth(&mut left, 16) {
+        Ok(value) => Ok(Some((value, at + window.len() - left.len()))),
+        Err(DecodeError::InvalidMarkerRead(_) | DecodeError::InvalidDataRead(_)) if window.len() < HEAD => {
+            Ok(None)
+        }
+        Err(error) => Err(FrameError::Unknown(error.to_string())),
+    }
+}
+
+/// Where bytes or text begin, and how many there are; they need not have arrived.
+fn bytes_at(received: &[u8], at: usize) -> Result<Option<(usize, usize)>, FrameError> {
+    let Some(&marker) = received.get(at) else { return Ok(None) };
+    let width = match marker {
+        0xc4 | 0xd9 => 1,
+        0xc5 | 0xda => 2,
+        0xc6 | 0xdb => 4,
+        0xa0..=0xbf => 0,
+        _ => return Err(FrameError::Unknown(format!("its body begins with {marker:#04x}"))),
+    };
+    let Some(said) = received.get(at + 1..at + 1 + width) else { return Ok(None) };
+    let length = match width {
+        0 => usize::from(marker & 0x1f),
+        _ => said.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)),
+    };
+    if length > MOST { Err(FrameError::TooLarge) } else { Ok(Some((at + 1 + width, length))) }
 }
 
 #[cfg(test)]
@@ -110,6 +146,18 @@ mod tests {
     #[test]
     fn a_frame_begins_as_it_was_captured() {
         assert_eq!(bare(b"ab"), b"\x82\xa4head\x80\xa4body\xc4\x02ab");
+    }
+
+    /// The head is never large, and a body's length is believed before it has come.
+    #[test]
+    fn what_would_fill_the_memory_is_refused_at_once() {
+        let mut frames = Frames::default();
+        frames.buffer().extend_from_slice(b"\x82\xa4head\x80\xa4body\xc6\xff\xff\xff\xff");
+        assert!(matches!(frames.next(), Err(FrameError::TooLarge)));
+        let mut frames = Frames::default();
+        frames.buffer().extend_from_slice(b"\x82\xa4head\xdd\xff\xff\xff\xff");
+        frames.buffer().extend_from_slice(&[0xc0; HEAD]);
+        assert!(matches!(frames.next(), Err(FrameError::Unknown(_))));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the host knows of what it did not hear.
 //!
 //! The bus tells nothing again. So the host keeps the moment up to which it has taken in
-//! all that it heard ([`Heard::through`]); what lies between that and the next connection is
+//! all that it heard ([`Heard::through`]); what lies between that and the next message is
 //! a gap, kept until it is filled (`returner salt backfill`).
 //!
 //! On disk: `salt-events.json` in the host's data, replaced as a whole. It is written every
@@ -41,8 +41,8 @@ pub(crate) struct Gaps {
 }
 
 impl Gaps {
-    /// Reads what an earlier run of the host left. What cannot be read is as if nothing were
-    /// known, and said.
+    /// Reads what an earlier run of the host left. Where that cannot be read, all that lies
+    /// before now may be missing; the file is kept aside.
     pub(crate) fn open(data: &Path) -> Self {
         let path = data.join("salt-events.json");
         let read = match fs::read(&path) {
@@ -52,10 +52,12 @@ impl Gaps {
         };
         let heard = read.unwrap_or_else(|error| {
             tracing::warn!(
-                "`{}`: {error}: it is not known what was missed of Salt's events before now",
+                "`{}` cannot be read ({error}) and is kept beside it: it is not known what was missed of Salt's events \
+                 before now",
                 path.display()
             );
-            Heard::default()
+            let _ = fs::rename(&path, path.with_extension("damaged"));
+            Heard { through: Some(0), gaps: Vec::new() }
         });
         Self { path, heard: Mutex::new(heard) }
     }
@@ -65,14 +67,24 @@ impl Gaps {
         self.heard.lock().gaps.clone()
     }
 
-    /// The host listens from now on. Gives what it missed since it last did.
-    pub(super) fn connected(&self) -> Option<Gap> {
+    /// Up to when all was heard and taken in; nothing where nothing ever was.
+    pub(super) fn through(&self) -> Option<u64> {
+        self.heard.lock().through
+    }
+
+    /// The host hears from now on. Gives what it missed since it last did.
+    pub(super) fn heard(&self) -> Option<Gap> {
         let mut heard = self.heard.lock();
         let now = now();
-        // Nothing is missing at the very first connection; nor where the clock was set back.
-        let gap = heard.through.filter(|through| *through < now).map(|from| Gap { from, until: now });
+        // Nothing is missing before the very first message. Where the clock was set back
+        // meanwhile, what was missed has moments of both.
+        let gap = heard.through.map(|through| Gap { from: through.min(now), until: through.max(now) });
         heard.through = Some(now);
-        heard.gaps.extend(gap);
+        match (heard.gaps.last_mut(), gap) {
+            // One after the other, with nothing heard in between.
+            (Some(last), Some(gap)) if last.until + 1000 >= gap.from => last.until = gap.until,
+            (_, gap) => heard.gaps.extend(gap),
+        }
         while heard.gaps.len() > MOST {
             let oldest = heard.gaps.remove(0);
             heard.gaps[0].from = oldest.from;
@@ -88,13 +100,13 @@ impl Gaps {
         self.write(&heard);
     }
 
-    /// Those that ended by then are filled.
-    pub(crate) fn filled(&self, until: u64) -> usize {
+    /// This one is filled; whether it was known.
+    pub(crate) fn filled(&self, filled: Gap) -> bool {
         let mut heard = self.heard.lock();
         let before = heard.gaps.len();
-        heard.gaps.retain(|gap| gap.until > until);
+        heard.gaps.retain(|gap| *gap != filled);
         self.write(&heard);
-        before - heard.gaps.len()
+        before > heard.gaps.len()
     }
 
     fn write(&self, heard: &Heard) {
@@ -124,33 +136,36 @@ mod tests {
     fn a_gap_lasts_until_it_is_filled_also_through_restarts() {
         let data = tempfile::tempdir().expect("a directory");
         let gaps = Gaps::open(data.path());
-        assert_eq!(gaps.connected(), None);
+        assert_eq!(gaps.heard(), None);
         gaps.taken_in(1000);
         let gaps = Gaps::open(data.path());
-        let gap = gaps.connected().expect("a gap");
+        let gap = gaps.heard().expect("a gap");
         assert!(gap.from == 1000 && gap.until > 1000);
         let gaps = Gaps::open(data.path());
         assert_eq!(gaps.known(), [gap]);
-        assert_eq!(gaps.filled(gap.until - 1), 0);
-        assert_eq!(gaps.filled(gap.until), 1);
+        assert!(!gaps.filled(Gap { until: gap.until - 1, ..gap }));
+        assert!(gaps.filled(gap));
         assert_eq!(Gaps::open(data.path()).known(), []);
     }
 
     #[test]
-    fn a_clock_that_was_set_back_makes_no_gap() {
+    fn a_clock_that_was_set_back_hides_no_gap() {
         let data = tempfile::tempdir().expect("a directory");
         let gaps = Gaps::open(data.path());
-        gaps.taken_in(u64::MAX);
-        assert_eq!(gaps.connected(), None);
+        let later = now() + 3_600_000;
+        gaps.taken_in(later);
+        let gap = gaps.heard().expect("a gap");
+        assert!(gap.from < later && gap.until == later);
     }
 
     #[test]
     fn many_gaps_become_fewer_and_cover_the_same() {
         let data = tempfile::tempdir().expect("a directory");
         let gaps = Gaps::open(data.path());
-        for through in 0..150 {
-            gaps.taken_in(through);
-            gaps.connected();
+        for number in 0..150 {
+            gaps.taken_in(number);
+            gaps.heard.lock().gaps.push(Gap { from: number, until: number });
+            gaps.heard();
         }
         let known = gaps.known();
         assert_eq!((known.len(), known[0].from), (MOST, 0));
@@ -160,6 +175,8 @@ mod tests {
     fn what_cannot_be_read_does_not_stop_the_host() {
         let data = tempfile::tempdir().expect("a directory");
         fs::write(data.path().join("salt-events.json"), "{").expect("a file");
-        assert_eq!(Gaps::open(data.path()).connected(), None);
+        let gap = Gaps::open(data.path()).heard().expect("a gap");
+        assert_eq!(gap.from, 0);
+        assert!(data.path().join("salt-events.damaged").exists());
     }
 }

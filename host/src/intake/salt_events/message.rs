@@ -11,18 +11,12 @@
 //! the minion's command, and what comes by the bus goes to those of `return`.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::config::Tags;
-use crate::items::{Kind, NoMsgpack, from_msgpack};
-
-/// What Salt writes in place of a value that is too large for its bus
-/// (`salt.utils.dicttrim`).
-const TRIMMED: &str = "VALUE_TRIMMED";
-
-/// What marks a return that has such a value in it.
-const MARK: &str = "value_trimmed";
+use crate::config::{SaltEventsSettings, Tags};
+use crate::items::{Kind, NoMsgpack, from_msgpack, mark_trimmed};
 
 /// How many runs of the master that have begun are remembered.
 const MOST_RUNS: usize = 1000;
@@ -46,54 +40,76 @@ pub(super) enum BadMessage {
     Data(#[from] NoMsgpack),
 }
 
-/// Makes items of messages.
-pub(super) struct Sorter {
+/// What is made of messages, as the configuration has it.
+pub(super) struct Rules {
     tags: Tags,
     /// Salt's name of the master, whose returns those of its runners are.
     master: String,
+    /// How long a return that lacks something waits for the whole one.
+    pub(super) trimmed_wait: Duration,
+}
+
+impl Rules {
+    pub(super) fn new(settings: &SaltEventsSettings, master: &str) -> Self {
+        let SaltEventsSettings { tags, trimmed_wait, .. } = settings;
+        Self { tags: tags.clone(), master: master.to_owned(), trimmed_wait: *trimmed_wait }
+    }
+}
+
+/// Makes items of messages.
+#[derive(Default)]
+pub(super) struct Sorter {
     begun: Runs,
 }
 
 impl Sorter {
-    pub(super) fn new(tags: Tags, master: String) -> Self {
-        Self { tags, master, begun: Runs::default() }
-    }
-
     /// Nothing for a message that nobody wants.
-    pub(super) fn sort(&mut self, body: &[u8]) -> Result<Option<Sorted>, BadMessage> {
+    pub(super) fn sort(&mut self, rules: &Rules, body: &[u8]) -> Result<Option<Sorted>, BadMessage> {
         let end = body.windows(2).position(|pair| pair == b"\n\n").ok_or(BadMessage::NoTag)?;
         let tag = String::from_utf8_lossy(&body[..end]).into_owned();
-        let data = match from_msgpack(&body[end + 2..])? {
+        let mut data = match from_msgpack(&body[end + 2..])? {
             Value::Object(data) => data,
             other => Map::from_iter([("data".to_owned(), other)]),
         };
+        // A minion may fire an event of any tag: what it says so is an event, whatever it says.
+        if data.get("cmd").is_some_and(|command| command == "_minion_event") {
+            return Ok(rules.tags.let_through(&tag).then(|| item(Kind::Event, event(tag, data))));
+        }
+        if let Some(jid) = data.get("jid").filter(|jid| jid.is_number()).map(Value::to_string) {
+            data.insert("jid".to_owned(), Value::String(jid));
+        }
         let parts: Vec<&str> = tag.split('/').collect();
         Ok(match parts[..] {
-            ["salt", "job", _, "new"] if is_load(&data) => Some(item(Kind::Load, data)),
-            // The id of a minion may have slashes in it.
-            ["salt", "job", _, "ret", ..] if is_return(&data) => Some(returned(data)),
-            ["salt", "run", _, "ret"] if is_run(&data) => Some(self.run(data)),
+            ["salt", "job", _, "new"] if is_load(&data) => Some(load(data)),
+            // The id of a minion may have slashes in it. It is the one that the tag has.
+            ["salt", "job", _, "ret", ref id @ ..] if is_return(&data, &id.join("/")) => Some(returned(data)),
+            ["salt", "run", _, "ret"] if is_run(&data) => Some(self.run(&rules.master, data)),
             // Salt's older tags: the same message comes under its present one, too.
             ["new_job"] if is_load(&data) => None,
-            [jid] if is_return(&data) && data.get("jid").and_then(Value::as_str) == Some(jid) => None,
+            [jid]
+                if is_return(&data, text_of(&data, "id"))
+                    && data.get("jid").and_then(Value::as_str) == Some(jid) =>
+            {
+                None
+            }
             _ => {
                 if let ["salt", "run", _, "new"] = parts[..] {
                     self.begun.note(&data);
                 }
-                self.tags.let_through(&tag).then(|| item(Kind::Event, event(tag, data)))
+                rules.tags.let_through(&tag).then(|| item(Kind::Event, event(tag, data)))
             }
         })
     }
 
     /// A runner's return, as `salt.client.mixins` gives it to the master's job cache: the
     /// whole of its data is what the master returned, with the moment at which it began.
-    fn run(&mut self, mut data: Map<String, Value>) -> Sorted {
+    fn run(&mut self, master: &str, mut data: Map<String, Value>) -> Sorted {
         if let Some(stamp) = self.begun.take(&data) {
             data.insert("_stamp".to_owned(), stamp);
         }
         let mut answer = Map::new();
-        answer.insert("id".to_owned(), json!(self.master));
-        answer.insert("tgt".to_owned(), json!(self.master));
+        answer.insert("id".to_owned(), json!(master));
+        answer.insert("tgt".to_owned(), json!(master));
         for key in ["jid", "fun", "user", "success", "retcode"] {
             if let Some(value) = data.get(key) {
                 answer.insert(key.to_owned(), value.clone());
@@ -108,6 +124,17 @@ fn item(kind: Kind, members: Map<String, Value>) -> Sorted {
     Sorted { kind, text: Value::Object(members).to_string(), trimmed: false }
 }
 
+/// Salt may not know yet which minions a job is for.
+fn load(mut data: Map<String, Value>) -> Sorted {
+    let are_names = |value: &Value| value.as_array().is_some_and(|names| names.iter().all(Value::is_string));
+    for key in ["minions", "Minions"] {
+        if data.get(key).is_some_and(|value| !are_names(value)) {
+            data.remove(key);
+        }
+    }
+    item(Kind::Load, data)
+}
+
 fn event(tag: String, data: Map<String, Value>) -> Map<String, Value> {
     Map::from_iter([("tag".to_owned(), Value::String(tag)), ("data".to_owned(), Value::Object(data))])
 }
@@ -115,10 +142,7 @@ fn event(tag: String, data: Map<String, Value>) -> Map<String, Value> {
 fn returned(mut data: Map<String, Value>) -> Sorted {
     data.remove("ret_config");
     data.remove("ret_kwargs");
-    let trimmed = data.get("return").is_some_and(is_trimmed);
-    if trimmed {
-        data.insert(MARK.to_owned(), Value::Bool(true));
-    }
+    let trimmed = mark_trimmed(&mut data);
     Sorted { trimmed, ..item(Kind::Return, data) }
 }
 
@@ -126,21 +150,17 @@ fn is_load(data: &Map<String, Value>) -> bool {
     ["jid", "fun"].into_iter().all(|key| data.contains_key(key))
 }
 
-fn is_return(data: &Map<String, Value>) -> bool {
-    ["jid", "id", "fun", "return"].into_iter().all(|key| data.contains_key(key))
+fn is_return(data: &Map<String, Value>, id: &str) -> bool {
+    let has = |key| data.contains_key(key);
+    ["jid", "fun", "return"].into_iter().all(has) && data.get("id").is_some_and(|value| value == id)
+}
+
+fn text_of<'d>(data: &'d Map<String, Value>, key: &str) -> &'d str {
+    data.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn is_run(data: &Map<String, Value>) -> bool {
     ["jid", "fun", "return"].into_iter().all(|key| data.contains_key(key))
-}
-
-fn is_trimmed(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text == TRIMMED,
-        // Salt looks into dictionaries only; a list is left out whole.
-        Value::Object(members) => members.values().any(is_trimmed),
-        _ => false,
-    }
 }
 
 /// When the newest runs of the master began, by job id.
@@ -179,13 +199,18 @@ mod tests {
         body
     }
 
-    fn sort(sorter: &mut Sorter, tag: &str, data: &Value) -> Option<(Kind, Value, bool)> {
-        let sorted = sorter.sort(&message(tag, data)).expect("a message")?;
+    /// A sorter and its rules.
+    struct Desk(Sorter, Rules);
+
+    fn sort(Desk(sorter, rules): &mut Desk, tag: &str, data: &Value) -> Option<(Kind, Value, bool)> {
+        let sorted = sorter.sort(rules, &message(tag, data)).expect("a message")?;
         Some((sorted.kind, serde_json::from_str(&sorted.text).expect("JSON"), sorted.trimmed))
     }
 
-    fn sorter(tags: &[&str]) -> Sorter {
-        Sorter::new(Tags::of(tags), "m_master".to_owned())
+    fn sorter(tags: &[&str]) -> Desk {
+        let rules =
+            Rules { tags: Tags::of(tags), master: "m_master".to_owned(), trimmed_wait: Duration::ZERO };
+        Desk(Sorter::default(), rules)
     }
 
     #[test]
@@ -208,6 +233,26 @@ mod tests {
         let mut all = self::sorter(&[]);
         let odd = json!({"jid": "1"});
         assert_eq!(sort(&mut all, "salt/job/1/ret/a", &odd).map(|sorted| sorted.0), Some(Kind::Event));
+    }
+
+    /// It may fire any tag that it likes; Salt says that it did.
+    #[test]
+    fn a_minion_cannot_answer_for_another() {
+        let mut desk = sorter(&[]);
+        let forged = json!({
+            "cmd": "_minion_event", "id": "evil", "jid": "1", "fun": "runner.x", "return": 1, "tag": "salt/run/1/ret"
+        });
+        assert_eq!(sort(&mut desk, "salt/run/1/ret", &forged).map(|sorted| sorted.0), Some(Kind::Event));
+        let other = json!({"id": "evil", "jid": "1", "fun": "test.ping", "return": true});
+        assert_eq!(sort(&mut desk, "salt/job/1/ret/good", &other).map(|sorted| sorted.0), Some(Kind::Event));
+    }
+
+    #[test]
+    fn what_salt_leaves_open_is_taken() {
+        let mut desk = sorter(&[]);
+        let load = json!({"jid": 7, "fun": "test.ping", "minions": null});
+        let taken = json!({"jid": "7", "fun": "test.ping"});
+        assert_eq!(sort(&mut desk, "salt/job/7/new", &load), Some((Kind::Load, taken, false)));
     }
 
     #[test]
@@ -236,7 +281,7 @@ mod tests {
         let mut trimmed = |value: Value| {
             let answer = json!({"jid": "1", "id": "a", "fun": "f", "return": value});
             let (_, text, trimmed) = sort(&mut sorter, "salt/job/1/ret/a", &answer).expect("a return");
-            assert_eq!(text.get(MARK).is_some(), trimmed);
+            assert_eq!(text.get("value_trimmed").is_some(), trimmed);
             trimmed
         };
         assert!(trimmed(json!("VALUE_TRIMMED")));
@@ -247,8 +292,8 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_an_error() {
-        let mut sorter = sorter(&[]);
-        assert!(matches!(sorter.sort(b"no end"), Err(BadMessage::NoTag)));
-        assert!(matches!(sorter.sort(b"tag\n\n\x81"), Err(BadMessage::Data(_))));
+        let Desk(mut sorter, rules) = sorter(&[]);
+        assert!(matches!(sorter.sort(&rules, b"no end"), Err(BadMessage::NoTag)));
+        assert!(matches!(sorter.sort(&rules, b"tag\n\n\x81"), Err(BadMessage::Data(_))));
     }
 }

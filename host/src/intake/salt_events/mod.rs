@@ -2,45 +2,40 @@
 //! (`master_event_pub.ipc`). Nobody is asked, nothing is acknowledged, nothing is told again.
 //!
 //! Invariants:
-//! - Receiving waits for nothing but [`ROOM`]: the master cuts off who does not read for a
-//!   minute (`publish_drain_timeout`). Storing is somebody else's work ([`take`]).
+//! - Receiving ([`receive`]) waits for nothing but room in memory: the master cuts off who does
+//!   not read for a minute (`publish_drain_timeout`). Storing is somebody else's work ([`take`]).
 //! - What may have been missed is known as a gap ([`gaps`]) before anything newer is taken in.
-//! - Of what was received nothing is given up but by the end of the host.
+//!   No gap begins late: what was received and is not in the journal belongs to it.
 
 mod frame;
 mod gaps;
 mod message;
+mod receive;
 mod take;
+mod trimmed;
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, block_in_place};
 use tokio_util::sync::CancellationToken;
 
-use self::frame::{FrameError, Frames};
-use self::message::Sorter;
-use self::take::{Message, Taker, Trimmed};
+use self::message::{Rules, Sorter};
+use self::receive::{Held, Lost, Receiver};
+use self::take::Taker;
+use self::trimmed::Trimmed;
 use super::Intake;
 use crate::config::{Address, SaltEventsSettings};
 use crate::telemetry::SaltEventsMetrics;
 
-pub(crate) use gaps::Gaps;
+pub(crate) use gaps::{Gap, Gaps};
 
-/// How much may wait for the journal, in bytes.
-const ROOM: usize = 128 << 20;
-
-/// How long connecting may take.
-const TO_CONNECT: Duration = Duration::from_secs(5);
-
-/// The wait before the next try to connect: it doubles up to the second.
-const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// By how much a moment that is kept is earlier than what is known, in milliseconds: clocks of
+/// two processes are read at two times.
+const MARGIN: u64 = 2000;
 
 /// The event bus, followed or not, as long as the host runs.
 pub(crate) struct SaltEvents {
@@ -56,36 +51,36 @@ pub(crate) struct Standing {
     pub(crate) address: String,
     /// Since when the host listens; nothing while it does not.
     pub(crate) connected: Option<SystemTime>,
+    /// A message has come since then. Until one has, what listens may be the wrong place, and
+    /// whatever was said may have been missed.
+    pub(crate) hears: bool,
     /// Why it does not.
     pub(crate) error: Option<String>,
 }
 
 /// A bus that is followed.
 pub(crate) struct Following {
-    pub(crate) settings: SaltEventsSettings,
+    address: Address,
+    rules: Arc<ArcSwap<Rules>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Following {
-    /// Listens no more, and takes in what was received.
+    pub(crate) fn is_at(&self, address: &Address) -> bool {
+        self.address == *address
+    }
+
+    /// What is made of messages from now on: listening goes on.
+    pub(crate) fn change(&self, settings: &SaltEventsSettings, master: &str) {
+        self.rules.store(Arc::new(Rules::new(settings, master)));
+    }
+
+    /// Listens no more, and takes in what was received if the journal does.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         let _ = self.task.await;
     }
-}
-
-/// Why the host stopped listening.
-#[derive(Debug, thiserror::Error)]
-enum Lost {
-    #[error("the master closed the connection")]
-    Closed,
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Frame(#[from] FrameError),
-    #[error("it did not answer within {TO_CONNECT:?}")]
-    Silent,
 }
 
 impl SaltEvents {
@@ -103,10 +98,6 @@ impl SaltEvents {
         self.metrics.trimmed_so_far()
     }
 
-    fn is_connected(&self) -> bool {
-        self.standing.lock().as_ref().is_some_and(|standing| standing.connected.is_some())
-    }
-
     /// Nothing is followed from now on.
     pub(crate) fn rest(&self) {
         *self.standing.lock() = None;
@@ -114,81 +105,78 @@ impl SaltEvents {
     }
 
     /// Follows a bus; `master` is Salt's id of the master. One bus at a time.
-    pub(crate) fn follow(self: &Arc<Self>, settings: SaltEventsSettings, master: String) -> Following {
-        let stop = CancellationToken::new();
+    pub(crate) fn follow(self: &Arc<Self>, settings: &SaltEventsSettings, master: &str) -> Following {
+        let (stop, held) = (CancellationToken::new(), Arc::new(Held::default()));
+        let rules = Arc::new(ArcSwap::from_pointee(Rules::new(settings, master)));
         let (sender, received) = mpsc::unbounded_channel();
         let taker = Taker {
             events: Arc::clone(self),
-            sorter: Sorter::new(settings.tags.clone(), master),
-            trimmed: Trimmed::new(settings.trimmed_wait),
+            rules: Arc::clone(&rules),
+            sorter: Sorter::default(),
+            trimmed: Trimmed::default(),
+            held: Arc::clone(&held),
             stop: stop.clone(),
+            given_up: None,
         };
-        let receiver = Receiver {
-            events: Arc::clone(self),
-            address: settings.address.clone(),
-            sender,
-            room: Arc::new(Semaphore::new(ROOM)),
-        };
-        let stopped = stop.clone();
+        let address = settings.address.clone();
+        let receiver = Receiver::new(Arc::clone(self), address.clone(), sender, Arc::clone(&held));
+        let (events, stopped) = (Arc::clone(self), stop.clone());
         let task = tokio::spawn(async move {
             let taking = tokio::spawn(taker.run(received));
             tokio::select! {
                 () = receiver.run() => {}
                 () = stopped.cancelled() => {}
             }
+            let ended = gaps::now();
             // The sender is gone with the receiver: taking ends with what was received.
-            let _ = taking.await;
+            let given_up = taking.await.unwrap_or(Some(0));
+            if events.hears() && given_up != Some(0) {
+                let through = [held.since(), given_up].into_iter().flatten().fold(ended, u64::min);
+                events.note(through.saturating_sub(MARGIN));
+            }
         });
-        Following { settings, stop, task }
+        Following { address, rules, stop, task }
     }
-}
 
-struct Receiver {
-    events: Arc<SaltEvents>,
-    address: Address,
-    sender: mpsc::UnboundedSender<Message>,
-    room: Arc<Semaphore>,
-}
+    /// From when on nothing was heard, where that is so now; in milliseconds since 1970-01-01
+    /// UTC.
+    pub(crate) fn missing_since(&self) -> Option<u64> {
+        if self.hears() { None } else { self.gaps.through() }
+    }
 
-impl Receiver {
-    async fn run(self) {
-        let place = self.address.to_string();
-        let mut wait = WAITS.0;
-        *self.events.standing.lock() =
-            Some(Standing { address: place.clone(), connected: None, error: None });
-        loop {
-            let lost = match self.connect().await {
-                Ok(stream) => {
-                    wait = WAITS.0;
-                    self.connected(&place);
-                    self.receive(stream).await
-                }
-                Err(error) => error,
-            };
-            self.lost(&place, &lost);
-            sleep(wait).await;
-            wait = (wait * 2).min(WAITS.1);
+    fn hears(&self) -> bool {
+        self.standing.lock().as_ref().is_some_and(|standing| standing.hears)
+    }
+
+    fn stands(&self, address: &Address, connected: bool, error: Option<String>) {
+        let connected = connected.then(SystemTime::now);
+        *self.standing.lock() =
+            Some(Standing { address: address.to_string(), connected, hears: false, error });
+    }
+
+    fn begins(&self, address: &Address) {
+        self.stands(address, false, None);
+    }
+
+    /// All that was heard until then is in the journal.
+    fn note(&self, through: u64) {
+        block_in_place(|| self.gaps.taken_in(through));
+    }
+
+    fn connected(&self, address: &Address) {
+        self.stands(address, true, None);
+        self.metrics.connected(true);
+        tracing::info!("following Salt's event bus at `{address}`");
+    }
+
+    /// The first message of a connection has come.
+    fn heard(&self) {
+        let gap = block_in_place(|| self.gaps.heard());
+        if let Some(standing) = self.standing.lock().as_mut() {
+            standing.hears = true;
         }
-    }
-
-    async fn connect(&self) -> Result<Box<dyn AsyncRead + Send + Unpin>, Lost> {
-        let connect = async {
-            Ok::<Box<dyn AsyncRead + Send + Unpin>, io::Error>(match &self.address {
-                Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
-                Address::Tcp { host, port } => Box::new(TcpStream::connect((host.as_str(), *port)).await?),
-            })
-        };
-        Ok(timeout(TO_CONNECT, connect).await.map_err(|_| Lost::Silent)??)
-    }
-
-    fn connected(&self, place: &str) {
-        let gap = self.events.gaps.connected();
-        self.events.metrics.connected(true);
-        *self.events.standing.lock() =
-            Some(Standing { address: place.to_owned(), connected: Some(SystemTime::now()), error: None });
-        tracing::info!("following Salt's event bus at `{place}`");
         if let Some(gap) = gap {
-            self.events.metrics.missed();
+            self.metrics.missed();
             let missed = Duration::from_millis(gap.until - gap.from);
             tracing::warn!(
                 "nothing was heard of Salt's events for {}: `returner salt backfill` fills in what the master has of it",
@@ -197,36 +185,15 @@ impl Receiver {
         }
     }
 
-    fn lost(&self, place: &str, lost: &Lost) {
-        self.events.metrics.connected(false);
-        let mut standing = self.events.standing.lock();
+    fn lost(&self, address: &Address, lost: &Lost) {
+        self.metrics.connected(false);
         let error = lost.to_string();
         // Once, and not at each try.
-        let is_new = standing.as_ref().is_none_or(|before| before.error.as_ref() != Some(&error));
-        *standing = Some(Standing { address: place.to_owned(), connected: None, error: Some(error) });
+        let before = self.standing.lock().as_ref().and_then(|standing| standing.error.clone());
+        let is_new = before.as_ref() != Some(&error);
+        self.stands(address, false, Some(error));
         if is_new {
-            tracing::warn!("Salt's event bus at `{place}`: {lost}; it is tried again");
-        }
-    }
-
-    async fn receive(&self, mut stream: Box<dyn AsyncRead + Send + Unpin>) -> Lost {
-        let mut frames = Frames::default();
-        loop {
-            loop {
-                let body = match frames.next() {
-                    Ok(Some(body)) => body,
-                    Ok(None) => break,
-                    Err(error) => return error.into(),
-                };
-                let size = u32::try_from(body.len().clamp(1, ROOM)).unwrap_or(u32::MAX);
-                let Ok(room) = Arc::clone(&self.room).acquire_many_owned(size).await else { continue };
-                let _ = self.sender.send(Message { body, room, at: gaps::now() });
-            }
-            match stream.read_buf(frames.buffer()).await {
-                Ok(0) => return Lost::Closed,
-                Ok(_) => {}
-                Err(error) => return error.into(),
-            }
+            tracing::warn!("Salt's event bus at `{address}`: {lost}; it is tried again");
         }
     }
 }

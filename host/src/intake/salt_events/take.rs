@@ -2,26 +2,29 @@
 //!
 //! Promises: loads are taken in before returns that were received with them or after them;
 //! nothing that was received is given up while the journal refuses, for however long; what
-//! one message lacks hinders no other. A return that Salt trimmed waits for the whole one
-//! ([`Trimmed`]), and is left out where that came.
+//! one message lacks hinders no other. Where the host stops while the journal refuses, what
+//! is given up is said, and the gap that follows begins before it ([`Taker::run`]).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::SaltEvents;
 use super::gaps::now;
-use super::message::{Sorted, Sorter};
+use super::message::{Rules, Sorter};
+use super::receive::Held;
+use super::trimmed::{Incomplete, Trimmed};
+use super::{MARGIN, SaltEvents};
 use crate::intake::Refused;
-use crate::items::{Item, Key, Kind, parse};
+use crate::items::{Item, Kind, parse};
 
-/// The most messages of one request to the journal.
+/// The most messages that are taken in at once, and their bytes.
 const BATCH: usize = 4096;
+const BATCH_BYTES: usize = 4 << 20;
 
 /// How often the moment is kept up to which all was taken in.
 const NOTE: Duration = Duration::from_secs(2);
@@ -33,127 +36,190 @@ const MOST_WAIT: Duration = Duration::from_secs(5);
 pub(super) struct Message {
     pub(super) body: Bytes,
     pub(super) room: OwnedSemaphorePermit,
-    /// When it was received, in milliseconds since 1970-01-01 UTC.
+    /// A moment before it arrived, in milliseconds since 1970-01-01 UTC.
     pub(super) at: u64,
 }
 
 pub(super) struct Taker {
     pub(super) events: Arc<SaltEvents>,
+    pub(super) rules: Arc<ArcSwap<Rules>>,
     pub(super) sorter: Sorter,
     pub(super) trimmed: Trimmed,
+    pub(super) held: Arc<Held>,
     pub(super) stop: CancellationToken,
+    /// The oldest moment of what was given up.
+    pub(super) given_up: Option<u64>,
 }
 
 impl Taker {
-    /// Until whoever receives is gone and all that it received is taken in; when the host
-    /// stops, what the journal refuses is left.
-    pub(super) async fn run(mut self, mut received: mpsc::UnboundedReceiver<Message>) {
+    /// Until whoever receives is gone and all that it received is taken in, or given up
+    /// because the host stops: gives the moment from which on that is so.
+    pub(super) async fn run(mut self, mut received: mpsc::UnboundedReceiver<Message>) -> Option<u64> {
         let mut tick = interval(NOTE);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut messages: Vec<Message> = Vec::new();
         let mut noted = Instant::now();
         loop {
-            let received_now = tokio::select! {
+            let first = tokio::select! {
                 biased;
-                count = received.recv_many(&mut messages, BATCH) => Some(count),
+                first = received.recv() => match first {
+                    Some(first) => Some(first),
+                    None => break,
+                },
                 _ = tick.tick() => None,
             };
-            if received_now == Some(0) {
-                break;
-            }
+            let messages = gather(first, &mut received);
             let newest = messages.last().map(|message| message.at);
-            let batch = self.sort(messages.drain(..));
+            let batch = tokio::task::block_in_place(|| self.sort(messages));
             self.take(batch).await;
+            self.take_trimmed(false).await;
             // Messages come in order: what was received before these was taken in before them.
-            let through = newest.or_else(|| received.is_empty().then(now));
-            if let Some(through) = through.filter(|_| noted.elapsed() >= NOTE) {
+            let idle = || received.is_empty().then(|| self.held.since().unwrap_or_else(now));
+            if let Some(through) = newest.or_else(idle).filter(|_| noted.elapsed() >= NOTE) {
                 self.note(through);
                 noted = Instant::now();
             }
         }
-        let rest = self.trimmed.end();
-        self.events.metrics.trimmed(rest.len());
-        self.take(Batch { returns: rest, ..Batch::default() }).await;
-        if self.events.is_connected() {
-            self.events.gaps.taken_in(now());
-        }
+        self.take_trimmed(true).await;
+        self.given_up
     }
 
-    /// Keeps the moment up to which all was taken in: a little earlier than that, for what the
-    /// system has received and not handed over, and before what waits in memory.
+    /// Keeps the moment up to which all was taken in, but for what waits in memory.
     fn note(&self, through: u64) {
-        if self.events.is_connected() {
-            let through = through.saturating_sub(NOTE.as_millis() as u64);
+        if self.events.hears() && self.given_up.is_none() {
             let through = self.trimmed.oldest().map_or(through, |oldest| through.min(oldest));
-            tokio::task::block_in_place(|| self.events.gaps.taken_in(through));
+            self.events.note(through.saturating_sub(MARGIN));
         }
     }
 
-    fn sort(&mut self, messages: impl Iterator<Item = Message>) -> Batch {
+    fn sort(&mut self, messages: Vec<Message>) -> Batch {
+        let rules = self.rules.load();
         let mut batch = Batch::default();
         for Message { body, room, at } in messages {
-            match self.sorter.sort(&body) {
-                Ok(Some(sorted)) if sorted.trimmed => self.trimmed.wait(sorted, at),
-                Ok(Some(sorted)) => batch.add(sorted),
+            batch.since = Some(batch.since.map_or(at, |since| since.min(at)));
+            batch.room.push(room);
+            match self.sorter.sort(&rules, &body) {
+                Ok(Some(sorted)) if sorted.trimmed => self.trimmed.wait(sorted, at, rules.trimmed_wait),
+                Ok(Some(sorted)) => batch.of(sorted.kind).push(sorted.text),
                 Ok(None) => self.events.metrics.unwanted(1),
                 Err(error) => {
                     self.events.metrics.bad(1);
                     tracing::warn!("a message of Salt's event bus cannot be read: {error}");
                 }
             }
-            batch.room.push(room);
         }
-        let intake = &self.events.intake;
-        let (due, replaced) = self.trimmed.due(|identity| intake.has_whole(identity));
-        self.events.metrics.trimmed(due.len());
-        self.events.metrics.replaced(replaced);
-        batch.returns.extend(due);
         batch
     }
 
-    async fn take(&self, batch: Batch) {
-        let Batch { loads, returns, events, room } = batch;
-        self.take_all(Kind::Load, loads).await;
-        self.take_all(Kind::Return, returns).await;
-        self.take_all(Kind::Event, events).await;
+    async fn take(&mut self, batch: Batch) {
+        let Batch { loads, returns, events, room, since } = batch;
+        for (kind, texts) in [(Kind::Load, loads), (Kind::Return, returns), (Kind::Event, events)] {
+            self.take_all(kind, texts, None, since).await;
+        }
         drop(room);
     }
 
+    /// Trimmed returns whose time is over go to those returners that have not had the whole.
+    async fn take_trimmed(&mut self, all: bool) {
+        let due = if all { self.trimmed.end() } else { self.trimmed.due() };
+        for Incomplete { at, text, .. } in due {
+            let lacking = match parse(Kind::Return, &text, String::new) {
+                Ok(Item::Return(answer)) => self.events.intake.without_whole(&answer).await.ok(),
+                // It is named where it is taken in.
+                _ => None,
+            };
+            if lacking.as_ref().is_some_and(Vec::is_empty) {
+                self.events.metrics.replaced(1);
+                continue;
+            }
+            self.events.metrics.trimmed(1);
+            self.take_all(Kind::Return, vec![text], lacking.as_deref(), Some(at)).await;
+        }
+    }
+
     /// Takes in all that the journal can take.
-    async fn take_all(&self, kind: Kind, mut texts: Vec<String>) {
+    async fn take_all(
+        &mut self,
+        kind: Kind,
+        mut texts: Vec<String>,
+        named: Option<&[String]>,
+        since: Option<u64>,
+    ) {
         let mut wait = Duration::from_millis(50);
+        let mut said = false;
         while !texts.is_empty() {
-            let body = Bytes::from(texts.join("\n"));
-            match self.events.intake.take(kind, body, None).await {
+            let refused = match self.events.intake.take(kind, Bytes::from(texts.join("\n")), named).await {
                 Ok(_) => return self.events.metrics.taken(kind, texts.len()),
-                Err(Refused::Items { items, .. }) => {
+                Err(refused) => refused,
+            };
+            match refused {
+                Refused::Items { items, .. } => {
                     for bad in items.iter().rev() {
+                        let text = texts.remove(bad.index);
+                        self.events.metrics.bad(1);
                         tracing::warn!(
-                            "a {} of Salt's event bus cannot be taken: {}",
-                            kind.name(),
+                            "{} of Salt's event bus cannot be taken: {}",
+                            title(kind, &text),
                             bad.reason
                         );
-                        self.events.metrics.bad(1);
-                        texts.remove(bad.index);
                     }
                 }
                 // Nobody stores these.
-                Err(Refused::Route(_)) => return self.events.metrics.unwanted(texts.len()),
-                Err(refused) => {
-                    tracing::warn!(
-                        "{} of Salt's event bus wait{}: {refused}",
-                        kind.counted(texts.len()),
-                        if texts.len() == 1 { "s" } else { "" },
-                    );
+                Refused::Route(_) => return self.events.metrics.unwanted(texts.len()),
+                Refused::Journal(error) => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::warn!(
+                            "what Salt's event bus says waits ({}): {error}",
+                            kind.counted(texts.len())
+                        );
+                    }
                     tokio::select! {
                         () = sleep(wait) => {}
-                        () = self.stop.cancelled() => return,
+                        () = self.stop.cancelled() => return self.give_up(kind, texts.len(), since),
                     }
                     wait = (wait * 2).min(MOST_WAIT);
+                }
+                Refused::Malformed(_) | Refused::Empty | Refused::TooMany(_) => {
+                    tracing::error!(
+                        "{} of Salt's event bus are given up: {refused}",
+                        kind.counted(texts.len())
+                    );
+                    return self.events.metrics.bad(texts.len());
                 }
             }
         }
     }
+
+    fn give_up(&mut self, kind: Kind, count: usize, since: Option<u64>) {
+        tracing::warn!(
+            "{} of Salt's event bus are given up, because the journal takes nothing in and the host stops: after its next \
+             start `returner salt backfill` fills them in",
+            kind.counted(count)
+        );
+        let since = since.unwrap_or_else(now);
+        self.given_up = Some(self.given_up.map_or(since, |before| before.min(since)));
+    }
+}
+
+/// What was received at once, within bounds.
+fn gather(first: Option<Message>, received: &mut mpsc::UnboundedReceiver<Message>) -> Vec<Message> {
+    let mut messages: Vec<Message> = first.into_iter().collect();
+    let mut bytes: usize = messages.iter().map(|message| message.body.len()).sum();
+    while !messages.is_empty() && messages.len() < BATCH && bytes < BATCH_BYTES {
+        let Ok(message) = received.try_recv() else { break };
+        bytes += message.body.len();
+        messages.push(message);
+    }
+    messages
+}
+
+/// Which one it is, for the log: never what was returned.
+fn title(kind: Kind, text: &str) -> String {
+    let members: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap_or_default();
+    let member = |name: &&str| Some(format!("`{name}` {}", members.get(*name)?));
+    let names: Vec<String> = ["jid", "id", "fun", "tag"].iter().filter_map(member).collect();
+    let mut title = format!("a {} ({})", kind.name(), names.join(", "));
+    title.truncate(title.floor_char_boundary(300));
+    title
 }
 
 /// What was received at once, by kind.
@@ -163,70 +229,16 @@ struct Batch {
     returns: Vec<String>,
     events: Vec<String>,
     room: Vec<OwnedSemaphorePermit>,
+    /// The oldest moment of it.
+    since: Option<u64>,
 }
 
 impl Batch {
-    fn add(&mut self, sorted: Sorted) {
-        match sorted.kind {
-            Kind::Load => self.loads.push(sorted.text),
-            Kind::Return => self.returns.push(sorted.text),
-            Kind::Event | Kind::Minions => self.events.push(sorted.text),
+    fn of(&mut self, kind: Kind) -> &mut Vec<String> {
+        match kind {
+            Kind::Load => &mut self.loads,
+            Kind::Return => &mut self.returns,
+            Kind::Event | Kind::Minions => &mut self.events,
         }
-    }
-}
-
-/// Returns that lack something, which a minion's own module sends whole: usually a moment
-/// later, because a minion answers its master first.
-pub(super) struct Trimmed {
-    wait: Duration,
-    waiting: VecDeque<Incomplete>,
-}
-
-struct Incomplete {
-    /// In milliseconds since 1970-01-01 UTC.
-    at: u64,
-    until: Instant,
-    /// None of a return that cannot be read: it is named where it is taken in.
-    identity: Option<Key>,
-    text: String,
-}
-
-impl Trimmed {
-    pub(super) fn new(wait: Duration) -> Self {
-        Self { wait, waiting: VecDeque::new() }
-    }
-
-    fn wait(&mut self, sorted: Sorted, at: u64) {
-        let identity = match parse(Kind::Return, &sorted.text, String::new) {
-            Ok(Item::Return(answer)) => Some(answer.identity()),
-            _ => None,
-        };
-        let until = Instant::now() + self.wait;
-        self.waiting.push_back(Incomplete { at, until, identity, text: sorted.text });
-    }
-
-    /// When the first one was received.
-    fn oldest(&self) -> Option<u64> {
-        self.waiting.front().map(|incomplete| incomplete.at)
-    }
-
-    /// Those that have waited long enough and whose whole return did not come; and how many
-    /// have waited, and it did.
-    fn due(&mut self, has_whole: impl Fn(Key) -> bool) -> (Vec<String>, usize) {
-        let (mut due, mut replaced) = (Vec::new(), 0);
-        while self.waiting.front().is_some_and(|incomplete| incomplete.until <= Instant::now())
-            && let Some(Incomplete { identity, text, .. }) = self.waiting.pop_front()
-        {
-            match identity.is_some_and(&has_whole) {
-                true => replaced += 1,
-                false => due.push(text),
-            }
-        }
-        (due, replaced)
-    }
-
-    /// All of them, when the host does not listen any longer.
-    fn end(&mut self) -> Vec<String> {
-        self.waiting.drain(..).map(|incomplete| incomplete.text).collect()
     }
 }

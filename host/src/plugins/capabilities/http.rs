@@ -11,6 +11,7 @@ impl Host for GuestState {
         }
         let Request { method, url, headers, body } = request;
         self.note(|| format!("http: {method} {url}"), [&body]);
+        let told = self.asked.take();
         if self.is_trial() {
             return Ok(Ok(Response { status: 200, headers: Vec::new(), body: Vec::new() }));
         }
@@ -21,6 +22,10 @@ impl Host for GuestState {
                 None => Err(HttpError { message: "no HTTP is allowed".to_owned(), retryable: false }),
             })
             .await;
+        self.tell(told, || match &result {
+            Ok(answer) => format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)),
+            Err(error) => format!("error: {}", error.message),
+        });
         Ok(match result {
             Ok(answer) => Ok(Response { status: answer.status, headers: answer.headers, body: answer.body }),
             Err(HttpError { message, retryable }) => {

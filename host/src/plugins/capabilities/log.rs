@@ -62,6 +62,8 @@ impl Host for GuestState {
         if self.is_trial() {
             return Ok(());
         }
+        let told = self.traced(|| format!("log {}", format!("{level:?}").to_lowercase()));
+        self.tell(told, || format!("{message} {fields:?}"));
         let Turn { speaks, dropped } = self.grants.log.turn();
         if dropped > 0 {
             let bound = self.grants.limits.log_lines;

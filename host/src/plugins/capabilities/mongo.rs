@@ -1,5 +1,6 @@
 //! `mongo`: operations on a granted connection's database.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::connections::{Connection, MongoError, MongoFind, MongoPool, MongoUpdate, MongoWriteError};
@@ -125,7 +126,22 @@ impl Host for GuestState {
 }
 
 impl GuestState {
-    async fn mongo<T: Default>(
+    async fn mongo<T: Default + Debug>(
+        &mut self,
+        name: &str,
+        wanted: Wanted<'_>,
+        operation: impl AsyncFnOnce(&MongoPool) -> Result<T, MongoError>,
+    ) -> Result<T, Error> {
+        let told = self.asked.take();
+        let result = self.allowed(name, wanted, operation).await;
+        self.tell(told, || match &result {
+            Ok(answer) => format!("{answer:?}"),
+            Err(error) => format!("error: {}", error.message),
+        });
+        result
+    }
+
+    async fn allowed<T: Default>(
         &mut self,
         name: &str,
         Wanted { action, collection, pipeline }: Wanted<'_>,

@@ -12,6 +12,10 @@ impl Host for GuestState {
         connection: String,
         commands: Vec<Vec<Vec<u8>>>,
     ) -> wasmtime::Result<Result<Vec<Reply>, Error>> {
+        let told = self.traced(|| {
+            let commands: Vec<String> = commands.iter().map(|command| shown(command)).collect();
+            format!("redis.pipeline {connection}: {}", commands.join("; "))
+        });
         let result = self
             .host_call(async |state| {
                 let granted = state.connection(&connection).map_err(denied)?;
@@ -27,6 +31,10 @@ impl Host for GuestState {
                 }
             })
             .await;
+        self.tell(told, || match &result {
+            Ok(replies) => format!("{} replies {replies:?}", replies.len()),
+            Err(error) => format!("error: {}", error.message),
+        });
         Ok(result.map(|replies| replies.into_iter().map(Reply::from).collect()))
     }
 
@@ -35,6 +43,7 @@ impl Host for GuestState {
         connection: String,
         pattern: String,
     ) -> wasmtime::Result<Result<Vec<Vec<u8>>, Error>> {
+        let told = self.traced(|| format!("redis.scan {connection}: {pattern}"));
         let result = self
             .host_call(async |state| {
                 let granted = state.connection(&connection).map_err(denied)?;
@@ -45,6 +54,10 @@ impl Host for GuestState {
                 pool.scan(&pattern, state.grants.answer()).await.map_err(Error::from)
             })
             .await;
+        self.tell(told, || match &result {
+            Ok(keys) => format!("{} keys {}", keys.len(), shown(keys)),
+            Err(error) => format!("error: {}", error.message),
+        });
         Ok(result)
     }
 }
@@ -71,6 +84,11 @@ impl GuestState {
         };
         Ok(commands.iter().map(reply).collect())
     }
+}
+
+/// Words for people.
+fn shown(words: &[Vec<u8>]) -> String {
+    words.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// What a server answers to most commands of this name.

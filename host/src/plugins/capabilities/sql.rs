@@ -16,12 +16,17 @@ impl Host for GuestState {
         params: Vec<Value>,
     ) -> wasmtime::Result<Result<u64, Error>> {
         let params: Vec<SqlValue> = params.into_iter().map(SqlValue::from).collect();
+        let told = self.traced(|| told("execute", &connection, &statement, &params));
         let result = self
             .host_call(async |state| {
                 let transaction = state.transaction(&connection, &statement, &params).await?;
                 transaction.execute(statement, params).await.map_err(Error::from)
             })
             .await;
+        self.tell(told, || match &result {
+            Ok(changed) => format!("{changed} rows changed"),
+            Err(error) => format!("error: {}", error.message),
+        });
         Ok(result)
     }
 
@@ -32,6 +37,7 @@ impl Host for GuestState {
         params: Vec<Value>,
     ) -> wasmtime::Result<Result<Rows, Error>> {
         let params: Vec<SqlValue> = params.into_iter().map(SqlValue::from).collect();
+        let told = self.traced(|| told("query", &connection, &statement, &params));
         let result = self
             .host_call(async |state| {
                 let bounds = state.grants.answer();
@@ -39,6 +45,13 @@ impl Host for GuestState {
                 transaction.query(statement, params, bounds).await.map_err(Error::from)
             })
             .await;
+        self.tell(told, || match &result {
+            Ok(rows) => {
+                let rows: Vec<String> = rows.rows.iter().map(|row| shown(row)).collect();
+                format!("{} rows {}", rows.len(), rows.join(" "))
+            }
+            Err(error) => format!("error: {}", error.message),
+        });
         Ok(result.map(|rows| Rows {
             columns: rows.columns,
             rows: rows.rows.into_iter().map(|row| row.into_iter().map(Value::from).collect()).collect(),
@@ -74,6 +87,23 @@ impl GuestState {
             .get_mut(name)
             .ok_or_else(|| denied(format!("the connection `{name}` has no transaction")))
     }
+}
+
+fn told(what: &str, connection: &str, statement: &str, params: &[SqlValue]) -> String {
+    format!("sql.{what} {connection}: {statement} {}", shown(params))
+}
+
+/// Values for people.
+fn shown(values: &[SqlValue]) -> String {
+    let value = |value: &SqlValue| match value {
+        SqlValue::Null => "NULL".to_owned(),
+        SqlValue::Boolean(value) => value.to_string(),
+        SqlValue::Integer(value) => value.to_string(),
+        SqlValue::Float(value) => value.to_string(),
+        SqlValue::Text(text) => format!("{text:?}"),
+        SqlValue::Bytes(bytes) => format!("<{} bytes>", bytes.len()),
+    };
+    format!("[{}]", values.iter().map(value).collect::<Vec<_>>().join(", "))
 }
 
 fn denied(message: String) -> Error {

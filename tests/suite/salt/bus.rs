@@ -1,0 +1,127 @@
+//! The host follows a bus whose master is a test's: what a real one does rarely, or not at will.
+
+use std::io::Write;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use returner_servers::{Host, Mariadb, Server, SqliteDatabase, ret, until};
+use serde_json::{Value, json};
+
+const JID: &str = "20260214093012345678";
+
+/// The socket of a master that speaks when a test does.
+struct Bus {
+    path: PathBuf,
+    listener: UnixListener,
+}
+
+impl Bus {
+    fn new(name: &str) -> Self {
+        // The path of a socket is short.
+        let path = std::env::temp_dir().join(format!("{name}-{}.ipc", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).expect("a socket");
+        Self { path, listener }
+    }
+
+    fn config(&self) -> String {
+        format!("host.salt_events: {}\n", self.path.display())
+    }
+
+    /// The host's connection. A master gives up a reader that takes nothing for a minute; this
+    /// one has five seconds.
+    async fn accept(&self) -> UnixStream {
+        self.listener.set_nonblocking(true).expect("a socket");
+        let stream = until("the host to connect", async || self.listener.accept()).await.0;
+        stream.set_nonblocking(false).expect("a socket");
+        stream.set_write_timeout(Some(Duration::from_secs(5))).expect("a socket");
+        stream
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// A return as a master of 3007.15 publishes it.
+fn returned(minion: &str, value: &Value) -> Vec<u8> {
+    let mut data = ret(JID, minion, "test.echo", value.clone());
+    data["cmd"] = json!("_return");
+    data["_stamp"] = json!("2026-02-14T09:30:12.345678");
+    let mut body = format!("salt/job/{JID}/ret/{minion}\n\n").into_bytes();
+    let packed: rmpv::Value = rmpv::ext::to_value(data).expect("JSON is MessagePack");
+    rmpv::encode::write_value(&mut body, &packed).expect("memory can be written to");
+    let length = u32::try_from(body.len()).expect("a short message").to_be_bytes();
+    [b"\x82\xa4head\x80\xa4body\xc6", &length[..], &body].concat()
+}
+
+/// All of ten thousand minions answer at once, while the database hangs: the master is never
+/// held up, and all are stored.
+#[tokio::test]
+async fn ten_thousand_minions_answer_at_once() {
+    const MINIONS: usize = 10_000;
+    let mut mariadb = Mariadb::start().await;
+    let mysql = mariadb.database().await;
+    let bus = Bus::new("many");
+    let host = Host::start(&format!("return: mysql\n{}{}", bus.config(), mysql.config())).await;
+    mariadb.pause();
+    let mut stream = bus.accept().await;
+    for minion in 0..MINIONS {
+        let message = returned(&format!("minion-{minion:05}"), &json!({"number": minion}));
+        stream.write_all(&message).expect("the host reads");
+    }
+    until("all of it to be on disk", async || {
+        let metrics = host.get("/metrics").await.text;
+        let all = format!("returner_items_accepted_total{{kind=\"return\"}} {MINIONS}");
+        if metrics.lines().any(|line| line == all) { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    mariadb.resume();
+    host.wait_drained("mysql").await;
+    assert_eq!(mysql.count("salt_returns").await, MINIONS as i64);
+}
+
+/// Of two returners only one had the whole return by a minion's module.
+#[tokio::test]
+async fn a_trimmed_return_goes_to_those_that_had_no_whole_one() {
+    let mysql = Mariadb::shared().await.database().await;
+    let sqlite = SqliteDatabase::new();
+    let bus = Bus::new("trim");
+    let config = format!("return: [mysql, sqlite3]\nhost.salt_trimmed_wait: 1s\n{}", bus.config());
+    let host = Host::start(&format!("{config}{}{}", mysql.config(), sqlite.config())).await;
+    let mut stream = bus.accept().await;
+    let whole = ret(JID, "web1", "test.echo", json!("x".repeat(50_000)));
+    host.post("/v1/returns?returner=mysql", &whole).await.expect(202);
+    host.wait_drained("mysql").await;
+    stream.write_all(&returned("web1", &json!("VALUE_TRIMMED"))).expect("the host reads");
+    until("the trimmed return in SQLite", async || {
+        let rows: Vec<(String,)> = sqlite.rows("SELECT full_ret FROM salt_returns").await;
+        if rows.len() == 1 { Ok(()) } else { Err(format!("{rows:?}")) }
+    })
+    .await;
+    host.wait_drained("mysql").await;
+    assert_eq!(mysql.count("salt_returns").await, 1);
+    let stored = host.get(&format!("/v1/jobs/{JID}/returns?returner=mysql")).await.json();
+    assert_eq!(stored["returns"][0]["full"]["return"], whole["return"]);
+}
+
+/// What is no master makes no noise, and no gaps.
+#[tokio::test]
+async fn who_speaks_something_else_is_not_followed() {
+    let bus = Bus::new("other");
+    let host = Host::start(&format!("return: sqlite3\n{}", bus.config())).await;
+    for _ in 0..3 {
+        let mut stream = bus.accept().await;
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    }
+    let standing = host.get("/v1/salt-events").await.json();
+    assert_eq!((&standing["connected_since"], &standing["gaps"]), (&json!(null), &json!([])), "{standing}");
+    assert!(
+        standing["error"].as_str().is_some_and(|error| error.contains("no message of Salt's")),
+        "{standing}"
+    );
+    assert_eq!(host.log().matches("it is tried again").count(), 1, "{}", host.log());
+}

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use returner_servers::{Host, Mariadb, Server, SqliteDatabase, ret, until};
 use serde_json::{Value, json};
@@ -58,6 +58,10 @@ fn returned(minion: &str, value: &Value) -> Vec<u8> {
     [b"\x82\xa4head\x80\xa4body\xc6", &length[..], &body].concat()
 }
 
+fn millis() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
 /// All of ten thousand minions answer at once, while the database hangs: the master is never
 /// held up, and all are stored.
 #[tokio::test]
@@ -82,6 +86,44 @@ async fn ten_thousand_minions_answer_at_once() {
     mariadb.resume();
     host.wait_drained("mysql").await;
     assert_eq!(mysql.count("salt_returns").await, MINIONS as i64);
+}
+
+/// The journal takes nothing more in, and the host is stopped: what it had received and could
+/// not keep is in the gap.
+#[tokio::test]
+async fn what_is_given_up_at_the_end_is_missing_from_then_on() {
+    let mut mariadb = Mariadb::start().await;
+    let mysql = mariadb.database().await;
+    let bus = Bus::new("end");
+    let config = format!("return: mysql\nhost.max_journal: 1MiB\n{}{}", bus.config(), mysql.config());
+    let mut host = Host::start(&config).await;
+    let mut stream = bus.accept().await;
+    stream.write_all(&returned("first", &json!(true))).expect("the host reads");
+    host.wait_drained("mysql").await;
+    mariadb.kill();
+    for minion in 0..60 {
+        let value = json!("x".repeat(50_000));
+        stream.write_all(&returned(&format!("minion-{minion:02}"), &value)).expect("the host reads");
+    }
+    // The last of them are not taken in.
+    let sent = millis();
+    until("the journal to be full", async || {
+        let log = host.log();
+        if log.contains("what Salt's event bus says waits") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    assert!(host.stop().await.success());
+    assert!(host.log().contains("are given up"), "{}", host.log());
+    mariadb.restart().await;
+    host.restart().await;
+    let mut stream = bus.accept().await;
+    stream.write_all(&returned("last", &json!(true))).expect("the host reads");
+    until("the gap to be known", async || {
+        let standing = host.get("/v1/salt-events").await.json();
+        let from = standing["gaps"][0]["from_ms"].as_u64();
+        if from.is_some_and(|from| from <= sent) { Ok(()) } else { Err(format!("{sent}: {standing}")) }
+    })
+    .await;
 }
 
 /// Of two returners only one had the whole return by a minion's module.

@@ -43,10 +43,7 @@ impl Fixture {
         let host = Host::start(&format!("return: [mysql, redis]\n{configs}{host}")).await;
         let master = Master::start(version, "").await;
         let minion = master.minion("m1", &format!("{}{minion}", url(&host))).await;
-        let roots = master.roots().display().to_string();
-        let installed =
-            returner(host.directory(), &["salt", "install", "--config", "returner.yaml", "--to", &roots]);
-        installed.expect(0);
+        install(&host, &master);
         let fixture = Self { host, mysql, redis, mongo, sqlite, master, minion };
         fixture.synchronise("saltutil.sync_returners").await;
         fixture
@@ -62,16 +59,7 @@ impl Fixture {
             if all { Ok(()) } else { Err(listed.to_string()) }
         })
         .await;
-        // The names may be those of Salt's own modules: what is listed is not yet what runs.
-        until("the modules to be ours", async || {
-            let described = self.master.salt(&["sys.returner_doc", "mysql"]);
-            if described.to_string().contains("If the host is away") {
-                Ok(())
-            } else {
-                Err(described.to_string())
-            }
-        })
-        .await;
+        is_ours(&self.master).await;
     }
 
     /// Waits until MySQL has a row of this function and value.
@@ -86,6 +74,23 @@ impl Fixture {
         })
         .await;
     }
+}
+
+/// Waits until the minions have the host's module `mysql`: what is listed may be Salt's own of
+/// that name, and is not yet what runs.
+async fn is_ours(master: &Master) {
+    until("the modules to be ours", async || {
+        let described = master.salt(&["sys.returner_doc", "mysql"]).to_string();
+        if described.contains("If the host is away") { Ok(()) } else { Err(described) }
+    })
+    .await;
+}
+
+/// Writes the modules of a host for a master to carry to its minions.
+fn install(host: &Host, master: &Master) {
+    let roots = master.roots().display().to_string();
+    let arguments = ["salt", "install", "--config", "returner.yaml", "--to", &roots];
+    returner(host.directory(), &arguments).expect(0);
 }
 
 /// The line that tells a minion or master where the host is.

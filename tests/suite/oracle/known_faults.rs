@@ -9,7 +9,7 @@ use returner_servers::{
 use serde_json::{Map, Value, json};
 
 use super::cases::options;
-use crate::stores::TUTORIAL;
+use super::mysql::pair;
 
 /// The ids of the minions that have rows.
 async fn minions(database: &MysqlDatabase) -> Vec<String> {
@@ -21,9 +21,7 @@ async fn minions(database: &MysqlDatabase) -> Vec<String> {
 #[tokio::test]
 async fn what_comes_while_the_database_is_down_is_lost() {
     let mut server = Mariadb::start().await;
-    let (ours, salts) = (server.database().await, server.database().await);
-    ours.execute(TUTORIAL).await;
-    salts.execute(TUTORIAL).await;
+    let (ours, salts) = pair(&server).await;
     let host = Host::start(&format!("return: mysql\nevent_return: mysql\n{}", ours.config())).await;
     let mut salt = Salt::start(&options("mysql", &salts.options()));
     let item = ret(&new_jid(), "web1", "test.ping", json!(true));
@@ -44,15 +42,11 @@ async fn what_comes_while_the_database_is_down_is_lost() {
 #[tokio::test]
 async fn a_configuration_of_its_own_is_ignored_where_there_was_another() {
     let server = Mariadb::shared().await;
-    let salts = [server.database().await, server.database().await];
-    let ours = [server.database().await, server.database().await];
-    for database in salts.iter().chain(&ours) {
-        database.execute(TUTORIAL).await;
-    }
-    let mut both: Map<String, Value> = options("mysql", &salts[0].options());
-    both.extend(options("alternative.mysql", &salts[1].options()));
+    let ((our_first, salts_first), (our_other, salts_other)) = (pair(server).await, pair(server).await);
+    let mut both: Map<String, Value> = options("mysql", &salts_first.options());
+    both.extend(options("alternative.mysql", &salts_other.options()));
     let mut salt = Salt::start(&both);
-    let config = format!("return: mysql\n{}{}", ours[0].config(), ours[1].config_as("alternative.mysql"));
+    let config = format!("return: mysql\n{}{}", our_first.config(), our_other.config_as("alternative.mysql"));
     let host = Host::start(&config).await;
     let plain = ret(&new_jid(), "web1", "test.ping", json!(true));
     let mut other = ret(&new_jid(), "web2", "test.ping", json!(true));
@@ -62,20 +56,17 @@ async fn a_configuration_of_its_own_is_ignored_where_there_was_another() {
         host.store("/v1/returns", item).await;
     }
     assert_eq!(
-        (minions(&ours[0]).await, minions(&ours[1]).await),
+        (minions(&our_first).await, minions(&our_other).await),
         (vec!["web1".into()], vec!["web2".into()])
     );
-    assert_eq!(minions(&salts[0]).await, ["web1", "web2"], "fault 13");
-    assert!(minions(&salts[1]).await.is_empty());
+    assert_eq!(minions(&salts_first).await, ["web1", "web2"], "fault 13");
+    assert!(minions(&salts_other).await.is_empty());
 }
 
 /// Fault 16: a minion that sends its return again has two rows.
 #[tokio::test]
 async fn a_return_that_is_sent_again_is_there_twice() {
-    let server = Mariadb::shared().await;
-    let (ours, salts) = (server.database().await, server.database().await);
-    ours.execute(TUTORIAL).await;
-    salts.execute(TUTORIAL).await;
+    let (ours, salts) = pair(Mariadb::shared().await).await;
     let host = Host::start(&format!("return: mysql\n{}", ours.config())).await;
     let mut salt = Salt::start(&options("mysql", &salts.options()));
     let item = ret(&new_jid(), "web1", "test.ping", json!(true));
@@ -89,10 +80,7 @@ async fn a_return_that_is_sent_again_is_there_twice() {
 /// Fault 11 (55279, 69060): a job that nobody answered stays for ever.
 #[tokio::test]
 async fn a_job_without_returns_is_never_purged() {
-    let server = Mariadb::shared().await;
-    let (ours, salts) = (server.database().await, server.database().await);
-    ours.execute(TUTORIAL).await;
-    salts.execute(TUTORIAL).await;
+    let (ours, salts) = pair(Mariadb::shared().await).await;
     let host = Host::start(&format!("return: mysql\n{}", ours.config())).await;
     let mut keep = options("mysql", &salts.options());
     keep.insert("keep_jobs_seconds".to_owned(), json!(1));

@@ -37,12 +37,17 @@ async fn returns(database: &MysqlDatabase, cases: &[Case]) -> Contents {
     contents
 }
 
+/// Two databases with the tables of Salt's manual: the host's, and that of Salt's module.
+pub(super) async fn pair(server: &Mariadb) -> (MysqlDatabase, MysqlDatabase) {
+    let pair = (server.database().await, server.database().await);
+    pair.0.execute(TUTORIAL).await;
+    pair.1.execute(TUTORIAL).await;
+    pair
+}
+
 #[tokio::test]
 async fn rows_of_returns_are_salts() {
-    let server = Mariadb::shared().await;
-    let (ours, salts) = (server.database().await, server.database().await);
-    ours.execute(TUTORIAL).await;
-    salts.execute(TUTORIAL).await;
+    let (ours, salts) = pair(Mariadb::shared().await).await;
     let host = Host::start(&format!("return: mysql\n{}", ours.config())).await;
     let mut salt = Salt::start(&options("mysql", &salts.options()));
     let cases = cases();
@@ -57,10 +62,7 @@ async fn rows_of_returns_are_salts() {
 
 #[tokio::test]
 async fn rows_of_loads_and_events_are_salts() {
-    let server = Mariadb::shared().await;
-    let (ours, salts) = (server.database().await, server.database().await);
-    ours.execute(TUTORIAL).await;
-    salts.execute(TUTORIAL).await;
+    let (ours, salts) = pair(Mariadb::shared().await).await;
     let config = format!("return: mysql\nevent_return: mysql\nid: master1\n{}", ours.config());
     let host = Host::start(&config).await;
     let mut options = options("mysql", &salts.options());

@@ -7,7 +7,7 @@ use returner_servers::{
 };
 use serde_json::{Value, json};
 
-use super::{of_both_versions, url};
+use super::{install, is_ours, of_both_versions, url};
 
 /// A master, a host that follows it, and a minion.
 struct Followed {
@@ -71,19 +71,9 @@ impl Followed {
 
     /// Carries the modules of the host to the minion.
     async fn install(&self) {
-        let roots = self.master.roots().display().to_string();
-        let arguments = ["salt", "install", "--config", "returner.yaml", "--to", &roots];
-        returner(self.host.directory(), &arguments).expect(0);
-        until("the module to be ours", async || {
-            self.master.salt(&["saltutil.sync_all"]);
-            let described = self.master.salt(&["sys.returner_doc", "mysql"]);
-            if described.to_string().contains("If the host is away") {
-                Ok(())
-            } else {
-                Err(described.to_string())
-            }
-        })
-        .await;
+        install(&self.host, &self.master);
+        self.master.salt(&["saltutil.sync_all"]);
+        is_ours(&self.master).await;
     }
 }
 

@@ -3,7 +3,7 @@
 use returner_servers::{Directory, Host, Mariadb, Master, SaltVersion, build_python_plugin, returner, until};
 use serde_json::json;
 
-use super::url;
+use super::{install, url};
 use crate::readme::{between, section};
 
 #[tokio::test]
@@ -25,9 +25,7 @@ async fn a_returner_in_python_is_one_like_any_other() {
     let host = Host::start(&config).await;
     let master = Master::start(SaltVersion::V3008, "").await;
     let minion = master.minion("m1", &url(&host)).await;
-    let roots = master.roots().display().to_string();
-    let install = ["salt", "install", "--config", "returner.yaml", "--to", &roots];
-    returner(host.directory(), &install).expect(0);
+    install(&host, &master);
     until("the module to be listed", async || {
         master.salt(&["saltutil.sync_all"]);
         let listed = master.salt(&["sys.list_returners"]);

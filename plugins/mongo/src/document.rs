@@ -1,17 +1,28 @@
 //! The forms in which an item is written as a document, and read back.
 //!
-//! The plain one has everything as Salt sent it. Where a server refuses that, the
-//! field `stored_as` says what was done instead:
-//! - `escaped`: keys have their dots and dollars escaped, as [`keys`] does it.
-//! - `text`: what Salt sent is JSON text, because BSON has no room for its depth.
+//! The plain one has everything as Salt sent it. Where that cannot be, the field
+//! `stored_as` says what was done instead:
+//! - `integers`: integers from 2^63 on are texts, as [`integers`] has them. So is every
+//!   document written that has one.
+//! - `escaped`: keys have their dots and dollars escaped, as [`keys`] does it, because the
+//!   server refused them.
+//! - `escaped integers`: both.
+//! - `text`: what Salt sent is JSON text, because BSON has no room for its depth, or because
+//!   it has such an integer beside a text that reads as one.
+//!
+//! [`original`] and [`original_load`] give back what Salt sent, whatever the form.
+
+use std::borrow::Cow;
 
 use returner_sdk::json;
 
-use crate::keys;
+use crate::{integers, keys};
 
 /// The field that names a form other than the plain one.
 const FORM: &str = "stored_as";
+const INTEGERS: &str = "integers";
 const ESCAPED: &str = "escaped";
+const ESCAPED_INTEGERS: &str = "escaped integers";
 const TEXT: &str = "text";
 
 /// The field of a load as text.
@@ -31,7 +42,7 @@ pub(crate) struct Document {
 }
 
 /// What Salt sent.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Body {
     /// Members, each with JSON.
     Members(Vec<(&'static str, String)>),
@@ -65,47 +76,88 @@ impl Document {
         self
     }
 
-    /// Everything as Salt sent it.
-    pub(crate) fn plain(&self) -> String {
-        match &self.body {
-            Body::Members(members) => {
-                self.finish("", members.iter().map(|(name, value)| member(name, value)).collect())
-            }
-            Body::Object(object) => self.finish("", members_of(object)),
-        }
+    /// The form that is tried first: the plain one, if there is no integer that not every
+    /// server takes.
+    pub(crate) fn first(&self) -> String {
+        let (form, body) = self.first_form();
+        format!("{}{}}}", self.head, members_in(form, &body))
     }
 
-    /// The form for a server that refused the plain one; none if that would be the
+    /// The form for a server that refused the first one; none if that would be the
     /// same.
     pub(crate) fn other(&self) -> Option<String> {
-        match &self.body {
-            Body::Members(members) => {
-                if members.iter().any(|(_, value)| keys::depth(value) > MAX_DEPTH) {
-                    let texts = members.iter().map(|(name, value)| member(name, &json::quote(value)));
-                    return Some(self.finish(TEXT, texts.collect()));
-                }
-                let escaped: Vec<_> =
-                    members.iter().map(|(name, value)| (name, value, keys::escape(value))).collect();
-                escaped.iter().any(|(.., escaped)| escaped.is_some()).then(|| {
-                    let members = escaped
-                        .iter()
-                        .map(|(name, value, escaped)| member(name, escaped.as_ref().unwrap_or(value)));
-                    self.finish(ESCAPED, members.collect())
+        let (form, body) = match self.first_form() {
+            (TEXT, _) => return None,
+            _ if self.body.depth() > MAX_DEPTH => (TEXT, self.body.as_text(&self.id)),
+            (INTEGERS, body) => (ESCAPED_INTEGERS, body.changed(keys::escape)?),
+            (_, body) => (ESCAPED, body.changed(keys::escape)?),
+        };
+        Some(format!("{}{}}}", self.head, members_in(form, &body)))
+    }
+
+    /// The change that makes a document with nothing but an `_id` and minions the first form
+    /// of this one.
+    pub(crate) fn change(&self) -> String {
+        let (form, body) = self.first_form();
+        format!("{{\"$set\":{{{}}}}}", members_in(form, &body).trim_start_matches(','))
+    }
+
+    fn first_form(&self) -> (&'static str, Cow<'_, Body>) {
+        match self.body.changed(integers::as_texts) {
+            None => ("", Cow::Borrowed(&self.body)),
+            Some(body) if body.changed(integers::from_texts).as_ref() == Some(&self.body) => {
+                (INTEGERS, Cow::Owned(body))
+            }
+            Some(_) => (TEXT, Cow::Owned(self.body.as_text(&self.id))),
+        }
+    }
+}
+
+impl Body {
+    /// With each JSON changed; none if that changes nothing.
+    fn changed(&self, change: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        match self {
+            Self::Members(members) => {
+                let changed: Vec<_> = members.iter().map(|(_, value)| change(value)).collect();
+                changed.iter().any(Option::is_some).then(|| {
+                    let members = members.iter().zip(changed);
+                    Self::Members(
+                        members
+                            .map(|((name, value), changed)| (*name, changed.unwrap_or_else(|| value.clone())))
+                            .collect(),
+                    )
                 })
             }
-            Body::Object(object) if keys::depth(object) > MAX_DEPTH => {
-                let jid = member("jid", &json::quote(&self.id));
-                Some(self.finish(TEXT, jid + &member(LOAD, &json::quote(object))))
-            }
-            Body::Object(object) => {
-                keys::escape(object).map(|object| self.finish(ESCAPED, members_of(&object)))
-            }
+            Self::Object(object) => change(object).map(Self::Object),
         }
     }
 
-    fn finish(&self, form: &str, members: String) -> String {
-        let form = if form.is_empty() { String::new() } else { member(FORM, &json::quote(form)) };
-        format!("{}{form}{members}}}", self.head)
+    /// As JSON text. A load is looked up by its job id, whatever its form.
+    fn as_text(&self, jid: &str) -> Self {
+        Self::Members(match self {
+            Self::Members(members) => {
+                members.iter().map(|(name, value)| (*name, json::quote(value))).collect()
+            }
+            Self::Object(object) => vec![("jid", json::quote(jid)), (LOAD, json::quote(object))],
+        })
+    }
+
+    fn depth(&self) -> usize {
+        match self {
+            Self::Members(members) => {
+                members.iter().map(|(_, value)| keys::depth(value)).max().unwrap_or_default()
+            }
+            Self::Object(object) => keys::depth(object),
+        }
+    }
+}
+
+/// The members of a document in a form, each with a comma before it.
+fn members_in(form: &str, body: &Body) -> String {
+    let form = if form.is_empty() { String::new() } else { member(FORM, &json::quote(form)) };
+    form + &match body {
+        Body::Members(members) => members.iter().map(|(name, value)| member(name, value)).collect(),
+        Body::Object(object) => members_of(object),
     }
 }
 
@@ -124,9 +176,21 @@ fn members_of(object: &str) -> String {
 pub(crate) fn original(document: &str, name: &str) -> Option<String> {
     let value = json::member(document, name)?;
     match json::string_member(document, FORM).as_deref() {
-        Some(ESCAPED) => Some(keys::unescape(value)),
         Some(TEXT) => json::text(value),
-        _ => Some(value.to_owned()),
+        Some(form) => Some(restored(form, value)),
+        None => Some(value.to_owned()),
+    }
+}
+
+/// JSON as it was before it was written in a form that is not `text`.
+fn restored(form: &str, text: &str) -> String {
+    let restored = match form {
+        ESCAPED | ESCAPED_INTEGERS => keys::unescape(text),
+        _ => text.to_owned(),
+    };
+    match form {
+        INTEGERS | ESCAPED_INTEGERS => integers::from_texts(&restored).unwrap_or(restored),
+        _ => restored,
     }
 }
 
@@ -138,11 +202,15 @@ pub(crate) fn original_load(document: &str) -> String {
     let (form, load) = take(&document, FORM);
     let is_salts = id.is_some_and(|id| id.starts_with('{'));
     let load = match form.and_then(json::text).as_deref() {
-        Some(TEXT) => {
+        Some(form) => {
+            // As they stand in the document: what is added to it is in no form.
             let minions = json::member(&load, json::MINIONS).and_then(json::strings).unwrap_or_default();
-            json::with_minions(json::string_member(&load, LOAD).unwrap_or_default(), &minions)
+            let load = match form {
+                TEXT => json::string_member(&load, LOAD).unwrap_or_default(),
+                _ => restored(form, &load),
+            };
+            json::with_minions(load, &minions)
         }
-        Some(_) => keys::unescape(&load),
         None if is_salts => keys::unescape(&load),
         None => load,
     };
@@ -178,7 +246,7 @@ mod tests {
     fn the_plain_form_has_what_salt_sent() {
         let document = returned(r#"{"a.b": {"$c": 1.10}}"#).with("accepted", "5");
         let plain = r#"{"_id":"k\"1","minion":"web1","accepted":5,"return":{"a.b": {"$c": 1.10}}}"#;
-        assert_eq!(document.plain(), plain);
+        assert_eq!(document.first(), plain);
         assert_eq!(original(plain, "return").as_deref(), Some(r#"{"a.b": {"$c": 1.10}}"#));
     }
 
@@ -198,11 +266,81 @@ mod tests {
     }
 
     #[test]
+    fn integers_that_not_every_server_takes_are_texts_from_the_start() {
+        let value = r#"{"a.b": [18446744073709551615, 9223372036854775807], "c": "5"}"#;
+        let document = returned(value);
+        let first = document.first();
+        let expected = r#"{"_id":"k\"1","minion":"web1","stored_as":"integers","return":{"a.b": ["18446744073709551615", 9223372036854775807], "c": "5"}}"#;
+        assert_eq!(first, expected);
+        assert_eq!(original(&first, "return").as_deref(), Some(value));
+
+        let other = document.other().unwrap();
+        assert!(other.contains(r#""stored_as":"escaped integers","return":{"a%2eb": ["184"#), "{other}");
+        assert_eq!(original(&other, "return").as_deref(), Some(value));
+        assert_eq!(returned("9223372036854775808").other(), None);
+    }
+
+    #[test]
+    fn an_integer_beside_a_text_that_reads_as_one_comes_back_as_it_was() {
+        for text in [r#""9223372036854775808""#, r#""\u0039223372036854775808""#] {
+            let value = format!("[9223372036854775808, {text}]");
+            let document = returned(&value);
+            let first = document.first();
+            assert!(first.contains(r#""stored_as":"text","return":"["#), "{first}");
+            assert_eq!(original(&first, "return"), Some(value));
+            assert_eq!(document.other(), None);
+        }
+        // Without an integer there is nothing to take it for.
+        assert!(!returned(r#""9223372036854775808""#).first().contains(FORM));
+    }
+
+    #[test]
+    fn a_deep_value_with_such_an_integer_is_text() {
+        let value = format!("{}9223372036854775808{}", "[".repeat(120), "]".repeat(120));
+        let text = returned(&value).other().unwrap();
+        assert_eq!(keys::depth(&text), 1, "{text}");
+        assert_eq!(original(&text, "return"), Some(value));
+    }
+
+    #[test]
+    fn a_load_with_such_an_integer_is_read_as_it_was_sent() {
+        let load = r#"{"fun": "a", "jid": "1", "arg": [9223372036854775808], "Minions": ["web1"]}"#;
+        let document = Document::of_load("1".to_owned(), load.to_owned());
+        let first = document.first();
+        let expected = format!(r#"{{"_id":"1","stored_as":"integers",{}"#, &load[1..]);
+        assert_eq!(first, expected.replace("9223372036854775808", r#""9223372036854775808""#));
+        assert_eq!(original_load(&first), load);
+        // A minion that became known later, and whose name reads as such an integer.
+        let more = first.replace(r#"["web1"]"#, r#"["web1","9223372036854775808"]"#);
+        let expected = load.replace(r#"["web1"]"#, r#"["web1","9223372036854775808"]"#);
+        assert_eq!(original_load(&more), expected);
+    }
+
+    #[test]
+    fn a_job_is_found_by_its_id_whatever_its_form() {
+        let load = r#"{"fun":"a","jid":"9223372036854775808","arg":[9223372036854775808]}"#;
+        let document = Document::of_load("9223372036854775808".to_owned(), load.to_owned());
+        let first = document.first();
+        let member = |name| json::string_member(&first, name);
+        assert_eq!(member("jid").as_deref(), Some("9223372036854775808"));
+        assert_eq!(member(FORM).as_deref(), Some(TEXT));
+        assert_eq!(original_load(&first), load);
+    }
+
+    #[test]
+    fn a_load_after_its_minions_has_the_same_form() {
+        let change = |load: &str| Document::of_load("1".to_owned(), load.to_owned()).change();
+        assert_eq!(change(r#"{"fun":"a"}"#), r#"{"$set":{"fun":"a"}}"#);
+        let changed = change(r#"{"arg":[9223372036854775808]}"#);
+        assert_eq!(changed, r#"{"$set":{"stored_as":"integers","arg":["9223372036854775808"]}}"#);
+    }
+
+    #[test]
     fn a_load_is_read_as_it_was_sent() {
         let load = r#"{"cmd": "publish", "kwargs": {"a.b": 1.10}}"#;
         let document = Document::of_load("1".to_owned(), load.to_owned());
-        assert_eq!(document.plain(), r#"{"_id":"1","cmd": "publish", "kwargs": {"a.b": 1.10}}"#);
-        for form in [document.plain(), document.other().unwrap()] {
+        assert_eq!(document.first(), r#"{"_id":"1","cmd": "publish", "kwargs": {"a.b": 1.10}}"#);
+        for form in [document.first(), document.other().unwrap()] {
             let read = original_load(&form);
             assert_eq!(read.replace(' ', ""), load.replace(' ', ""), "{form}");
         }

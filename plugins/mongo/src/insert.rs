@@ -20,8 +20,8 @@ pub(crate) fn insert_some(collection: &str, documents: &[Document], places: &[us
     if places.is_empty() {
         return Ok(Vec::new());
     }
-    let plain: Vec<String> = places.iter().map(|&place| documents[place].plain()).collect();
-    let (again, mut refusals) = match mongo::insert(CONNECTION, collection, &plain) {
+    let first: Vec<String> = places.iter().map(|&place| documents[place].first()).collect();
+    let (again, mut refusals) = match mongo::insert(CONNECTION, collection, &first) {
         Ok(errors) => other_forms(documents, refused(collection, documents, places, errors)?),
         Err(error) if error.retryable => return Err(error.into()),
         // Some servers refuse all for one of them.
@@ -30,7 +30,7 @@ pub(crate) fn insert_some(collection: &str, documents: &[Document], places: &[us
             if other.iter().all(Option::is_none) {
                 return Err(error.into());
             }
-            let forms = other.into_iter().zip(plain).map(|(other, plain)| other.unwrap_or(plain));
+            let forms = other.into_iter().zip(first).map(|(other, first)| other.unwrap_or(first));
             (places.iter().copied().zip(forms).collect(), Vec::new())
         }
     };

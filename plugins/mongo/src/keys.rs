@@ -5,8 +5,11 @@
 //! keys change; numbers and texts stay as they stand.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use returner_sdk::json;
+
+use crate::parts::{Part, parts, replace};
 
 /// The JSON with each key escaped; none if that changes nothing.
 pub(crate) fn escape(text: &str) -> Option<String> {
@@ -30,32 +33,27 @@ pub(crate) fn unescape(text: &str) -> String {
 
 /// The JSON with some keys changed; none if none was.
 fn rewrite(text: &str, change: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let mut written = String::new();
-    let mut copied = 0;
-    for (start, end) in (Strings { text, at: 0 }) {
-        if !text[end..].trim_start().starts_with(':') {
-            continue;
-        }
-        let quoted = &text[start..end];
+    let changed = |place: Range<usize>| {
+        let quoted = &text[place.clone()];
         let key: Cow<'_, str> = match quoted.contains('\\') {
             false => quoted[1..quoted.len() - 1].into(),
             true => json::text(quoted)?.into(),
         };
-        if let Some(key) = change(&key) {
-            written.push_str(&text[copied..start]);
-            written.push_str(&json::quote(&key));
-            copied = end;
-        }
-    }
-    (copied > 0).then(|| written + &text[copied..])
+        change(&key).map(|key| (place, json::quote(&key)))
+    };
+    let found = parts(text).filter_map(|part| match part {
+        Part::Key(place) => changed(place),
+        Part::Text(_) | Part::Between(_) => None,
+    });
+    replace(text, found)
 }
 
 /// How many objects and lists are within each other.
 pub(crate) fn depth(text: &str) -> usize {
-    let mut outside = 0;
     let (mut depth, mut deepest) = (0_usize, 0);
-    let mut count = |part: &str| {
-        for byte in part.bytes() {
+    for part in parts(text) {
+        let Part::Between(place) = part else { continue };
+        for byte in text[place].bytes() {
             match byte {
                 b'{' | b'[' => depth += 1,
                 b'}' | b']' => depth = depth.saturating_sub(1),
@@ -63,37 +61,8 @@ pub(crate) fn depth(text: &str) -> usize {
             }
             deepest = deepest.max(depth);
         }
-    };
-    for (start, end) in (Strings { text, at: 0 }) {
-        count(&text[outside..start]);
-        outside = end;
     }
-    count(&text[outside..]);
     deepest
-}
-
-/// Where the strings of a JSON text are, quotes included.
-struct Strings<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl Iterator for Strings<'_> {
-    type Item = (usize, usize);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let start = self.at + self.text[self.at..].find('"')?;
-        let mut end = start + 1;
-        loop {
-            end += self.text[end..].find(['"', '\\'])?;
-            if self.text[end..].starts_with('"') {
-                self.at = end + 1;
-                return Some((start, self.at));
-            }
-            // A backslash and the character after it, which is ASCII.
-            end += 2;
-        }
-    }
 }
 
 #[cfg(test)]

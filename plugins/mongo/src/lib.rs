@@ -2,23 +2,26 @@
 //!
 //! | collection | `_id` | fields |
 //! |---|---|---|
-//! | `saltReturns` | the key of the return | `minion`, `jid`, `fun`, `return`, `full_ret`, and `out` where Salt sent one |
+//! | `saltReturns` | the key of the return | `minion`, `jid`, `fun`, `return`, `full_ret`, and `out` where Salt sent one as text |
 //! | `jobs` | the job id | those of the load, and `Minions` where minions are known |
 //! | `events` | the key of the event | `tag`, `data`, `master`, and `accepted` in milliseconds since 1970-01-01 UTC |
 //!
 //! Each is inserted under its `_id`, so that a second delivery changes nothing. Keys
 //! with dots and dollars stay as they are. A document that the server refuses is
-//! written in another form, which [`document`] describes.
+//! written in another form, and one with an integer from 2^63 on has it as text from the
+//! start: it has a field more, `stored_as`, which [`document`] describes.
 
 mod document;
 mod events;
 mod insert;
+mod integers;
 mod job_cache;
 mod keys;
 mod loads;
+mod parts;
 mod returns;
 
-use returner_sdk::{Failure, FullReturner, config, mongo};
+use returner_sdk::{Failure, JobReturn, Outcome, Returner, config, mongo};
 
 /// What the configuration calls the granted connection.
 const CONNECTION: &str = "db";
@@ -29,7 +32,7 @@ const EVENTS: &str = "events";
 
 struct Mongo;
 
-returner_sdk::export!(Mongo);
+returner_sdk::export!(Mongo, "mongo");
 
 /// What jobs are looked up by.
 const NEEDED: [(&str, &str); 2] = [(RETURNS, r#"{"jid":1}"#), (JOBS, r#"{"jid":1}"#)];
@@ -38,9 +41,7 @@ const NEEDED: [(&str, &str); 2] = [(RETURNS, r#"{"jid":1}"#), (JOBS, r#"{"jid":1
 const WANTED: [(&str, &str); 3] =
     [(RETURNS, r#"{"minion":1}"#), (RETURNS, r#"{"fun":1,"jid":-1}"#), (EVENTS, r#"{"tag":1}"#)];
 
-impl FullReturner for Mongo {
-    const NAME: &'static str = "mongo";
-    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+impl Returner for Mongo {
     const OPTIONS: &'static [&'static str] = &["indexes"];
 
     fn setup() -> Result<(), Failure> {
@@ -49,5 +50,9 @@ impl FullReturner for Mongo {
             mongo::create_index(CONNECTION, collection, index, false)?;
         }
         Ok(())
+    }
+
+    fn store(batch: Vec<JobReturn>) -> Outcome {
+        returns::store(batch)
     }
 }

@@ -90,7 +90,7 @@ fn complete(item: &JobLoad, minions: &[String]) -> Update {
     let load = json::with_minions(item.full.clone(), &all);
     Update {
         filter: format!(r#"{{"_id":{}}}"#, json::quote(&item.jid)),
-        change: format!(r#"{{"$set":{load}}}"#),
+        change: Document::of_load(item.jid.clone(), load).change(),
         upsert: false,
     }
 }

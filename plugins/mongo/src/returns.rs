@@ -1,23 +1,22 @@
 //! Writes returns to `saltReturns`.
 
-use returner_sdk::{JobReturn, Outcome, Returner, json};
+use returner_sdk::{JobReturn, Outcome, json};
 
+use crate::RETURNS;
 use crate::document::Document;
 use crate::insert::insert;
-use crate::{Mongo, RETURNS};
 
-impl Returner for Mongo {
-    fn store(batch: Vec<JobReturn>) -> Outcome {
-        let documents: Vec<Document> = batch.into_iter().map(document).collect();
-        insert(RETURNS, &documents)
-    }
+pub(crate) fn store(batch: Vec<JobReturn>) -> Outcome {
+    let documents: Vec<Document> = batch.into_iter().map(document).collect();
+    insert(RETURNS, &documents)
 }
 
 fn document(item: JobReturn) -> Document {
     // The functions of a compound job are a list, as in Salt's own document.
     let list = if item.fun.contains(',') { json::member(&item.full, "fun") } else { None };
     let fun = list.map_or_else(|| json::quote(&item.fun), str::to_owned);
-    let out = json::member(&item.full, "out").map(str::to_owned);
+    // The name of an outputter. What else it may be stands in `full_ret`, whose form is chosen.
+    let out = json::member(&item.full, "out").filter(|out| out.starts_with('"')).map(str::to_owned);
     let texts = [("minion", item.minion.as_str()), ("jid", item.jid.as_str())];
     let mut document = Document::new(item.key, texts, vec![("return", item.value), ("full_ret", item.full)])
         .with("fun", &fun);
@@ -49,6 +48,6 @@ mod tests {
         let expected = format!(
             r#"{{"_id":"k","minion":"web1","jid":"1","fun":["a.b","c.d"],"out":"nested","return":{{"a.b":1}},"full_ret":{full}}}"#
         );
-        assert_eq!(document(item).plain(), expected);
+        assert_eq!(document(item).first(), expected);
     }
 }

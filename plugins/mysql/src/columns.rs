@@ -55,6 +55,11 @@ impl Columns {
         done
     }
 
+    /// Whether `salt_returns.fun` may have other functions as the same text as this one.
+    pub(crate) fn is_shared(&self, fun: &str) -> bool {
+        self.shapes.borrow()[Column::Fun as usize].is_some_and(|shape| shape.is_shared(fun))
+    }
+
     /// The text as the column takes it.
     pub(crate) fn fit(&self, column: Column, text: String) -> Result<String, Failure> {
         let (table, name, _) = PLACES[column as usize];

@@ -8,6 +8,9 @@ use std::fmt::Write;
 
 use returner_sql::Column;
 
+/// What stands in the name of a function for a character that the column lacks.
+const REPLACEMENT: char = '?';
+
 /// The characters that a column has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Charset {
@@ -67,6 +70,17 @@ impl Shape {
             Err(Misfit { text, reason: format!("{length} {unit} are more than {width}") })
         }
     }
+
+    /// Whether there are other names of functions that [`fit`](Self::fit) makes the same
+    /// text of as of this one.
+    pub(crate) fn is_shared(self, fun: &str) -> bool {
+        let fills = match self.width {
+            Width::Characters(width) => fun.chars().count() >= width,
+            Width::Bytes(width) => fun.len() >= width,
+        };
+        let may_be_replaced = self.charset != Charset::Unicode && fun.contains(REPLACEMENT);
+        fills || may_be_replaced || !self.charset.has_all_of(fun)
+    }
 }
 
 impl Charset {
@@ -105,7 +119,7 @@ impl Charset {
     }
 
     fn replace(self, text: &str) -> String {
-        text.chars().map(|character| if self.has(character) { character } else { '?' }).collect()
+        text.chars().map(|character| if self.has(character) { character } else { REPLACEMENT }).collect()
     }
 }
 
@@ -136,6 +150,18 @@ mod tests {
         assert_eq!(misfit, Misfit { text: long, reason: "51 characters are more than 50".to_owned() });
         assert!(OLD_FUN.fit(Column::Tag, "\u{1F600}".to_owned()).is_err());
         assert!(OLD_FUN.fit(Column::Jid, "\u{E4}".repeat(50)).is_ok());
+    }
+
+    #[test]
+    fn a_function_may_share_its_text_with_others() {
+        let cases = [("\u{E4}", 49, false), ("\u{E4}", 50, true), ("a", 51, true), ("a", 49, false)];
+        for (character, times, shared) in cases {
+            assert_eq!(OLD_FUN.is_shared(&character.repeat(times)), shared, "{times} of {character}");
+        }
+        assert!(OLD_FUN.is_shared("a\u{1F600}") && OLD_FUN.is_shared("a?"));
+        let new = Shape { width: Width::Characters(255), charset: Charset::Unicode };
+        assert!(!new.is_shared("a\u{1F600}?") && new.is_shared(&"a".repeat(255)));
+        assert!(Shape { width: Width::Bytes(3), charset: Charset::Unicode }.is_shared("a\u{E4}"));
     }
 
     #[test]

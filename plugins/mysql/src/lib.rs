@@ -10,8 +10,8 @@ mod fit;
 
 use returner_sdk::sql::{self, Value};
 use returner_sdk::{
-    Event, Events, Failure, FullReturner, Job, JobCache, JobLoad, JobMinions, JobReturn, Loads, MinionReturn,
-    Outcome, Returner,
+    Event, Events, Failure, Job, JobCache, JobLoad, JobMinions, JobReturn, Loads, MinionReturn, Outcome,
+    Returner,
 };
 use returner_sql::{CONNECTION, Column, Dialect, clean, events, job_cache, loads, returns, schema};
 
@@ -24,12 +24,9 @@ const INSERT: &str =
 
 struct Mysql;
 
-returner_sdk::export!(Mysql);
+returner_sdk::export!(Mysql, "mysql");
 
-impl FullReturner for Mysql {
-    const NAME: &'static str = "mysql";
-    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
-
+impl Returner for Mysql {
     fn setup() -> Result<(), Failure> {
         // A user without the right to create tables is fine where they are there.
         let statement =
@@ -37,9 +34,6 @@ impl FullReturner for Mysql {
         let rows = sql::query(CONNECTION, statement, &[])?;
         schema::create(SCHEMA, &rows.into_texts().map(|[table]| table).collect())
     }
-}
-
-impl Returner for Mysql {
     fn store(batch: Vec<JobReturn>) -> Outcome {
         Columns::with(|columns| returns::store(columns, batch, INSERT, |item| row(columns, item)))
     }
@@ -72,6 +66,10 @@ impl Dialect for Columns {
 
     fn fit(&self, column: Column, text: String) -> Result<String, Failure> {
         self.fit(column, text)
+    }
+
+    fn is_shared(&self, fun: &str) -> bool {
+        self.is_shared(fun)
     }
 
     fn full(&self) -> &'static str {

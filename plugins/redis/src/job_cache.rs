@@ -53,7 +53,7 @@ impl JobCache for Redis {
                 ask(last.iter().map(|(minion, jid)| command(["HGET", &keys::returns(jid), minion])))?;
             for ((minion, jid), full) in last.into_iter().zip(returns) {
                 // It may have expired, and the name of the last job stayed.
-                let Some(full) = full.into_iter().next() else { continue };
+                let Some(full) = full.into_iter().next().filter(|full| is_of(full, &fun)) else { continue };
                 found.push(MinionReturn { minion: minion.clone(), jid, full });
             }
         }
@@ -122,6 +122,12 @@ fn clean_events(before: u64) -> Result<u64, Failure> {
     }
 }
 
+/// Whether a return is of this function. Another one of the same job and minion may have
+/// taken its place.
+fn is_of(full: &str, fun: &str) -> bool {
+    json::functions(full).is_some_and(|own| own == fun)
+}
+
 /// The job ids, in order, of the keys that begin so.
 fn jobs_of(kind: &str) -> Result<BTreeSet<String>, Failure> {
     let found = redis::scan(CONNECTION, &format!("{kind}*"))?;
@@ -166,6 +172,14 @@ mod tests {
         let reply = Reply::Many(vec![bulk("web1"), bulk("{}"), bulk("web2"), bulk("[]")]);
         let found: Vec<_> = pairs(texts(reply).unwrap().into_iter()).collect();
         assert_eq!(found, [("web1".into(), "{}".into()), ("web2".to_owned(), "[]".to_owned())]);
+    }
+
+    #[test]
+    fn a_return_is_of_its_own_function() {
+        let full = r#"{"jid":"1","id":"web1","fun":"test.ping","return":"cmd.run"}"#;
+        assert!(is_of(full, "test.ping") && !is_of(full, "cmd.run"));
+        let compound = r#"{"fun":["test.ping","cmd.run"],"return":{}}"#;
+        assert!(is_of(compound, "test.ping,cmd.run") && !is_of(compound, "test.ping"));
     }
 
     #[test]

@@ -10,6 +10,9 @@
 //! | `event:<key>` | string | an event: `tag`, `data` and `master` |
 //! | `events` | sorted set | the keys of all events, by the milliseconds of their acceptance |
 //!
+//! A hash has one return a minion, as Salt's own: of several functions in one job it is the
+//! last one's, and the others are answered for no more.
+//!
 //! Each is written by key, so that writing twice changes nothing. What belongs to a
 //! job or an event expires after the option `ttl`, in seconds; without it, or with 0,
 //! it is kept for ever.
@@ -21,22 +24,24 @@ mod loads;
 mod returns;
 mod writes;
 
-use returner_sdk::{Failure, FullReturner, config};
+use returner_sdk::{Failure, JobReturn, Outcome, Returner, config};
 
 /// What the configuration calls the granted connection.
 const CONNECTION: &str = "db";
 
 struct Redis;
 
-returner_sdk::export!(Redis);
+returner_sdk::export!(Redis, "redis");
 
-impl FullReturner for Redis {
-    const NAME: &'static str = "redis";
-    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+impl Returner for Redis {
     const OPTIONS: &'static [&'static str] = &["ttl"];
 
     fn setup() -> Result<(), Failure> {
         ttl().map(drop)
+    }
+
+    fn store(batch: Vec<JobReturn>) -> Outcome {
+        returns::store(batch)
     }
 }
 

@@ -2,37 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use returner_sdk::{JobReturn, Outcome, Returner};
+use returner_sdk::{JobReturn, Outcome};
 
 use crate::writes::{Writes, command};
-use crate::{Redis, keys, ttl};
+use crate::{keys, ttl};
 
 /// The most bytes of one HSET, unless one return alone has more.
 const MAX_BYTES: usize = 500_000;
 
-impl Returner for Redis {
-    fn store(batch: Vec<JobReturn>) -> Outcome {
-        let ttl = ttl()?.map(|seconds| seconds.to_string());
-        let mut writes = Writes::default();
-        for item in by_job(batch) {
-            let key = keys::returns(&item.jid);
-            writes.add(&item.items, item.hset)?;
-            if let Some(ttl) = &ttl {
-                writes.add(&item.items, command(["EXPIRE", &key, ttl]))?;
-            }
-            for (index, key) in item.items.iter().zip(&item.last_jobs) {
-                let set = match &ttl {
-                    Some(ttl) => command(["SET", key, &item.jid, "EX", ttl]),
-                    None => command(["SET", key, &item.jid]),
-                };
-                writes.add(&[*index], set)?;
-            }
-            let mut sadd = command(["SADD", keys::MINIONS]);
-            sadd.extend(item.minions);
-            writes.add(&item.items, sadd)?;
+pub(crate) fn store(batch: Vec<JobReturn>) -> Outcome {
+    let ttl = ttl()?.map(|seconds| seconds.to_string());
+    let mut writes = Writes::default();
+    for item in by_job(batch) {
+        let key = keys::returns(&item.jid);
+        writes.add(&item.items, item.hset)?;
+        if let Some(ttl) = &ttl {
+            writes.add(&item.items, command(["EXPIRE", &key, ttl]))?;
         }
-        writes.finish()
+        for (index, key) in item.items.iter().zip(&item.last_jobs) {
+            let set = match &ttl {
+                Some(ttl) => command(["SET", key, &item.jid, "EX", ttl]),
+                None => command(["SET", key, &item.jid]),
+            };
+            writes.add(&[*index], set)?;
+        }
+        let mut sadd = command(["SADD", keys::MINIONS]);
+        sadd.extend(item.minions);
+        writes.add(&item.items, sadd)?;
     }
+    writes.finish()
 }
 
 /// What some returns of one job need.

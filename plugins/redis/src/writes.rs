@@ -35,10 +35,19 @@ impl Writes {
         Ok(())
     }
 
-    /// Sends the last commands. Each item that a failed command was for is refused,
-    /// once.
+    /// Sends the last commands. Each item that a failed command was for is refused, once.
+    ///
+    /// What can succeed later is about the server: it is loading, full, or a replica. All of
+    /// the batch waits for it, in its order; writing some of it again changes nothing.
     pub(crate) fn finish(mut self) -> Outcome {
         self.send()?;
+        let passing = |refusal: &Refusal| match &refusal.failure {
+            Failure::Retry(retry) => Some(Failure::Retry(retry.clone())),
+            Failure::Reject(_) => None,
+        };
+        if let Some(failure) = self.refusals.iter().find_map(passing) {
+            return Err(failure);
+        }
         self.refusals.sort_by_key(|refusal| refusal.index);
         self.refusals.dedup_by_key(|refusal| refusal.index);
         Ok(self.refusals)

@@ -69,7 +69,7 @@ pub use returner::{Events, FullReturner, Job, JobCache, Loads, MinionReturn};
 pub use returner::{Outcome, Returner};
 
 #[doc(hidden)]
-pub use returner::Adapter;
+pub use returner::{Adapter, Package};
 
 /// What `wit-bindgen` makes of the contract. One world only: each puts its own type
 /// into the component.
@@ -79,7 +79,7 @@ pub mod bindings {
     #[cfg(not(feature = "full"))]
     wit_bindgen::generate!({
         path: "../../wit",
-        world: "returner",
+        world: "described-returner",
         pub_export_macro: true,
         default_bindings_module: "returner_sdk::bindings",
     });
@@ -95,10 +95,20 @@ pub mod bindings {
 
 /// Makes a type the component's returner: one line at the end of `lib.rs`.
 ///
-/// The type implements [`Returner`] and, with the feature `full`, `FullReturner`.
+/// The type implements [`Returner`] and, with the feature `full`, `FullReturner`. The
+/// component has the name and the version of its package; `export!(Audit, "audit")` gives
+/// it another name.
 #[macro_export]
 macro_rules! export {
     ($returner:ty) => {
+        $crate::export!($returner, env!("CARGO_PKG_NAME"));
+    };
+    ($returner:ty, $name:expr) => {
+        impl $crate::Package for $returner {
+            const NAME: &'static str = $name;
+            const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+        }
+
         #[allow(unsafe_code, reason = "generated: the functions that the host calls")]
         const _: () = {
             type Component = $crate::Adapter<$returner>;

@@ -14,6 +14,19 @@ pub type Outcome = Result<Vec<Refusal>, Failure>;
 
 /// Stores returns: what every returner does.
 pub trait Returner {
+    /// The options that it reads with [`config::get`](crate::config::get); another one in
+    /// the configuration is an error.
+    const OPTIONS: &'static [&'static str] = &[];
+
+    /// Creates what is missing: tables, indexes. Runs after loading and after each reload of
+    /// the configuration, before anything is stored, in one of several instances.
+    ///
+    /// # Errors
+    /// The host stores nothing through this returner until a later `setup` succeeds.
+    fn setup() -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Stores a batch, oldest first. An empty batch is answered with `Ok(vec![])`.
     ///
     /// Do not answer `Ok` before the server has confirmed.
@@ -24,23 +37,46 @@ pub trait Returner {
     fn store(batch: Vec<JobReturn>) -> Outcome;
 }
 
+/// What the component says of itself; `export!` takes it from the package.
+#[doc(hidden)]
+pub trait Package {
+    const NAME: &'static str;
+    const VERSION: &'static str;
+}
+
 /// The component of a returner.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Adapter<T>(PhantomData<T>);
 
 #[cfg(not(feature = "full"))]
-impl<T: Returner> Adapter<T> {
+impl<T: Returner + Package> Adapter<T> {
     /// Where nothing is exported, `export!` checks the type's traits with this.
     #[doc(hidden)]
     pub fn is_returner() {}
 }
 
 #[cfg(feature = "full")]
-impl<T: FullReturner> Adapter<T> {
+impl<T: FullReturner + Package> Adapter<T> {
     /// Where nothing is exported, `export!` checks the type's traits with this.
     #[doc(hidden)]
     pub fn is_returner() {}
+}
+
+impl<T: Returner + Package> exports::about::Guest for Adapter<T> {
+    fn describe() -> exports::about::Description {
+        exports::about::Description {
+            name: T::NAME.to_owned(),
+            version: T::VERSION.to_owned(),
+            options: T::OPTIONS.iter().map(|&option| option.to_owned()).collect(),
+        }
+    }
+}
+
+impl<T: Returner> exports::lifecycle::Guest for Adapter<T> {
+    fn setup() -> Result<(), Failure> {
+        T::setup()
+    }
 }
 
 impl<T: Returner> exports::returns::Guest for Adapter<T> {
@@ -60,26 +96,9 @@ mod full {
     pub use exports::job_cache::{Job, MinionReturn};
 
     /// A returner for everything that Salt asks of one.
-    pub trait FullReturner: Returner + Loads + Events + JobCache {
-        /// What it is, for example `mysql`.
-        const NAME: &'static str;
-        /// Its own version: `env!("CARGO_PKG_VERSION")`.
-        const VERSION: &'static str;
-        /// The options that it reads with [`config::get`](crate::config::get);
-        /// another one in the configuration is an error.
-        const OPTIONS: &'static [&'static str] = &[];
+    pub trait FullReturner: Returner + Loads + Events + JobCache {}
 
-        /// Creates what is missing: tables, indexes. Runs after loading and after each
-        /// reload of the configuration, before anything is stored, in one of several
-        /// instances.
-        ///
-        /// # Errors
-        /// The host stores nothing through this returner until a later `setup`
-        /// succeeds.
-        fn setup() -> Result<(), Failure> {
-            Ok(())
-        }
-    }
+    impl<T: Returner + Loads + Events + JobCache> FullReturner for T {}
 
     /// Stores loads: what the master published to start a job.
     pub trait Loads {
@@ -130,22 +149,6 @@ mod full {
         /// Deletes jobs, their returns and events that are older than this moment, in
         /// milliseconds since 1970-01-01 UTC. Says how many jobs and events went.
         fn clean(before: u64) -> Result<u64, Failure>;
-    }
-
-    impl<T: FullReturner> exports::about::Guest for Adapter<T> {
-        fn describe() -> exports::about::Description {
-            exports::about::Description {
-                name: T::NAME.to_owned(),
-                version: T::VERSION.to_owned(),
-                options: T::OPTIONS.iter().map(|&option| option.to_owned()).collect(),
-            }
-        }
-    }
-
-    impl<T: FullReturner> exports::lifecycle::Guest for Adapter<T> {
-        fn setup() -> Result<(), Failure> {
-            T::setup()
-        }
     }
 
     impl<T: FullReturner> exports::loads::Guest for Adapter<T> {

@@ -1,12 +1,15 @@
 //! Answers questions from Salt's tables, also about rows that Salt's own modules
 //! wrote.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use returner_sdk::sql::{self, Value};
 use returner_sdk::{Failure, Job, MinionReturn, json};
 
 use crate::{CONNECTION, Column, Dialect};
+
+/// Of how many minions one query reads all returns.
+const LOOK: usize = 64;
 
 /// The load of a job, with its minions.
 ///
@@ -30,6 +33,8 @@ pub fn get_jid<D: Dialect>(dialect: &D, jid: &str) -> Result<Vec<MinionReturn>, 
     );
     let mut newest = BTreeMap::new();
     for [minion, jid, fun, full] in sql::query(CONNECTION, &statement, &[jid.into()])?.into_texts() {
+        // Two functions of one minion may be the same text in the column.
+        let fun = if dialect.is_shared(&fun) { json::functions(&full).unwrap_or(fun) } else { fun };
         let resource = json::string_member(&full, "resource_id");
         newest.insert((minion.clone(), fun, resource), MinionReturn { minion, jid, full });
     }
@@ -43,6 +48,7 @@ pub fn get_jid<D: Dialect>(dialect: &D, jid: &str) -> Result<Vec<MinionReturn>, 
 pub fn get_fun<D: Dialect>(dialect: &D, fun: &str) -> Result<Vec<MinionReturn>, Failure> {
     // The column may have the name's beginning only.
     let column = dialect.fit(Column::Fun, fun.to_owned())?;
+    let is_shared = dialect.is_shared(fun);
     let statement = format!(
         "SELECT `id`, `jid`, {} FROM `salt_returns` \
          JOIN (SELECT `id`, MAX(`jid`) AS `jid` FROM `salt_returns` WHERE `fun` = ? GROUP BY `id`) AS `newest` \
@@ -52,12 +58,50 @@ pub fn get_fun<D: Dialect>(dialect: &D, fun: &str) -> Result<Vec<MinionReturn>, 
     );
     let params: [Value; 2] = [column.as_str().into(), column.as_str().into()];
     let mut newest = BTreeMap::new();
+    // Those whose newest return with this text in its column is of another function.
+    let mut others = BTreeSet::new();
     for [minion, jid, full] in sql::query(CONNECTION, &statement, &params)?.into_texts() {
-        if column == fun || json::functions(&full).as_deref() == Some(fun) {
+        if !is_shared || is_of(&full, fun, &column) {
+            newest.insert(minion.clone(), MinionReturn { minion, jid, full });
+        } else {
+            others.insert(minion);
+        }
+    }
+    let others: Vec<String> = others.into_iter().filter(|minion| !newest.contains_key(minion)).collect();
+    for minions in others.chunks(LOOK) {
+        newest.extend(look(dialect, fun, &column, minions)?);
+    }
+    Ok(newest.into_values().collect())
+}
+
+/// The newest return of a function from each of these minions, looked for among all that
+/// have the same text in their column.
+fn look<D: Dialect>(
+    dialect: &D,
+    fun: &str,
+    column: &str,
+    minions: &[String],
+) -> Result<BTreeMap<String, MinionReturn>, Failure> {
+    let (ids, minions) = sql::placeholders(minions.iter().map(String::as_str));
+    let statement = format!(
+        "SELECT `id`, `jid`, {} FROM `salt_returns` WHERE `fun` = ? AND `id` IN ({ids}) ORDER BY `jid`, {}",
+        dialect.full(),
+        D::WRITTEN
+    );
+    let params: Vec<Value> = std::iter::once(column.into()).chain(minions).collect();
+    let mut newest = BTreeMap::new();
+    for [minion, jid, full] in sql::query(CONNECTION, &statement, &params)?.into_texts() {
+        if is_of(&full, fun, column) {
             newest.insert(minion.clone(), MinionReturn { minion, jid, full });
         }
     }
-    Ok(newest.into_values().collect())
+    Ok(newest)
+}
+
+/// Whether a return with this text in its column is of this function. One that does not say
+/// is, if the column has the whole name.
+fn is_of(full: &str, fun: &str, column: &str) -> bool {
+    json::functions(full).map_or(fun == column, |whole| whole == fun)
 }
 
 /// The newest jobs, newest last.
@@ -84,4 +128,21 @@ pub fn get_minions() -> Result<Vec<String>, Failure> {
 
 fn with_minions(load: String) -> String {
     json::with_minions::<&str>(load, &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_return_is_of_the_function_that_it_says() {
+        let full = r#"{"id":"web1","fun":"module.long_one","return":true}"#;
+        assert!(is_of(full, "module.long_one", "module.lon"));
+        assert!(!is_of(full, "module.long_two", "module.lon"));
+        assert!(!is_of(full, "module.lon", "module.lon"));
+        let compound = r#"{"fun":["test.ping","cmd.run"],"return":{}}"#;
+        assert!(is_of(compound, "test.ping,cmd.run", "test.ping,"));
+        assert!(is_of(r#"{"return":true}"#, "module.lon", "module.lon"));
+        assert!(!is_of(r#"{"return":true}"#, "module.long_one", "module.lon"));
+    }
 }

@@ -73,6 +73,13 @@ pub trait Dialect {
         Ok(text)
     }
 
+    /// Whether `salt_returns.fun` may have other functions as the same text as this one:
+    /// those that are cut to it, if it is as long as the column or longer.
+    fn is_shared(&self, fun: &str) -> bool {
+        let _ = fun;
+        false
+    }
+
     /// The SQL expression of the whole return in a row of `salt_returns`.
     fn full(&self) -> &'static str;
 

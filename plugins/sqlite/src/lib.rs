@@ -8,8 +8,8 @@ mod table;
 
 use returner_sdk::sql::{self, Value};
 use returner_sdk::{
-    Event, Events, Failure, FullReturner, Job, JobCache, JobLoad, JobMinions, JobReturn, Loads, MinionReturn,
-    Outcome, Returner, jid, json,
+    Event, Events, Failure, Job, JobCache, JobLoad, JobMinions, JobReturn, Loads, MinionReturn, Outcome,
+    Returner, jid, json,
 };
 use returner_sql::{CONNECTION, clean, events, job_cache, loads, returns, schema};
 
@@ -24,20 +24,14 @@ const INSERT_IN_SALTS: &str =
 
 struct Sqlite;
 
-returner_sdk::export!(Sqlite);
+returner_sdk::export!(Sqlite, "sqlite");
 
-impl FullReturner for Sqlite {
-    const NAME: &'static str = "sqlite";
-    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
-
+impl Returner for Sqlite {
     fn setup() -> Result<(), Failure> {
         let statement = "SELECT `name` FROM `sqlite_master` WHERE `type` IN ('table', 'view')";
         let rows = sql::query(CONNECTION, statement, &[])?;
         schema::create(SCHEMA, &rows.into_texts().map(|[table]| table).collect())
     }
-}
-
-impl Returner for Sqlite {
     fn store(batch: Vec<JobReturn>) -> Outcome {
         match Table::current()? {
             table @ Table::Ours => returns::store(&table, batch, INSERT, |item| Ok(row(item))),

@@ -3,8 +3,8 @@
 //! even begin, with `read` it asks for too much.
 
 use returner_sdk::{
-    Event, Events, Failure, FullReturner, Job, JobCache, JobLoad, JobMinions, JobReturn, Loads, MinionReturn,
-    Outcome, Refusal, Returner, config, log, sql,
+    Event, Events, Failure, Job, JobCache, JobLoad, JobMinions, JobReturn, Loads, MinionReturn, Outcome,
+    Refusal, Returner, config, log, sql,
 };
 
 struct Hostile;
@@ -12,6 +12,13 @@ struct Hostile;
 returner_sdk::export!(Hostile);
 
 impl Returner for Hostile {
+    const OPTIONS: &'static [&'static str] = &["setup"];
+
+    fn setup() -> Result<(), Failure> {
+        assert!(config::get("setup").as_deref() != Some("trap"), "it does not want to begin");
+        Ok(())
+    }
+
     fn store(batch: Vec<JobReturn>) -> Outcome {
         let mut refusals = Vec::new();
         for (index, item) in batch.iter().enumerate() {
@@ -37,6 +44,10 @@ fn harm(how: &str, index: usize, items: usize, refusals: &mut Vec<Refusal>) -> R
         "beyond" => refusals.push(Refusal::new(items + 7, Failure::reject("an index beyond"))),
         "twice" => refusals.extend([1, 2].map(|_| Refusal::new(index, Failure::reject("said twice")))),
         "refuse" => refusals.push(Refusal::new(index, Failure::reject("not this one"))),
+        "complain" => {
+            eprintln!("it cannot stand this one");
+            return Err(Failure::reject("not this one"));
+        }
         "novel" => return Err(Failure::reject("x".repeat(5 << 20))),
         "sleep" => std::thread::sleep(std::time::Duration::from_secs(3600)),
         "hold" => drop(sql::query("db", "SELECT SLEEP(3600)", &[])?),
@@ -73,17 +84,6 @@ fn no_text() -> String {
     #[allow(unsafe_code, reason = "nothing else makes a text that is none")]
     unsafe {
         String::from_utf8_unchecked(vec![0xff, 0xfe, 0xc0, 0x80])
-    }
-}
-
-impl FullReturner for Hostile {
-    const NAME: &'static str = "hostile";
-    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
-    const OPTIONS: &'static [&'static str] = &["setup"];
-
-    fn setup() -> Result<(), Failure> {
-        assert!(config::get("setup").as_deref() != Some("trap"), "it does not want to begin");
-        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ mod connections;
 
 mod plugins;
 
+mod conformance;
 mod delivery;
 
 mod intake;

@@ -53,15 +53,53 @@ async fn what_is_not_json_is_malformed() {
         String::new(),
         format!("[{item}"),
         format!("[{item}] {item}"),
-        format!("{item}\n{{\"jid\": \n"),
         item.replace("true", "NaN"),
         item.replace("true", "Infinity"),
         item.replace("true", "'single'"),
-        format!("{item}\n{}", item.replace("true", "-NaN")),
     ] {
         let problem = fixture.post(body.as_bytes()).await.problem_saying(400, "line");
         assert!(problem["hint"].is_string(), "{body}: {problem}");
     }
+    fixture.unharmed().await;
+}
+
+/// Of lines, each that is no JSON is named, like an item that is bad.
+#[tokio::test]
+async fn each_line_that_is_not_json_is_named() {
+    let fixture = Fixture::new("").await;
+    let item = good().to_string();
+    let lines =
+        [&item, &item.replace("true", "-NaN"), "{\"jid\": ", &item, "{\"jid\": \"1\"}", "{"].join("\n");
+    fixture.post(lines.as_bytes()).await.refuses(&[
+        (1, "it is not JSON: "),
+        (2, "at line 5"),
+        (4, "`id` is missing"),
+        (5, "it is not JSON: "),
+    ]);
+    let minions = "\"web1\"\n7\n{\"minions\": [\"web2\", \"\"]}\n";
+    let answer = fixture.host.send(Method::POST, "/v1/jobs/1/minions", minions).await;
+    answer.refuses(&[(1, "expected a minion's id"), (2, "empty")]);
+    for minions in
+        ["\"web1\"", "[\"web1\"]", "\"web1\"\n{\"minions\": [\"web2\"]}", "{\"minions\": [\"web1\"]}"]
+    {
+        fixture.host.send(Method::POST, "/v1/jobs/1/minions", minions).await.expect(202);
+    }
+    fixture.unharmed().await;
+}
+
+/// What a return asks for is told with its place, too.
+#[tokio::test]
+async fn what_a_return_may_not_ask_for_is_named_by_its_place() {
+    let fixture = Fixture::new("").await;
+    let mut greedy = good();
+    greedy["ret_kwargs"] = json!({"database": "/etc/passwd"});
+    let answer = fixture.host.post("/v1/returns", &json!([good(), greedy])).await;
+    answer.refuses(&[(1, "`database` cannot be set by a return")]);
+    let problem = answer.problem(400);
+    assert!(
+        problem["items"][0]["hint"].as_str().is_some_and(|hint| hint.contains("ret_config")),
+        "{problem}"
+    );
     fixture.unharmed().await;
 }
 
@@ -193,6 +231,27 @@ async fn a_body_has_a_limit() {
     fixture.host.wait_drained("sqlite3").await;
     fixture.database.execute("DELETE FROM salt_returns WHERE length(full_ret) > 8000").await;
     fixture.unharmed().await;
+}
+
+/// What is taken is stored, up to the last byte that is.
+#[tokio::test]
+async fn the_largest_return_that_is_taken_is_stored() {
+    let mut fixture = Fixture::new("").await;
+    let most = 64 << 20;
+    let mut item = ret(&new_jid(), "web1", "test.ping", json!(""));
+    item["return"] = json!("x".repeat(most - item.to_string().len()));
+    let item = item.to_string();
+    assert_eq!(item.len(), most);
+    fixture.post(item.as_bytes()).await.expect(202);
+    fixture.host.wait_drained("sqlite3").await;
+    let rows: Vec<(i64,)> = fixture.database.rows("SELECT max(length(full_ret)) FROM salt_returns").await;
+    // Salt's returner keeps all but the time of it.
+    assert!(rows[0].0 > most as i64 - 1000, "{rows:?}");
+    fixture.database.execute("DELETE FROM salt_returns").await;
+    fixture.post(format!("{item} ")).await.problem_saying(413, "host.max_body");
+    let answer = fixture.host.get("/v1/dead-letters").await.expect(200).json();
+    assert_eq!(answer["dead_letters"], json!([]));
+    assert!(fixture.host.is_running());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use returner_servers::{Host, Mariadb, MysqlDatabase, new_jid, ret, returner, until};
+use returner_servers::{Host, Mariadb, MysqlDatabase, guest, new_jid, ret, returner, until};
 use serde_json::{Value, json};
 
 use crate::stores::TUTORIAL;
@@ -139,6 +139,33 @@ async fn a_replay_that_nobody_waits_for_is_done_all_the_same() {
     })
     .await;
     assert_eq!(database.count("salt_returns").await, 600);
+}
+
+/// Why it rejected an item is often in what a plugin printed.
+#[tokio::test]
+async fn what_the_plugin_printed_is_kept_with_what_it_rejected() {
+    let plugin = guest("hostile").await;
+    let host = Host::start(&format!("return: odd\nodd.plugin: {}\n", plugin.display())).await;
+    host.post("/v1/returns", &ret(&new_jid(), "web1", "test.ping", json!("complain"))).await.expect(202);
+    let id = wait_dead(&host, 1).await[0]["id"].clone();
+    let letter = host.get(&format!("/v1/dead-letters/{id}")).await.expect(200).json();
+    assert_eq!(letter["stderr"], "it cannot stand this one\n", "{letter}");
+}
+
+/// A copy of what is stored is stored, whatever else its lane has set aside.
+#[tokio::test]
+async fn a_copy_is_told_what_became_of_the_first() {
+    let database = narrow().await;
+    let host = Host::start(&format!("return: mysql\n{}", database.config())).await;
+    let good = ret(&new_jid(), "web1", "test.ping", json!(1));
+    let bad = ret(&new_jid(), "wide", "test.ping", json!("x".repeat(400)));
+    let expected = json!({"accepted": 2, "duplicates": 0, "stored": false, "rejected": ["mysql"]});
+    let answer = host.post("/v1/returns?wait=stored", &json!([good, bad])).await.expect(202).json();
+    assert_eq!(answer, expected);
+    let answer = host.post("/v1/returns?wait=stored", &good).await.expect(200).json();
+    assert_eq!(answer, json!({"accepted": 0, "duplicates": 1, "stored": true}));
+    let answer = host.post("/v1/returns?wait=stored", &bad).await.expect(202).json();
+    assert_eq!(answer, json!({"accepted": 0, "duplicates": 1, "stored": false, "rejected": ["mysql"]}));
 }
 
 /// After it is dropped, what is sent again is stored; until then nobody is told that it is.

@@ -3,7 +3,7 @@
 
 use mongodb::bson::doc;
 use reqwest::Method;
-use returner_servers::{Host, SqliteDatabase, bson_as_json, event, load, new_jid, ret};
+use returner_servers::{Host, SqliteDatabase, bson_as_json, event, guest, load, new_jid, ret, until};
 use serde_json::{Value, json};
 
 use crate::stores::{NAMES, Stores, TUTORIAL};
@@ -247,6 +247,37 @@ async fn ret_config_and_ret_kwargs_choose_another_database() {
     item["ret_kwargs"] = json!({"db": other.mysql.name()});
     host.store("/v1/returns", &item).await;
     assert_eq!(other.mysql.count("salt_returns").await, 2);
+}
+
+/// Each asks for a returner of its own; there is no end of them.
+#[tokio::test]
+async fn returners_that_returns_ask_for_make_room_for_others() {
+    let plugin = guest("hostile").await;
+    let config = format!("return: odd\nodd.plugin: {}\nodd.options: {{setup: none}}\n", plugin.display());
+    let host = Host::start(&config).await;
+    let asking = |option: usize| {
+        let mut item = ret(&new_jid(), "web1", "test.ping", json!(true));
+        item["ret_kwargs"] = json!({"setup": option});
+        item
+    };
+    for option in 0..64 {
+        host.post("/v1/returns?wait=stored", &asking(option)).await.expect(200);
+    }
+    host.post("/v1/returns", &asking(64)).await.problem_saying(429, "at once");
+    until("an idle one to make room", async || {
+        let answer = host.post("/v1/returns?wait=stored", &asking(64)).await;
+        if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
+    // What nobody asked for any more can be asked for again, and be dropped.
+    host.post("/v1/returns?wait=stored", &asking(1)).await.expect(200);
+    let returners = host.get("/v1/returners").await.expect(200).json();
+    let mut names =
+        returners["returners"].as_array().into_iter().flatten().filter_map(|one| one["name"].as_str());
+    let name = names.rfind(|name| name.contains('{')).expect("there are some").to_owned();
+    let path = format!("/v1/lanes/{}", name.replace('{', "%7B").replace('"', "%22").replace('}', "%7D"));
+    host.send(Method::DELETE, &path, "").await.expect(200);
+    host.send(Method::DELETE, "/v1/lanes/odd", "").await.problem_saying(409, "is in the configuration");
 }
 
 #[tokio::test]

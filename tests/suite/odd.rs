@@ -8,7 +8,18 @@ use crate::stores::{NAMES, Stores, TUTORIAL};
 
 /// The whole returns of a job, as a store gives them back.
 async fn fulls(host: &Host, returner: &str, jid: &str) -> Vec<Value> {
-    let answer = host.get(&format!("/v1/jobs/{jid}/returns?returner={returner}")).await.expect(200).json();
+    asked(host, &format!("/v1/jobs/{jid}/returns?returner={returner}")).await
+}
+
+/// The newest whole return of a function from each minion, in the order of the minions.
+async fn of_function(host: &Host, returner: &str, fun: &str) -> Vec<Value> {
+    let mut found = asked(host, &format!("/v1/functions/{fun}/returns?returner={returner}")).await;
+    found.sort_by_key(|full| full["id"].as_str().unwrap_or_default().to_owned());
+    found
+}
+
+async fn asked(host: &Host, path: &str) -> Vec<Value> {
+    let answer = host.get(path).await.expect(200).json();
     let returns = answer["returns"].as_array().cloned().unwrap_or_default();
     returns.into_iter().map(|mut entry| entry["full"].take()).collect()
 }
@@ -56,18 +67,56 @@ async fn numbers_keep_their_digits() {
     assert_eq!(found[0].get("return"), Some(&Bson::Int64(9_007_199_254_740_993)));
 }
 
-/// Of MongoDB's servers only MongoDB has a type for them (Decimal128).
+/// BSON has no integer for them, and not every server of MongoDB's protocol what it has
+/// instead: one breaks the connection off, another one refuses.
 #[tokio::test]
 async fn the_greatest_integers_keep_their_digits() {
-    let stores = Stores::new().await;
-    let host = Host::start(&stores.config()).await;
-    let names =
-        NAMES.into_iter().filter(|name| *name != "mongo" || std::env::var_os("MONGODB_URL").is_some());
-    for name in names {
+    for (server, stores) in [("shared", Stores::new().await), ("FerretDB", Stores::with_ferretdb().await)] {
+        let host = Host::start(&stores.config()).await;
+        for value in [
+            json!(u64::MAX),
+            json!({"a.b": [{"$c": 9_223_372_036_854_775_808_u64}, i64::MAX], "d": u64::MAX, "e": 1.5}),
+            // A text that reads as one, beside one.
+            json!([u64::MAX, u64::MAX.to_string()]),
+        ] {
+            let mut item = ret(&new_jid(), "web1", "test.big", value);
+            item["fun_args"] = json!([u64::MAX, {"deep": [u64::MAX - 1]}]);
+            comes_back(&host, &item).await;
+        }
         let jid = new_jid();
-        let item = ret(&jid, "web1", "test.big", json!(u64::MAX));
-        host.post(&format!("/v1/returns?wait=stored&returner={name}"), &item).await.expect(200);
-        assert_eq!(fulls(&host, name, &jid).await, [item], "{name}");
+        let value = json!({"a": u64::MAX, "b": i64::MAX});
+        host.store("/v1/returns", &ret(&jid, "web1", "test.big", value)).await;
+        let found = stores.mongo.find("saltReturns", doc! {"jid": &jid}).await;
+        let expected = doc! {"a": "18446744073709551615", "b": i64::MAX};
+        assert_eq!(found[0].get("return"), Some(&Bson::Document(expected)), "{server}");
+        assert_eq!(found[0].get("stored_as"), Some(&Bson::String("integers".to_owned())), "{server}");
+    }
+}
+
+#[tokio::test]
+async fn loads_and_events_with_the_greatest_integers_are_stored() {
+    for (server, stores) in [("shared", Stores::new().await), ("FerretDB", Stores::with_ferretdb().await)] {
+        let host = Host::start(&stores.config()).await;
+        // The minions of one job are known before its load is.
+        let (usual, late) = (new_jid(), new_jid());
+        host.store(&format!("/v1/jobs/{late}/minions"), &json!(["web1"])).await;
+        for jid in [&usual, &late] {
+            let mut load = returner_servers::load(jid, "test.big");
+            load["arg"] = json!([u64::MAX]);
+            host.store("/v1/loads", &load).await;
+            host.store(&format!("/v1/jobs/{jid}/minions"), &json!(["web2"])).await;
+            for name in NAMES {
+                let job = host.get(&format!("/v1/jobs/{jid}?returner={name}")).await.expect(200).json();
+                assert_eq!(job["load"]["arg"], load["arg"], "{server}, {name}: {job}");
+                assert_eq!(job["load"]["jid"], json!(jid), "{server}, {name}: {job}");
+                let minions = job["load"]["Minions"].as_array().cloned().unwrap_or_default();
+                assert!(minions.contains(&json!("web2")), "{server}, {name}: {job}");
+            }
+        }
+        host.store("/v1/events", &returner_servers::event("big", json!({"a": u64::MAX}))).await;
+        let found = stores.mongo.find("events", doc! {"tag": "big"}).await;
+        let expected = doc! {"a": "18446744073709551615"};
+        assert_eq!(found[0].get("data"), Some(&Bson::Document(expected)), "{server}");
     }
 }
 
@@ -118,6 +167,60 @@ async fn a_long_function_is_cut_in_its_column_only() {
     comes_back(&host, &ret(&new_jid(), "web1", &fun, json!(true))).await;
     let rows: Vec<(String,)> = stores.mysql.rows("SELECT fun FROM salt_returns").await;
     assert_eq!(rows[0].0, fun.chars().take(50).collect::<String>());
+}
+
+#[tokio::test]
+async fn functions_that_are_cut_to_the_same_text_are_told_apart() {
+    let stores = Stores::new().await;
+    stores.mysql.execute(TUTORIAL).await;
+    let host = Host::start(&stores.config()).await;
+    // As long as the column, which has the others as this one, too.
+    let whole = format!("module.{}", "x".repeat(43));
+    let (one, two) = (format!("{whole}_one"), format!("{whole}_two"));
+    let (first, second, third) = (new_jid(), new_jid(), new_jid());
+    let returns = [
+        ret(&first, "web1", &one, json!(1)),
+        ret(&second, "web1", &one, json!(2)),
+        ret(&third, "web1", &two, json!(3)),
+        ret(&first, "web2", &whole, json!(4)),
+        ret(&second, "web2", &two, json!(5)),
+        // Both in one job.
+        ret(&third, "web3", &one, json!(6)),
+        ret(&third, "web3", &two, json!(7)),
+    ];
+    for item in &returns {
+        host.store("/v1/returns", item).await;
+    }
+    for (fun, expected) in [
+        (&one, vec![&returns[1], &returns[5]]),
+        (&two, vec![&returns[2], &returns[4], &returns[6]]),
+        (&whole, vec![&returns[3]]),
+    ] {
+        assert_eq!(of_function(&host, "mysql", fun).await.iter().collect::<Vec<_>>(), expected, "{fun}");
+    }
+    assert!(of_function(&host, "mysql", &format!("{whole}_three")).await.is_empty());
+    // Both are returns of their job, too.
+    let mut of_job = fulls(&host, "mysql", &third).await;
+    of_job.sort_by_key(|full| full["return"].as_i64());
+    assert_eq!(of_job, [&returns[2], &returns[5], &returns[6]].map(Clone::clone));
+}
+
+/// `ret:<jid>` has one return a minion, as Salt's own hash: the one that came last.
+#[tokio::test]
+async fn a_return_is_no_answer_for_another_function_of_its_job() {
+    let stores = Stores::new().await;
+    let host = Host::start(&stores.config()).await;
+    let jid = new_jid();
+    let ping = ret(&jid, "web1", "test.ping", json!(true));
+    let run = ret(&jid, "web1", "cmd.run", json!("x"));
+    for item in [&ping, &run] {
+        host.store("/v1/returns", item).await;
+    }
+    for name in NAMES {
+        assert_eq!(of_function(&host, name, "cmd.run").await, std::slice::from_ref(&run), "{name}");
+        let expected = if name == "redis" { vec![] } else { vec![ping.clone()] };
+        assert_eq!(of_function(&host, name, "test.ping").await, expected, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use returner_servers::{Host, Mariadb, MysqlDatabase, Server, SqliteDatabase, load, new_jid, ret};
+use returner_servers::{Host, Mariadb, MysqlDatabase, Server, SqliteDatabase, load, new_jid, ret, until};
 use serde_json::{Value, json};
 
 const MINIONS: usize = 12;
@@ -103,3 +103,42 @@ async fn a_load_is_stored_before_the_returns_of_its_job() {
     host.store("/v1/returns", &ret(&new_jid(), "web", "test.ping", json!(true))).await;
     assert_eq!((mysql.count("early").await, sqlite.count("early").await), (1, 1));
 }
+
+/// A stop in the middle of an outage leaves more behind than one window takes up again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_server_is_away_changes_no_order() {
+    let mut server = Mariadb::start().await;
+    let mysql = server.database().await;
+    let mut host = Host::start(&format!("return: mysql\n{}", mysql.config())).await;
+    host.store("/v1/returns", &ret(&new_jid(), "web1", "test.ping", json!(0))).await;
+    server.kill();
+    for _ in 0..8 {
+        let loads: Value = (0..200).map(|_| load(&new_jid(), "test.ping")).collect();
+        host.post("/v1/loads", &loads).await.expect(202);
+    }
+    for _ in 0..8 {
+        let items: Value = (0..400).map(|_| ret(&new_jid(), "web1", "test.ping", json!(1))).collect();
+        host.post("/v1/returns", &items).await.expect(202);
+    }
+    until("the lane to try", async || {
+        let entry = host.returner("mysql").await;
+        if entry["state"] == "retrying" { Ok(()) } else { Err(entry) }
+    })
+    .await;
+    assert!(host.stop().await.success(), "{}", host.log());
+    server.restart().await;
+    mysql.execute(ORDERED).await;
+    host.restart().await;
+    host.wait_drained("mysql").await;
+    let rows: Vec<(String,)> = mysql.rows("SELECT jid FROM salt_returns ORDER BY seq").await;
+    assert_eq!(rows.len(), 3201);
+    let overtaken = rows.windows(2).find(|pair| pair[0].0 >= pair[1].0);
+    assert_eq!(overtaken, None);
+    let early: Vec<(i64,)> = mysql.rows("SELECT COUNT(*) FROM salt_returns WHERE early").await;
+    assert_eq!(early, [(0,)], "returns that were stored before a load that was accepted before them");
+}
+
+/// Notes of each return whether a load was missing when it came.
+const ORDERED: &str = "ALTER TABLE salt_returns ADD early BOOLEAN NOT NULL DEFAULT FALSE;
+    CREATE TRIGGER in_order BEFORE INSERT ON salt_returns
+    FOR EACH ROW SET NEW.early = (SELECT COUNT(*) FROM jids) < 1600";

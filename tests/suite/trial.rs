@@ -45,7 +45,7 @@ async fn what_differs_is_told_and_nothing_is_written() {
         "something else came of 20 items",
         "runs now  stored",
         "tried     rejected: refused: nobody knows",
-        "only the one that runs: sql db: INSERT INTO trapping",
+        "only the one that runs: sql.execute db: INSERT INTO trapping",
     ] {
         assert!(told.expect(0).stdout.contains(words), "nothing of `{words}`: {}", told.stdout);
     }

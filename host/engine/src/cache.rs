@@ -9,16 +9,21 @@
 //!   content begins with the SHA-256 of the rest, so that a torn or altered file is
 //!   never loaded: it is removed and the component compiled again.
 //! - A file appears whole: it is written beside and renamed.
+//! - At most [`MOST`] files: those that were used last.
 
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
+
+/// How many compiled components are kept. Each version of a plugin is one, of up to 40 MB.
+const MOST: usize = 64;
 
 /// Why the cache, or a component, cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +98,19 @@ impl Cache {
         file.write_all(compiled)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
-        Ok(())
+        self.forget()
+    }
+
+    /// Removes what was used longest ago, where there are too many.
+    fn forget(&self) -> io::Result<()> {
+        let mut kept = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            kept.push((entry.metadata()?.modified()?, entry.path()));
+        }
+        kept.sort_unstable();
+        let too_many = kept.len().saturating_sub(MOST);
+        kept[..too_many].iter().try_for_each(|(_, path)| fs::remove_file(path))
     }
 }
 
@@ -116,7 +133,10 @@ fn name(engine: &Engine, component: &[u8]) -> String {
 
 fn read(engine: &Engine, path: &Path) -> Option<Component> {
     let mut content = Vec::new();
-    File::open(path).ok()?.read_to_end(&mut content).ok()?;
+    let mut file = File::open(path).ok()?;
+    file.read_to_end(&mut content).ok()?;
+    // By which the cache knows what to keep.
+    let _ = file.set_modified(SystemTime::now());
     let component = match content.split_at_checked(32) {
         Some((digest, compiled)) if Sha256::digest(compiled)[..] == *digest => {
             deserialize(engine, compiled).ok()
@@ -175,6 +195,22 @@ mod tests {
         fs::write(&path, &good[..10]).unwrap();
         cache.load(&engine, EMPTY).unwrap();
         assert_eq!(fs::read(&path).unwrap(), good);
+    }
+
+    #[test]
+    fn what_was_used_last_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&directory.path().join("compiled")).unwrap();
+        let engine = crate::engine().unwrap();
+        let component = |number: u8| [EMPTY, &[0, 2, 1, b' ' + number]].concat();
+        let path = |number| cache.directory.join(name(&engine, &component(number)));
+        for number in 0..=u8::try_from(MOST).unwrap() {
+            cache.load(&engine, &component(number)).unwrap();
+            // The first one is used all the time.
+            cache.load(&engine, &component(0)).unwrap();
+        }
+        assert_eq!(fs::read_dir(&cache.directory).unwrap().count(), MOST);
+        assert!(path(0).exists() && !path(1).exists() && path(2).exists());
     }
 
     #[test]

@@ -1,19 +1,26 @@
 //! Talking to a running host.
 
+use std::error::Error;
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::{Certificate, Client as Http, Identity, Method, RequestBuilder, StatusCode};
+use bytes::Bytes;
+use reqwest::{Certificate, Client as Http, Identity, Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use url::Url;
 
 use super::{ConfigArgs, Failure, HostArgs, Reach};
 use crate::config::Settings;
 
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// How often a request is made again whose connection broke off under its body.
+const AGAIN: usize = 5;
 
 pub(super) struct Client {
     http: Http,
@@ -47,6 +54,7 @@ pub(super) struct Problem {
 pub(super) struct BadItem {
     pub(super) index: usize,
     pub(super) reason: String,
+    pub(super) hint: Option<String>,
 }
 
 /// Why there is no answer.
@@ -103,6 +111,19 @@ impl Client {
         self.call(Method::GET, path, query).await
     }
 
+    /// As [`get`](Self::get); none where the host knows of nothing there.
+    pub(super) async fn find<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Option<T>, Failure> {
+        match self.answer(self.request(Method::GET, path, query).send().await).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(NoAnswer::Refused(problem)) if problem.status == StatusCode::NOT_FOUND => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// A request without a body.
     pub(super) async fn call<T: DeserializeOwned>(
         &self,
@@ -110,16 +131,28 @@ impl Client {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<T, Failure> {
-        self.answer(self.request(method, path, query)).await.map_err(Failure::from)
+        self.answer(self.request(method, path, query).send().await).await.map_err(Failure::from)
     }
 
+    /// Who refuses a body for its length does so before all of it came, and closes the
+    /// connection: whether the answer is seen before the next write fails is chance. So it
+    /// is asked again; of a body that did not go out whole nothing was taken.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         query: &[(&str, &str)],
         body: Vec<u8>,
     ) -> Result<T, NoAnswer> {
-        self.answer(self.request(Method::POST, path, query).body(body)).await
+        let body = Bytes::from(body);
+        let send = || self.request(Method::POST, path, query).body(body.clone()).send();
+        let mut sent = send().await;
+        for _ in 0..AGAIN {
+            match &sent {
+                Err(error) if is_broken_off(error) => sent = send().await,
+                _ => break,
+            }
+        }
+        self.answer(sent).await
     }
 
     fn request(&self, method: Method, path: &str, query: &[(&str, &str)]) -> RequestBuilder {
@@ -135,17 +168,18 @@ impl Client {
         }
     }
 
-    async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, NoAnswer> {
+    async fn answer<T: DeserializeOwned>(
+        &self,
+        sent: Result<Response, reqwest::Error>,
+    ) -> Result<T, NoAnswer> {
         let unreachable = |error: reqwest::Error| {
-            let cause =
-                std::iter::successors(std::error::Error::source(&error), |error| error.source()).last();
-            let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
+            let cause = cause(&error).map_or_else(|| error.to_string(), ToString::to_string);
             NoAnswer::Unreachable(format!(
                 "no answer from {}: {cause}\n  hint: is the host running (`returner serve`)? `--url` names another",
                 self.place
             ))
         };
-        let response = request.send().await.map_err(unreachable)?;
+        let response = sent.map_err(unreachable)?;
         let status = response.status();
         let body = response.bytes().await.map_err(unreachable)?;
         if status.is_success() {
@@ -162,11 +196,26 @@ impl Client {
     }
 }
 
+/// What an error comes of in the end.
+fn cause(error: &reqwest::Error) -> Option<&(dyn Error + 'static)> {
+    let mut cause = error.source()?;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    Some(cause)
+}
+
+/// The other side closed the connection before all was written.
+fn is_broken_off(error: &reqwest::Error) -> bool {
+    let cause = cause(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
 /// A URL, and a Unix socket if it is by that. What the configuration says of the socket
 /// goes before the address: who may open it needs no token.
 fn place(config: &ConfigArgs, reach: &Reach) -> Result<(String, Option<PathBuf>), Failure> {
     if let Some(url) = &reach.url {
-        return Ok(named(url));
+        return checked(url);
     }
     let loaded = Settings::load(config.file().as_deref());
     let host = loaded.map_err(|errors| Failure::usage(errors.to_string()))?.settings.host;
@@ -194,6 +243,22 @@ pub(super) fn named(url: &str) -> (String, Option<PathBuf>) {
     }
 }
 
+/// As [`named`], of what a person wrote.
+fn checked(url: &str) -> Result<(String, Option<PathBuf>), Failure> {
+    let (base, socket) = named(url);
+    let is_one = match &socket {
+        Some(path) => !path.as_os_str().is_empty(),
+        None => Url::parse(&base).is_ok_and(|url| matches!(url.scheme(), "http" | "https")),
+    };
+    match is_one {
+        true => Ok((base, socket)),
+        false => Err(Failure::usage(format!(
+            "`{url}` (`--url`, `$RETURNER_URL`) is no URL of a host\n  hint: `http://HOST:PORT`, `https://HOST:PORT` or \
+             `unix:PATH`, as in `http://127.0.0.1:4510`"
+        ))),
+    }
+}
+
 /// Who listens everywhere is found here.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
@@ -205,10 +270,11 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 }
 
 fn token(reach: &Reach) -> Result<Option<SecretString>, Failure> {
-    let text = match (std::env::var("RETURNER_TOKEN"), &reach.token_file) {
-        (Ok(token), _) => token,
-        (Err(_), Some(path)) => String::from_utf8_lossy(&read(path)?).into_owned(),
-        (Err(_), None) => return Ok(None),
+    let variable = std::env::var("RETURNER_TOKEN").ok().filter(|token| !token.is_empty());
+    let text = match (variable, &reach.token_file) {
+        (Some(token), _) => token,
+        (None, Some(path)) => String::from_utf8_lossy(&read(path)?).into_owned(),
+        (None, None) => return Ok(None),
     };
     Ok(Some(SecretString::from(text.trim())).filter(|token| !token.expose_secret().is_empty()))
 }

@@ -3,7 +3,7 @@
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::{Cli, Failure};
+use super::{Cli, Failure, output};
 
 #[derive(Debug, Args)]
 pub(super) struct Completions {
@@ -13,7 +13,9 @@ pub(super) struct Completions {
 
 impl Completions {
     pub(super) fn run(self) -> Result<(), Failure> {
-        clap_complete::generate(self.shell, &mut Cli::command(), "returner", &mut std::io::stdout());
-        Ok(())
+        // Not to stdout itself: clap panics if a reader goes away.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "returner", &mut script);
+        output::line(String::from_utf8_lossy(&script).trim_end())
     }
 }

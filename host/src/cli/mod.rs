@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod bench;
 mod check;
 mod client;
 mod completions;
@@ -9,6 +10,7 @@ mod jobs;
 mod journal;
 mod lanes;
 mod minions;
+mod new;
 mod output;
 mod plugins;
 mod reload;
@@ -20,13 +22,16 @@ mod schema;
 mod scratch;
 mod send;
 mod serve;
+mod test;
 mod token;
 mod trial;
 
+use std::env;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use output::Failure;
 
@@ -122,10 +127,22 @@ struct Reach {
     identity: Option<PathBuf>,
 }
 
+/// A variable that is set and empty is as one that is not set: that is how a service's file
+/// or a shell turns one off.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
+    let command = command.mut_args(|argument| match argument.get_env() {
+        Some(name) if is_empty(name) => argument.env(None::<&'static str>),
+        _ => argument,
+    });
+    command.mut_subcommands(without_empty_variables)
+}
+
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let arguments = without_empty_variables(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit());
     // Two libraries use TLS and neither is to choose.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Runtime::new() {

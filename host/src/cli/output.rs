@@ -35,9 +35,9 @@ impl Failure {
     pub(crate) fn report(self) -> ExitCode {
         // A message that has its own prefix is a list of errors.
         if self.message.starts_with("error:") {
-            eprintln!("{}", self.message);
+            complain(&self.message);
         } else {
-            eprintln!("error: {}", self.message);
+            complain(&format!("error: {}", self.message));
         }
         ExitCode::from(self.code)
     }
@@ -93,6 +93,20 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Says something beside what is printed; if nobody reads that, it is not said.
+pub(super) fn complain(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// A message without its hints, and those, for programs.
+pub(super) fn hinted(text: &str) -> (String, Option<String>) {
+    const HINT: &str = "\n  hint: ";
+    match text.split_once(HINT) {
+        Some((message, hints)) => (message.to_owned(), Some(hints.replace(HINT, "; "))),
+        None => (text.to_owned(), None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +126,17 @@ mod tests {
             (273_600_000, "3d 4h"),
         ] {
             assert_eq!(duration(millis), expected);
+        }
+    }
+
+    #[test]
+    fn a_message_and_its_hints_are_told_apart() {
+        for (text, message, hint) in [
+            ("it is bad", "it is bad", None),
+            ("it is\nbad\n  hint: mend it", "it is\nbad", Some("mend it")),
+            ("bad\n  hint: there are `a`\n  hint: mend it", "bad", Some("there are `a`; mend it")),
+        ] {
+            assert_eq!(hinted(text), (message.to_owned(), hint.map(str::to_owned)));
         }
     }
 }

@@ -7,9 +7,11 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::crashes::Crash;
+use super::new::{Bindings, Componentize, New};
 use super::replay::Replay;
 use super::run::Run;
 use super::scratch::Scratch;
+use super::test::Test;
 use super::trial::Trial;
 use super::{ConfigArgs, Failure, output};
 use crate::config::{Bundled, PluginSource, Settings};
@@ -28,6 +30,8 @@ pub(super) struct Plugins {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Begin a plugin: a folder that builds as it is
+    New(New),
     /// Show what a plugin exports, imports and would need to be granted
     Show {
         /// A bundled plugin's name (`mysql`, `mongo`, `redis`, `sqlite3`), a returner of the
@@ -38,8 +42,14 @@ enum Command {
     Crash(Crash),
     /// Run a plugin without a host, and print what it asks for and is answered
     Run(Run),
+    /// Check that a plugin keeps to the contract, whatever its servers do
+    Test(Test),
     /// Run the call of a crash again, in a sandbox that reaches no server
     Replay(Replay),
+    /// Make a component of a core module, the last step of a plugin in C or Go
+    Componentize(Componentize),
+    /// Make the contract's bindings for C or Go anew, after a change of `wit/`
+    Bindings(Bindings),
     /// Run another plugin on the last items of a returner, without a trace, and compare
     Trial(Trial),
 }
@@ -64,7 +74,11 @@ impl Plugins {
                 let shown = load(&runtime, source(&plugin, &self.config)?).await?;
                 if self.json { output::json(&shown) } else { print(&shown) }
             }
+            Some(Command::New(new)) => new.run(),
+            Some(Command::Componentize(componentize)) => componentize.run(),
+            Some(Command::Bindings(bindings)) => bindings.run(),
             Some(Command::Run(run)) => run.run(self.json).await,
+            Some(Command::Test(test)) => test.run(&self.config, self.json).await,
             Some(Command::Replay(replay)) => replay.run(&self.config).await,
             Some(Command::Crash(crash)) => crash.run(&self.config, self.json).await,
             Some(Command::Trial(trial)) => trial.run(&self.config, self.json).await,
@@ -102,7 +116,7 @@ fn known(config: &ConfigArgs) -> Result<Vec<(String, PluginSource)>, Failure> {
 }
 
 /// A file is looked at without reading the configuration: it may be what is wrong there.
-fn source(plugin: &str, config: &ConfigArgs) -> Result<PluginSource, Failure> {
+pub(super) fn source(plugin: &str, config: &ConfigArgs) -> Result<PluginSource, Failure> {
     if let Some(bundled) = Bundled::from_name(plugin) {
         return Ok(PluginSource::Bundled(bundled));
     }

@@ -3,7 +3,6 @@
 //!
 //! The sandbox is the host's. What is granted is named on the command line, and nothing else.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,12 +13,16 @@ use clap::Args;
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::bench::BenchArgs;
 use super::scratch::Scratch;
 use super::{Failure, output};
-use crate::config::{ConnectionSettings, Limits, PluginSource};
-use crate::connections::{AnswerBounds, Connection, HttpBounds, HttpClient, Peers, Purpose};
+use crate::config::PluginSource;
+use crate::connections::{Connection, HttpRequest, HttpResponse, Purpose};
 use crate::items::{self, Item, Kind};
-use crate::plugins::{CallError, Delivery, Grants, Instance, Interface, LogBudget, Plugin, Trace};
+use crate::plugins::{Asked, Bench, CallError, Delivery, Fault, Grants, Instance, Interface, Plugin};
+
+/// The longest text of one call or answer that is printed, in bytes.
+const MOST: usize = 2000;
 
 /// What it is given where no file is named.
 const SAMPLE: &str = r#"[
@@ -45,22 +48,11 @@ pub(super) struct Run {
     /// Say that all of it was delivered before
     #[arg(long)]
     redelivered: bool,
-    /// An option of the returner
-    #[arg(long = "option", value_name = "NAME=VALUE", value_parser = pair)]
-    options: Vec<(String, String)>,
-    /// A connection to grant, by the plugin's name for it: `db=sqlite::memory:`,
-    /// `db=mysql://USER:PASSWORD@HOST/DATABASE`, `redis://HOST/0`, `mongodb://HOST/DATABASE`
-    #[arg(long = "connection", value_name = "NAME=URL", value_parser = pair)]
-    connections: Vec<(String, String)>,
     /// SQL to run first, on the first connection that takes SQL
     #[arg(long, value_name = "SQL")]
     prepare: Vec<String>,
-    /// An origin that it may ask by HTTP: `https://hooks.example`
-    #[arg(long, value_name = "ORIGIN")]
-    allow_http: Vec<String>,
-    /// A peer that it may open a socket to: `tcp://mail.example:25`
-    #[arg(long, value_name = "PEER")]
-    allow_connect: Vec<String>,
+    #[command(flatten)]
+    bench: BenchArgs,
 }
 
 /// What came of it, for programs.
@@ -75,8 +67,13 @@ struct Report {
     memory: usize,
 }
 
-/// A call of the host by the plugin.
-#[derive(Debug, Clone, Serialize)]
+/// The calls of the host by the plugin, which are printed as they come.
+struct Calls {
+    printing: bool,
+    calls: Mutex<Vec<Call>>,
+}
+
+#[derive(Debug, Serialize)]
 struct Call {
     call: String,
     answer: String,
@@ -88,25 +85,49 @@ struct Refused {
     reason: String,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
-    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
-    pair.map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .ok_or_else(|| "expected NAME=VALUE".to_owned())
+impl Bench for Calls {
+    fn fault(&self, _: &Asked) -> Option<Fault> {
+        None
+    }
+
+    fn answered(&self, asked: &Asked, answer: &str) {
+        let (call, answer) = (cut(asked.to_string()), cut(answer.to_owned()));
+        if self.printing {
+            let _ = output::line(&format!("  {call}"));
+            if !answer.is_empty() {
+                let _ = output::line(&format!("    -> {answer}"));
+            }
+        }
+        self.calls.lock().push(Call { call, answer });
+    }
+
+    fn respond(&self, _: &HttpRequest, _: bool) -> Option<HttpResponse> {
+        None
+    }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > MOST {
+        text.truncate(text.floor_char_boundary(MOST));
+        text.push_str("...");
+    }
+    text
 }
 
 impl Run {
     pub(super) async fn run(self, json: bool) -> Result<(), Failure> {
         let runtime = Scratch::new()?;
         let source = PluginSource::File { path: self.file.clone(), sha256: None };
+        let granted = self.bench.granted(&source)?;
         let plugin = runtime.load(&source).await.map_err(|error| Failure::failed(error.to_string()))?;
         let plugin = Arc::new(plugin);
         let batches = self.batches(&plugin)?;
-        let calls: Arc<Mutex<Vec<Call>>> = Arc::default();
-        let grants = Arc::new(self.grants(Arc::clone(&calls), json)?);
+        let calls = Arc::new(Calls { printing: !json, calls: Mutex::default() });
+        let grants = Arc::new(granted.grants(granted.connect()?, Arc::clone(&calls) as Arc<dyn Bench>)?);
         self.prepare(&grants).await?;
         let mut report = Report::default();
         let ran = Box::pin(run(&plugin, &grants, &batches, self.redelivered, json, &mut report)).await;
-        report.calls = calls.lock().clone();
+        report.calls = std::mem::take(&mut *calls.calls.lock());
         if let Err(error) = ran {
             report.failure = Some(error.to_string());
             if let CallError::Stopped(trap) = &error {
@@ -150,41 +171,6 @@ impl Run {
             batches.push((kind, parse(kind, &text)?));
         }
         Ok(batches)
-    }
-
-    fn grants(&self, calls: Arc<Mutex<Vec<Call>>>, json: bool) -> Result<Grants, Failure> {
-        let limits = Limits::default();
-        let name = self.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let mut connections = BTreeMap::new();
-        for (name, url) in &self.connections {
-            let wrong = |error: String| Failure::usage(format!("the connection `{name}`: {error}"));
-            let settings = ConnectionSettings::of_url(url).map_err(wrong)?;
-            let opened = Connection::open(name, &settings, limits.host_call);
-            connections
-                .insert(name.clone(), Arc::new(opened.map_err(|error| Failure::usage(error.to_string()))?));
-        }
-        let bounds = HttpBounds {
-            time: limits.host_call,
-            answer: AnswerBounds { bytes: limits.answer, rows: limits.rows },
-            requests: limits.requests as usize,
-        };
-        let http = (!self.allow_http.is_empty()).then(|| HttpClient::new(&name, &self.allow_http, bounds));
-        let http = http.transpose().map_err(|error| Failure::usage(error.to_string()))?;
-        let trace = Trace::new(move |call, answer| {
-            if !json {
-                let _ = output::line(&format!("  {call}\n    -> {answer}"));
-            }
-            calls.lock().push(Call { call: call.to_owned(), answer: answer.to_owned() });
-        });
-        Ok(Grants {
-            options: self.options.iter().cloned().collect(),
-            connections,
-            http: http.map(Arc::new),
-            peers: (!self.allow_connect.is_empty()).then(|| Arc::new(Peers::new(&self.allow_connect))),
-            log: LogBudget::new(limits.log_lines),
-            trace: Some(trace),
-            ..Grants::nothing(&name)
-        })
     }
 
     async fn prepare(&self, grants: &Grants) -> Result<(), Failure> {
@@ -262,9 +248,11 @@ fn read(path: &Path) -> Result<String, Failure> {
 fn parse(kind: Kind, text: &str) -> Result<Vec<Item>, Failure> {
     let wrong = |error: String| Failure::usage(format!("{}s: {error}", kind.name()));
     let texts = items::split(text).map_err(|malformed| wrong(malformed.to_string()))?;
-    let parsed = texts.iter().enumerate().map(|(index, text)| {
+    let parsed = texts.into_iter().enumerate().map(|(index, text)| {
+        let numbered = |reason: String| wrong(format!("number {}: {reason}", index + 1));
+        let text = text.map_err(|malformed| numbered(malformed.to_string()))?;
         let item = items::parse(kind, text, || "20260214093000000000".to_owned());
-        item.map_err(|invalid| wrong(format!("number {}: {invalid}", index + 1)))
+        item.map_err(|invalid| numbered(invalid.to_string()))
     });
     parsed.collect()
 }

@@ -1,21 +1,26 @@
 //! `returner send`: returns from a file to a running host.
 //!
-//! Lines go in parts, each acknowledged before the next. A part that is refused is
-//! sent line by line as far as the host names which are bad, so that what is good
-//! arrives and what is bad is named by its line.
+//! Lines go in parts, each acknowledged before the next. A part that is too large is
+//! halved; a bad line is named by its number and left out. So what is good arrives, and
+//! whatever ends it, what was accepted is said.
+
+mod input;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use super::client::{Client, NoAnswer, Problem};
 use super::{Failure, HostArgs, output};
-use crate::items;
+use crate::items::{self, Malformed};
+
+use input::Input;
 
 /// The most lines and bytes of one request.
 const LINES: usize = 1000;
@@ -66,6 +71,8 @@ struct Refused {
     /// From 1; in a JSON array, the item's place from 1.
     line: usize,
     reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,46 +88,12 @@ type Part = Vec<(usize, String)>;
 impl Send {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let client = Client::new(&self.host)?;
-        let mut input = open(&self.file).await?;
-        let bar = progress(&self.file);
-        let mut sent = Sent { unit: "line", ..Sent::default() };
-        let mut number = 0;
-        if first_byte(&mut input).await? == Some(b'[') {
-            sent.unit = "item";
-            let mut text = String::new();
-            input.read_to_string(&mut text).await.map_err(|error| unreadable(&self.file, &error))?;
-            let items = items::split(&text)
-                .map_err(|error| Failure::refused(format!("{}: {error}", self.file.display())))?;
-            let mut part = Part::new();
-            for item in items {
-                number += 1;
-                part.push((number, item.to_owned()));
-                if full(&part) {
-                    self.send(&client, std::mem::take(&mut part), &mut sent, &bar).await?;
-                }
-            }
-            self.send(&client, part, &mut sent, &bar).await?;
-        } else {
-            let mut part = Part::new();
-            let mut lines = input.lines();
-            while let Some(line) = lines.next_line().await.map_err(|error| unreadable(&self.file, &error))? {
-                number += 1;
-                if !line.trim().is_empty() {
-                    part.push((number, line));
-                }
-                if full(&part) {
-                    self.send(&client, std::mem::take(&mut part), &mut sent, &bar).await?;
-                }
-            }
-            self.send(&client, part, &mut sent, &bar).await?;
-        }
-        bar.finish_and_clear();
-        self.report(&sent)
-    }
-
-    fn report(&self, sent: &Sent) -> Result<(), Failure> {
+        let mut input = Input::open(&self.file).await?;
+        let mut sending = Sending::new(&self, &client);
+        let ended = sending.all(&mut input).await;
+        let sent = sending.end();
         if self.host.json {
-            output::json(sent)?;
+            output::json(&sent)?;
         } else {
             output::line(&format!(
                 "{} accepted, {} duplicates, {} refused",
@@ -129,74 +102,15 @@ impl Send {
                 sent.refused.len()
             ))?;
         }
-        if sent.refused.is_empty() {
-            return Ok(());
-        }
-        let lines = sent.refused.iter().map(|Refused { line, reason }| {
-            let place = format!("{} {line}", sent.unit);
-            format!("error: {place}: {}", reason.replace("at line 1, column", "at column"))
-        });
-        Err(Failure::refused(lines.collect::<Vec<_>>().join("\n")))
-    }
-
-    /// Sends a part until it is taken; what is bad in it is named and left out.
-    async fn send(
-        &self,
-        client: &Client,
-        mut part: Part,
-        sent: &mut Sent,
-        bar: &ProgressBar,
-    ) -> Result<(), Failure> {
-        let mut patience = PATIENCE;
-        let mut wait = Duration::from_millis(100);
-        while !part.is_empty() {
-            match self.post(client, &part).await {
-                Ok(answer) => {
-                    sent.accepted += answer.accepted;
-                    sent.duplicates += answer.duplicates;
-                    bar.inc(part.len() as u64);
-                    if answer.stored == Some(false) {
-                        return Err(Failure::failed(format!(
-                            "accepted up to {} {}, and not all of it is stored\n  hint: `returner status` says who \
-                             is behind, `returner dead list` what was rejected",
-                            sent.unit,
-                            part.last().map_or(0, |(line, _)| *line)
-                        )));
-                    }
-                    return Ok(());
-                }
-                Err(NoAnswer::Refused(problem))
-                    if problem.items.is_empty() && problem.status.as_u16() == 400 && part.len() > 1 =>
-                {
-                    // The body could not even be cut into items: find the line.
-                    for item in part {
-                        Box::pin(self.send(client, vec![item], sent, bar)).await?;
-                    }
-                    return Ok(());
-                }
-                Err(NoAnswer::Refused(problem)) if problem.status.as_u16() == 400 => {
-                    bar.inc(take_out(&mut part, problem, sent) as u64);
-                }
-                Err(NoAnswer::Refused(problem)) if problem.status.as_u16() != 503 => {
-                    return Err(NoAnswer::Refused(problem).into());
-                }
-                Err(error) => {
-                    if patience.is_zero() {
-                        return Err(error.into());
-                    }
-                    if patience == PATIENCE {
-                        let most = humantime::format_duration(PATIENCE);
-                        bar.suspend(|| {
-                            eprintln!("{}; trying again, for {most} at most", Failure::from(error))
-                        });
-                    }
-                    patience = patience.saturating_sub(wait);
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(LONGEST_WAIT);
-                }
+        let refused: Vec<String> = sent.refused.iter().map(|refused| refused.named(sent.unit)).collect();
+        match ended {
+            Ok(()) if refused.is_empty() => Ok(()),
+            Ok(()) => Err(Failure::refused(refused.join("\n"))),
+            Err(failure) => {
+                refused.iter().for_each(|refused| output::complain(refused));
+                Err(failure)
             }
         }
-        Ok(())
     }
 
     async fn post(&self, client: &Client, part: &Part) -> Result<Answer, NoAnswer> {
@@ -214,59 +128,233 @@ impl Send {
     }
 }
 
-/// Moves the items that the host named from the part to the refused; gives how many.
-fn take_out(part: &mut Part, problem: Problem, sent: &mut Sent) -> usize {
-    let before = part.len();
-    if problem.items.is_empty() {
-        let reason = problem.to_string();
-        sent.refused.extend(part.drain(..).map(|(line, _)| Refused { line, reason: reason.clone() }));
+impl Refused {
+    fn named(&self, unit: &str) -> String {
+        let hint = self.hint.iter().map(|hint| format!("\n  hint: {hint}"));
+        format!("error: {unit} {}: {}{}", self.line, self.reason, hint.collect::<String>())
     }
-    let mut bad = problem.items.into_iter().peekable();
-    let mut index = 0;
-    part.retain(|(line, _)| {
-        let named = bad.next_if(|bad| bad.index == index);
-        index += 1;
-        match named {
-            Some(bad) => {
-                sent.refused.push(Refused { line: *line, reason: bad.reason });
-                false
+}
+
+/// A file on its way.
+struct Sending<'a> {
+    command: &'a Send,
+    client: &'a Client,
+    bar: ProgressBar,
+    sent: Sent,
+    /// What comes next, and its bytes.
+    part: Part,
+    bytes: usize,
+    /// The most bytes of a part; less than [`BYTES`] once the host found one too large.
+    most: usize,
+}
+
+impl<'a> Sending<'a> {
+    fn new(command: &'a Send, client: &'a Client) -> Self {
+        let sent = Sent { unit: "line", ..Sent::default() };
+        let bar = progress(&command.file);
+        Self { command, client, bar, sent, part: Part::new(), bytes: 0, most: BYTES }
+    }
+
+    async fn all(&mut self, input: &mut Input) -> Result<(), Failure> {
+        if input.is_array().await? {
+            self.sent.unit = "item";
+            let text = input.text().await?;
+            let items = items::split(&text).map_err(|error| {
+                Failure::refused(format!("`{}` is not JSON: {error}", self.command.file.display()))
+            })?;
+            for (index, item) in items.into_iter().enumerate() {
+                match item {
+                    Ok(item) => self.add(index + 1, item).await?,
+                    Err(malformed) => self.refuse(index + 1, &not_json(&malformed), None),
+                }
             }
-            None => true,
+        } else {
+            while let Some(line) = input.line().await? {
+                match line.text {
+                    Ok(text) if text.trim().is_empty() => {}
+                    Ok(text) => self.add(line.number, text.trim_end()).await?,
+                    Err(reason) => self.refuse(line.number, &reason, None),
+                }
+            }
         }
-    });
-    before - part.len()
-}
-
-fn full(part: &Part) -> bool {
-    part.len() >= LINES || part.iter().map(|(_, item)| item.len()).sum::<usize>() >= BYTES
-}
-
-async fn open(file: &Path) -> Result<Box<dyn AsyncBufRead + Unpin + std::marker::Send>, Failure> {
-    if file == Path::new("-") {
-        return Ok(Box::new(BufReader::new(tokio::io::stdin())));
+        self.flush().await
     }
-    let opened = tokio::fs::File::open(file).await;
-    Ok(Box::new(BufReader::new(opened.map_err(|error| unreadable(file, &error))?)))
-}
 
-/// The first byte that is no white space, which stays unread.
-async fn first_byte(input: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<u8>, Failure> {
-    loop {
-        let buffer = input.fill_buf().await.map_err(|error| unreadable(Path::new("-"), &error))?;
-        let blank = buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-        let Some(first) = buffer.get(blank).copied() else {
-            if buffer.is_empty() {
-                return Ok(None);
+    /// What came of it, in the order of the lines: those that nobody could read were refused
+    /// before the lines before them were sent.
+    fn end(mut self) -> Sent {
+        self.bar.finish_and_clear();
+        self.sent.refused.sort_by_key(|refused| refused.line);
+        self.sent
+    }
+
+    /// What the host calls line 1 of an item is this line.
+    fn refuse(&mut self, line: usize, reason: &str, hint: Option<String>) {
+        self.bar.inc(1);
+        let reason = reason.replace("at line 1, column", "at column");
+        self.sent.refused.push(Refused { line, reason, hint });
+    }
+
+    /// One that does not fit with the others goes alone, and is no trouble to them.
+    async fn add(&mut self, number: usize, item: &str) -> Result<(), Failure> {
+        if self.bytes + item.len() > self.most {
+            self.flush().await?;
+        }
+        self.part.push((number, item.to_owned()));
+        self.bytes += item.len() + 1;
+        if self.part.len() >= LINES || self.bytes >= self.most { self.flush().await } else { Ok(()) }
+    }
+
+    /// Sends the part until it is taken; what is bad in it is named and left out.
+    async fn flush(&mut self) -> Result<(), Failure> {
+        self.bytes = 0;
+        let mut parts = vec![std::mem::take(&mut self.part)];
+        let mut patience = Patience::default();
+        while let Some(part) = parts.pop() {
+            if part.is_empty() {
+                continue;
             }
-            input.consume(blank);
-            continue;
-        };
-        return Ok(Some(first));
+            match self.command.post(self.client, &part).await {
+                Ok(answer) => {
+                    self.taken(&part, &answer)?;
+                    patience = Patience::default();
+                }
+                Err(NoAnswer::Refused(problem)) if problem.status != StatusCode::SERVICE_UNAVAILABLE => {
+                    parts.extend(self.refused(part, problem)?);
+                }
+                // The same request may be taken later.
+                Err(error) => {
+                    patience.wait(error, &self.bar).await?;
+                    parts.push(part);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn taken(&mut self, part: &Part, answer: &Answer) -> Result<(), Failure> {
+        self.sent.accepted += answer.accepted;
+        self.sent.duplicates += answer.duplicates;
+        self.bar.inc(part.len() as u64);
+        if answer.stored != Some(false) {
+            return Ok(());
+        }
+        Err(Failure::failed(format!(
+            "accepted up to {} {}, and not all of it is stored\n  hint: `returner status` says who is behind, `returner \
+             dead list` what was rejected",
+            self.sent.unit,
+            part.last().map_or(0, |(line, _)| *line)
+        )))
+    }
+
+    /// What is left to send of a part that was refused, the next one last; an error where
+    /// that is for the request and not for what is in it.
+    fn refused(&mut self, mut part: Part, problem: Problem) -> Result<Vec<Part>, Failure> {
+        let before = part.len();
+        match problem.status {
+            StatusCode::PAYLOAD_TOO_LARGE => return Ok(self.too_large(part, &problem)),
+            StatusCode::BAD_REQUEST if self.cut(&mut part) => return Ok(vec![part]),
+            StatusCode::BAD_REQUEST => self.take_out(&mut part, &problem),
+            _ => {}
+        }
+        if part.len() == before { Err(NoAnswer::Refused(problem).into()) } else { Ok(vec![part]) }
+    }
+
+    /// Halves it. One that is too large alone is refused: the host's own hint, to send less
+    /// at once, is none for it.
+    fn too_large(&mut self, mut part: Part, problem: &Problem) -> Vec<Part> {
+        if let [(line, item)] = &part[..] {
+            let size = ByteSize(item.len() as u64);
+            let hint = format!("this {} alone has {size}: raise `host.max_body`", self.sent.unit);
+            self.refuse(*line, &problem.detail, Some(hint));
+            return Vec::new();
+        }
+        self.most = self.most.min(bytes(&part) / 2);
+        let second = halve(&mut part);
+        vec![second, part]
+    }
+
+    /// Cuts each line into items as the host does all of them together, and refuses what is
+    /// none; gives whether that changed anything. If not, the places that the host names are
+    /// those of the part: a line that is malformed may take the next ones with it.
+    fn cut(&mut self, part: &mut Part) -> bool {
+        let before = (part.len(), self.sent.refused.len());
+        for (line, text) in std::mem::take(part) {
+            // At the beginning of a body it would be all of the body.
+            if text.trim_start().starts_with('[') {
+                self.refuse(line, "it is a list, expected an object", None);
+                continue;
+            }
+            for item in items::split(&text).unwrap_or_else(|malformed| vec![Err(malformed)]) {
+                match item {
+                    Ok(item) => part.push((line, item.to_owned())),
+                    Err(malformed) => self.refuse(line, &not_json(&malformed), None),
+                }
+            }
+        }
+        before != (part.len(), self.sent.refused.len())
+    }
+
+    /// Moves the items that the host named from the part to the refused.
+    fn take_out(&mut self, part: &mut Part, problem: &Problem) {
+        let mut bad = problem.items.iter().peekable();
+        for (index, (line, item)) in std::mem::take(part).into_iter().enumerate() {
+            match bad.next_if(|bad| bad.index == index) {
+                Some(bad) => self.refuse(line, &bad.reason, bad.hint.clone()),
+                None => part.push((line, item)),
+            }
+        }
     }
 }
 
-fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
-    Failure::failed(format!("cannot read `{}`: {error}", file.display()))
+fn not_json(malformed: &Malformed) -> String {
+    format!("it is not JSON: {malformed}")
+}
+
+/// The second half of a part, by bytes; of two items, each half has one at least.
+fn halve(part: &mut Part) -> Part {
+    let half = bytes(part) / 2;
+    let mut sum = 0;
+    let middle = part.iter().position(|(_, item)| {
+        sum += item.len() + 1;
+        sum > half
+    });
+    part.split_off(middle.unwrap_or_default().clamp(1, part.len() - 1))
+}
+
+/// With the ends of their lines.
+fn bytes(part: &Part) -> usize {
+    part.iter().map(|(_, item)| item.len() + 1).sum()
+}
+
+/// How much longer a request is made again, and when.
+struct Patience {
+    left: Duration,
+    wait: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { left: PATIENCE, wait: Duration::from_millis(100) }
+    }
+}
+
+impl Patience {
+    /// Waits until the next try, or fails if there is none.
+    async fn wait(&mut self, error: NoAnswer, bar: &ProgressBar) -> Result<(), Failure> {
+        if self.left.is_zero() {
+            return Err(error.into());
+        }
+        if self.left == PATIENCE {
+            let most = humantime::format_duration(PATIENCE);
+            let text = format!("{}; trying again, for {most} at most", Failure::from(error));
+            bar.suspend(|| output::complain(&text));
+        }
+        self.left = self.left.saturating_sub(self.wait);
+        tokio::time::sleep(self.wait).await;
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
+        Ok(())
+    }
 }
 
 fn progress(file: &Path) -> ProgressBar {
@@ -275,4 +363,22 @@ fn progress(file: &Path) -> ProgressBar {
     }
     let style = ProgressStyle::with_template("{spinner} {pos} sent, {per_sec}, {elapsed}");
     ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_have_all_of_it_and_an_item_each() {
+        for sizes in [&[1, 1][..], &[100, 1], &[1, 100], &[0, 0, 0], &[5, 5, 5, 100, 5], &[3; 1000]] {
+            let whole: Part =
+                sizes.iter().enumerate().map(|(line, size)| (line, "x".repeat(*size))).collect();
+            let mut first = whole.clone();
+            let second = halve(&mut first);
+            assert!(!first.is_empty() && !second.is_empty(), "{sizes:?}");
+            assert!(first.len() == 1 || bytes(&first) <= bytes(&whole) / 2, "{sizes:?}");
+            assert_eq!([first, second].concat(), whole);
+        }
+    }
 }

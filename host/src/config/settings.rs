@@ -159,7 +159,7 @@ impl Default for Limits {
             host_call: Duration::from_secs(15),
             answer: 128 << 20,
             rows: 1_000_000,
-            statement: 128 << 20,
+            statement: 192 << 20,
             requests: 8,
             log_lines: 100,
             instances: 4,

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::answer::{AnswerBounds, AnswerSize};
 use super::{OpenError, names};
+use crate::config::Limits;
 
 /// What the host says of its connections itself.
 pub(crate) const OWN_HEADERS: [HeaderName; 4] = [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING];
@@ -40,6 +41,16 @@ pub(crate) struct HttpBounds {
     pub(crate) answer: AnswerBounds,
     /// How many are under way at once; further ones wait.
     pub(crate) requests: usize,
+}
+
+impl HttpBounds {
+    pub(crate) fn of(limits: &Limits) -> Self {
+        Self {
+            time: limits.host_call,
+            answer: AnswerBounds { bytes: limits.answer, rows: limits.rows },
+            requests: limits.requests as usize,
+        }
+    }
 }
 
 pub(crate) struct HttpRequest {

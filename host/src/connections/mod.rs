@@ -25,11 +25,13 @@ use std::fmt::Display;
 use std::time::Duration;
 
 pub(crate) use self::answer::AnswerBounds;
-pub(crate) use self::http::{HttpBounds, HttpClient, HttpError, HttpRequest, OWN_HEADERS};
+pub(crate) use self::http::{HttpBounds, HttpClient, HttpError, HttpRequest, HttpResponse, OWN_HEADERS};
 pub(crate) use self::mongo::{MongoError, MongoFind, MongoPool, MongoUpdate, MongoWriteError};
 pub(crate) use self::peers::{Peers, Protocol};
 pub(crate) use self::redis::{RedisError, RedisPool, RedisReply, RedisScalar};
-pub(crate) use self::sql::{CommitError, Purpose, SqlError, SqlErrorKind, SqlPool, SqlTransaction, SqlValue};
+pub(crate) use self::sql::{
+    CommitError, Purpose, SqlError, SqlErrorKind, SqlPool, SqlRows, SqlTransaction, SqlValue,
+};
 pub(crate) use self::tls::{TlsError, certificates, private_key};
 use crate::config::ConnectionSettings;
 

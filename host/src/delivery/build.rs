@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::returner::Returner;
 use crate::config::{ConnectionSettings, PluginSource, ReturnerSettings, Settings};
-use crate::connections::{AnswerBounds, CheckError, Connection, HttpBounds, HttpClient, OpenError, Peers};
+use crate::connections::{CheckError, Connection, HttpBounds, HttpClient, OpenError, Peers};
 use crate::journal::JournalError;
 use crate::plugins::{CallError, Grants, Interface, LoadError, LogBudget, Narrowed, Plugin, Runtime};
 
@@ -167,12 +167,7 @@ pub(super) fn make(
     let narrowed = settings.narrowed.iter().filter_map(|(guest, narrowing)| {
         Some((guest.clone(), Arc::new(Narrowed::new(narrowing, granted.get(guest)?.kind()))))
     });
-    let limits = &settings.limits;
-    let bounds = HttpBounds {
-        time: bound,
-        answer: AnswerBounds { bytes: limits.answer, rows: limits.rows },
-        requests: limits.requests as usize,
-    };
+    let bounds = HttpBounds::of(&settings.limits);
     let http = (!settings.allow_http.is_empty())
         .then(|| HttpClient::new(&settings.name, &settings.allow_http, bounds).map(Arc::new).map_err(failed))
         .transpose()?;
@@ -180,14 +175,14 @@ pub(super) fn make(
     let grants = Grants {
         http,
         peers,
-        log: LogBudget::new(limits.log_lines),
+        log: LogBudget::new(settings.limits.log_lines),
         narrowed: narrowed.collect(),
         returner: settings.name.clone(),
         options: settings.options.clone(),
         connections: granted,
         limits: settings.limits.clone(),
         trial: false,
-        trace: None,
+        bench: None,
     };
     Ok(Returner::new(settings.clone(), plugin, grants, open))
 }

@@ -1,9 +1,10 @@
 //! A lane: one returner's way through the journal. The handle by which others see it; the
 //! work is in [`run`](super::run).
 
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -16,8 +17,12 @@ use super::oldest::Oldest;
 use super::returner::Returner;
 use super::run::{Run, Turn};
 use super::status::{Board, Status};
+use crate::items::Key;
 use crate::journal::{Entry, Held, Journal, JournalError, LaneId, Seq};
 use crate::telemetry::LaneMetrics;
+
+/// The most items that are set aside with which a repeated one is compared, the newest ones.
+const MOST_COMPARED: usize = 10_000;
 
 /// The handle of a lane that runs. It outlives its returner: see [`Lane::change`].
 pub(crate) struct Lane {
@@ -33,6 +38,17 @@ pub(crate) struct Lane {
     stop: CancellationToken,
     turn: Arc<Mutex<Turn>>,
     task: Mutex<Option<JoinHandle<bool>>>,
+    /// When a return last asked for it.
+    used: Mutex<Instant>,
+}
+
+/// What of some items is not stored though the lane has passed them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SetAside {
+    /// To be tried again on its own.
+    pub(crate) held: bool,
+    /// A dead letter.
+    pub(crate) rejected: bool,
 }
 
 /// How a lane is doing.
@@ -82,6 +98,7 @@ impl Lane {
             id: state.id,
             uncertain_through: state.uncertain_through,
             broke: false,
+            refused: HashMap::new(),
             held: state.held.into_iter().map(|held| (held.seq, held)).collect(),
             workers: Vec::new(),
             cursor,
@@ -105,6 +122,7 @@ impl Lane {
             stop,
             turn,
             task,
+            used: Mutex::new(Instant::now()),
         }))
     }
 
@@ -136,6 +154,16 @@ impl Lane {
         turn.end.cancel();
     }
 
+    /// A return asks for it.
+    pub(super) fn used(&self) {
+        *self.used.lock() = Instant::now();
+    }
+
+    /// How long none has.
+    pub(super) fn unused_for(&self) -> Duration {
+        self.used.lock().elapsed()
+    }
+
     pub(crate) fn status(&self) -> Status {
         self.board.look()
     }
@@ -163,16 +191,29 @@ impl Lane {
         Ok(oldest)
     }
 
-    /// Whether the lane has one of these items set aside: a dead letter, or to be tried
-    /// again on its own.
-    pub(crate) fn set_aside(&self, seqs: RangeInclusive<Seq>) -> bool {
-        self.board.is_unstored(seqs)
-    }
-
-    /// Whether anything at all is set aside.
-    pub(crate) fn has_set_aside(&self) -> bool {
-        let status = self.status();
-        status.dead > 0 || status.held.is_some()
+    /// Which of these items are set aside, and how: those at these places, and the earlier
+    /// ones that these keys repeat.
+    pub(crate) async fn set_aside(
+        &self,
+        seqs: RangeInclusive<Seq>,
+        repeated: &HashSet<Key>,
+    ) -> Result<SetAside, JournalError> {
+        let mut aside =
+            SetAside { held: self.board.holds(seqs.clone()), rejected: self.board.rejected(&seqs) };
+        if repeated.is_empty() {
+            return Ok(aside);
+        }
+        // Without bound together: each is looked at, and let go.
+        for seq in self.board.held().into_iter().take(MOST_COMPARED) {
+            let entries = self.journal.entries(self.id, vec![seq], 0).await?;
+            let mut keys = entries.iter().filter_map(|entry| entry.item.dedupe_key());
+            aside.held |= keys.any(|key| repeated.contains(&key));
+        }
+        if self.status().dead > 0 {
+            let dead = self.journal.dead_keys(self.id, MOST_COMPARED).await?;
+            aside.rejected |= dead.iter().any(|key| repeated.contains(key));
+        }
+        Ok(aside)
     }
 
     /// Waits until everything up to a place is stored, dead or held.

@@ -1,5 +1,5 @@
 //! All lanes: those that the configuration declares, and those that single returns ask for
-//! by Salt's `ret_config` and `ret_kwargs`; and which of them an item goes to.
+//! ([`super::variants`]); and which of them an item goes to.
 //!
 //! What the present version of the configuration made is a [`Snapshot`]. Another version
 //! takes its place at once ([`super::reload`]), and takes over the lanes that stay.
@@ -12,19 +12,16 @@ use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use parking_lot::RwLock;
 
-use super::build::{BuildError, Built, Connections, Running, make};
+use super::build::{BuildError, Built, Connections, Running};
 use super::crashes::Crashes;
 use super::lane::Lane;
 use super::returner::Returner;
-use crate::config::{ConnectionSettings, ReturnerSettings, Settings, Variant, VariantError};
+use super::variants::MOST_VARIANTS;
+use crate::config::{Settings, Variant, VariantError};
 use crate::items::{Item, Kind, Route};
 use crate::journal::{Journal, JournalError, KeptLane};
 use crate::plugins::{Interface, Plugin, Runtime};
 use crate::telemetry::Metrics;
-
-/// The most lanes that returns may ask for beyond the declared ones: each has
-/// connections of its own.
-const MOST_VARIANTS: usize = 64;
 
 pub(crate) struct Lanes {
     pub(super) runtime: Runtime,
@@ -79,7 +76,7 @@ pub(crate) enum RouteError {
     #[error(transparent)]
     Variant(#[from] VariantError),
     #[error(
-        "`ret_config` and `ret_kwargs` ask for more than {MOST_VARIANTS} returners beyond the configured ones"
+        "`ret_config` and `ret_kwargs` ask for more than {MOST_VARIANTS} returners beyond the configured ones at once"
     )]
     TooMany,
     #[error(transparent)]
@@ -184,14 +181,22 @@ impl Lanes {
     /// Removes the items that are kept for a returner that is gone; says how many that were.
     /// It cannot come back meanwhile. Its dead letters are another matter:
     /// [`DeadLetters`](super::DeadLetters).
+    /// One that a return asked for by `ret_config` or `ret_kwargs` is ended for it.
     pub(crate) async fn drop_orphan(&self, name: &str) -> Result<u64, DropError> {
         let _making = self.making.lock().await;
-        if self.get(name).is_ok() {
-            return Err(DropError::Runs(name.to_owned()));
-        }
-        let known: Vec<String> = self.orphans().await?.into_iter().map(|orphan| orphan.name).collect();
-        if !known.iter().any(|known| known == name) {
-            return Err(DropError::Unknown { name: name.to_owned(), known });
+        let snapshot = self.snapshot.load_full();
+        match snapshot.get(name) {
+            Ok(_) if snapshot.settings.returners.contains_key(name) => {
+                return Err(DropError::Runs(name.to_owned()));
+            }
+            Ok(lane) => self.end_variant(&snapshot, &lane).await,
+            Err(_) => {
+                let known: Vec<String> =
+                    self.orphans().await?.into_iter().map(|orphan| orphan.name).collect();
+                if !known.iter().any(|known| known == name) {
+                    return Err(DropError::Unknown { name: name.to_owned(), known });
+                }
+            }
         }
         let lane = self.journal.lane(name).await?;
         let dropped = self.journal.abandon(&lane).await?;
@@ -244,57 +249,6 @@ impl Lanes {
         if lanes.is_empty() { Err(RouteError::Nobody { kind }) } else { Ok(lanes) }
     }
 
-    /// The lane of a returner under a return's `ret_config` and `ret_kwargs`.
-    async fn variant(&self, name: &str, route: &Route) -> Result<Arc<Lane>, RouteError> {
-        {
-            let snapshot = self.snapshot.load();
-            let plain = snapshot.get(name);
-            if *route == Route::default() || plain.is_err() {
-                return plain;
-            }
-            if let Some(lane) = snapshot.routes.read().get(&(name.to_owned(), route.clone())) {
-                return Ok(Arc::clone(lane));
-            }
-        }
-        let _making = self.making.lock().await;
-        let snapshot = self.snapshot.load_full();
-        let variant = snapshot.variant(name, route)?;
-        let known = snapshot.lanes.read().get(&variant.settings.name).cloned();
-        let lane = match known {
-            Some(lane) => lane,
-            None => self.add(&snapshot, name, variant.settings, &variant.connections).await?,
-        };
-        if snapshot.routes.read().len() < MOST_VARIANTS * MOST_VARIANTS {
-            snapshot.routes.write().insert((name.to_owned(), route.clone()), Arc::clone(&lane));
-        }
-        Ok(lane)
-    }
-
-    async fn add(
-        &self,
-        snapshot: &Snapshot,
-        base: &str,
-        settings: ReturnerSettings,
-        connections: &BTreeMap<String, ConnectionSettings>,
-    ) -> Result<Arc<Lane>, RouteError> {
-        if snapshot.lanes.read().len() >= snapshot.settings.returners.len() + MOST_VARIANTS {
-            return Err(RouteError::TooMany);
-        }
-        let build = |error| RouteError::Build(Box::new(error));
-        let Some(plugin) = snapshot.plugins.get(base) else {
-            return Err(RouteError::Unknown {
-                name: base.to_owned(),
-                known: snapshot.plugins.keys().cloned().collect(),
-            });
-        };
-        let mut opened = snapshot.connections.clone();
-        let returner = make(&settings, Arc::clone(plugin), connections, &mut opened, &Connections::new());
-        let returner = returner.map_err(build)?;
-        let lane = self.begin(Arc::new(returner)).await.map_err(|error| build(error.into()))?;
-        snapshot.lanes.write().insert(settings.name, Arc::clone(&lane));
-        Ok(lane)
-    }
-
     /// Starts a lane that no run of is left of.
     pub(super) async fn begin(&self, returner: Arc<Returner>) -> Result<Arc<Lane>, JournalError> {
         let name = returner.settings.name.clone();
@@ -334,7 +288,7 @@ impl Snapshot {
         }
     }
 
-    fn get(&self, name: &str) -> Result<Arc<Lane>, RouteError> {
+    pub(super) fn get(&self, name: &str) -> Result<Arc<Lane>, RouteError> {
         let lanes = self.lanes.read();
         lanes.get(name).cloned().ok_or_else(|| RouteError::Unknown {
             name: name.to_owned(),

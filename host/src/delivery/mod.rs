@@ -31,6 +31,7 @@ mod returner;
 mod run;
 mod status;
 mod trial;
+mod variants;
 mod worker;
 
 pub(crate) use build::BuildError;

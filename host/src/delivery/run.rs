@@ -4,7 +4,7 @@
 //! held), deliver it, settle it. A window is settled whole, so the cursor is all that
 //! a lane has to keep, and the table of held items what the cursor cannot say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +67,9 @@ pub(super) struct Run {
     /// A worker broke: what it delivered is not known, and was perhaps not settled since.
     pub(super) broke: bool,
     pub(super) held: BTreeMap<Seq, Held>,
+    /// How often each of them was refused on its own: what a server that was away cost its
+    /// batch before is no reason to wait.
+    pub(super) refused: HashMap<Seq, u32>,
     pub(super) workers: Vec<Worker>,
     pub(super) cursor: watch::Sender<Seq>,
     /// Somebody began to wait for the cursor.
@@ -162,8 +165,13 @@ impl Run {
         let workers = settings.workers.max(1);
         let after = *self.cursor.borrow();
         let count = settings.batch.max(1) * workers;
-        let window = self.journal.next(self.id, after, count, settings.batch_bytes * workers).await?;
-        let mut tasks = self.due().await?;
+        let bytes = settings.batch_bytes * workers;
+        let (mut tasks, more) = self.due().await?;
+        // What is held is older than what comes next: all of it that is due goes before.
+        let window = match more {
+            true => Window { entries: Vec::new(), through: after },
+            false => self.journal.next(self.id, after, count, bytes).await?,
+        };
         tasks.extend(window.entries.iter().map(|entry| Task {
             entry: Arc::clone(entry),
             tries: 0,
@@ -178,7 +186,7 @@ impl Run {
             }
             return Ok(Round::Nothing);
         }
-        let full = tasks.len() >= count;
+        let full = more || tasks.len() >= count;
         match self.deliver(tasks).await {
             Some(outcomes) => {
                 let outcomes = self.spare(outcomes);
@@ -194,22 +202,21 @@ impl Run {
         Ok(if full { Round::Full } else { Round::Part })
     }
 
-    /// The held items whose time has come, oldest first.
-    async fn due(&mut self) -> Result<Vec<Task>, JournalError> {
+    /// The held items whose time has come, oldest first, and whether there are more than one
+    /// window takes.
+    async fn due(&mut self) -> Result<(Vec<Task>, bool), JournalError> {
         while let Ok(held) = self.replayed.try_recv() {
             self.held.insert(held.seq, held);
         }
         let now = now();
-        let due: Vec<Seq> = self
-            .held
-            .values()
-            .filter(|held| held.not_before <= now)
-            .map(|held| held.seq)
-            .take(HELD_AT_ONCE)
-            .collect();
+        let due = self.held.values().filter(|held| held.not_before <= now).map(|held| held.seq);
+        let mut due: Vec<Seq> = due.take(HELD_AT_ONCE + 1).collect();
         if due.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), false));
         }
+        let mut more = due.len() > HELD_AT_ONCE;
+        due.truncate(HELD_AT_ONCE);
+        let last = due.last().copied();
         let settings = &self.returner.settings.delivery;
         let bytes = settings.batch_bytes * settings.workers.max(1);
         let entries = self.journal.entries(self.id, due, bytes).await?;
@@ -217,7 +224,9 @@ impl Run {
             let held = self.held.get(&entry.seq)?;
             Some(Task { tries: held.tries, redelivered: held.redelivered, was_held: true, entry })
         };
-        Ok(entries.into_iter().filter_map(task).collect())
+        // The bytes of one window may end before the last of them.
+        more |= entries.last().is_some_and(|entry| Some(entry.seq) < last);
+        Ok((entries.into_iter().filter_map(task).collect(), more))
     }
 
     /// Hands everything to the workers; none if one of them broke.
@@ -283,7 +292,7 @@ impl Run {
 
     fn settle(&mut self, window: &Window, outcomes: Vec<Outcome>) -> Result<(), JournalError> {
         let now = now();
-        let mut stored = 0;
+        let (mut stored, mut newly_held) = (0, 0);
         let mut settlement = Settlement { through: window.through, ..Settlement::default() };
         self.board.recent.push(window.entries.iter().cloned());
         for Outcome { task, fate } in outcomes {
@@ -292,6 +301,7 @@ impl Run {
                 settlement.settled += 1;
                 if task.was_held {
                     self.held.remove(&task.seq());
+                    self.refused.remove(&task.seq());
                     settlement.released.push(task.seq());
                 }
             }
@@ -301,11 +311,18 @@ impl Run {
                     settlement.dead.push(self.dead_letter(task, reason, stderr, now))
                 }
                 Fate::Held { reason, after } => {
-                    let wait = backoff::wait(task.tries, self.returner.settings.delivery.max_backoff, after);
+                    newly_held += usize::from(!task.was_held);
+                    let refused = self.refused.entry(task.seq()).or_default();
+                    *refused += 1;
+                    let wait = backoff::wait(*refused, self.returner.settings.delivery.max_backoff, after);
                     settlement.held.push(held(&task, now + wait.as_millis() as u64, reason));
                 }
                 Fate::Pending => settlement.held.push(held(&task, 0, "the host stopped".to_owned())),
             }
+        }
+        if let Some(held) = settlement.held.last().filter(|_| newly_held > 0) {
+            let (returner, reason) = (self.name(), &held.reason);
+            tracing::warn!(returner, items = newly_held, "to be tried again, each on its own: {reason}");
         }
         self.board.settled(stored, &settlement);
         self.held.extend(settlement.held.iter().map(|held| (held.seq, held.clone())));

@@ -214,11 +214,19 @@ impl Board {
         Counts { stored: self.metrics.stored.get(), rejected: self.metrics.dead.get() }
     }
 
-    /// Whether one of these items waits to be tried again, or is a dead letter.
-    pub(super) fn is_unstored(&self, seqs: RangeInclusive<Seq>) -> bool {
-        let notes = self.notes.lock();
-        let dead = notes.recent_dead.iter().any(|seq| seqs.contains(seq));
-        dead || (!seqs.is_empty() && notes.held.range(seqs).next().is_some())
+    /// Whether one of these items waits to be tried again on its own.
+    pub(super) fn holds(&self, seqs: RangeInclusive<Seq>) -> bool {
+        !seqs.is_empty() && self.notes.lock().held.range(seqs).next().is_some()
+    }
+
+    /// Whether one of these items is a dead letter.
+    pub(super) fn rejected(&self, seqs: &RangeInclusive<Seq>) -> bool {
+        self.notes.lock().recent_dead.iter().any(|seq| seqs.contains(seq))
+    }
+
+    /// The places of what waits to be tried again on its own.
+    pub(super) fn held(&self) -> Vec<Seq> {
+        self.notes.lock().held.keys().copied().collect()
     }
 
     /// Dead letters that wait to be tried again.
@@ -251,6 +259,9 @@ impl Board {
         notes.recent_dead.extend(settlement.dead.iter().map(|dead| dead.entry.seq));
         let excess = notes.recent_dead.len().saturating_sub(RECENT_DEAD);
         notes.recent_dead.drain(..excess);
+        if let Some(held) = settlement.held.iter().rfind(|held| held.not_before > 0) {
+            notes.error(format!("to be tried again on its own: {}", held.reason));
+        }
         if let Some(dead) = settlement.dead.last() {
             notes.error(format!("dead letter: {}: {}", dead.entry.item.title(), dead.reason));
         }
@@ -438,7 +449,7 @@ mod tests {
         let board = with_held(&[held(7), held(3)]);
         let status = board.look().held.unwrap();
         assert_eq!((status.count, status.oldest.seq), (2, 3));
-        assert!(board.is_unstored(4..=7) && !board.is_unstored(4..=6));
+        assert!(board.holds(4..=7) && !board.holds(4..=6));
         let settlement = Settlement { released: vec![3, 7], held: vec![held(9)], ..Settlement::default() };
         board.settled(2, &settlement);
         let status = board.look();

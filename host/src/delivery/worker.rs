@@ -67,6 +67,8 @@ pub(super) struct Worker {
     stopped: u32,
     /// Calls that failed since the last that ended well, or since a server came back.
     failed: u32,
+    /// A server that answered right after a call failed was tried soon, since then.
+    hoped: bool,
 }
 
 /// What to do after a call.
@@ -75,7 +77,15 @@ enum Verdict {
     /// Tell the two halves apart.
     Halve(Vec<Task>),
     /// Try again, after this wait.
-    Again(Vec<Task>, Duration),
+    Again(Vec<Task>, Wait),
+}
+
+/// How long to wait before the next try.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    time: Duration,
+    /// The plugin asked for it.
+    asked: bool,
 }
 
 impl Worker {
@@ -94,6 +104,7 @@ impl Worker {
             fresh: true,
             stopped: 0,
             failed: 0,
+            hoped: false,
         }
     }
 
@@ -117,8 +128,8 @@ impl Worker {
                 CallError::Failed(Failure::Retry { after, .. }) => *after,
                 _ => None,
             };
-            let wait = backoff::wait(tries, self.returner.settings.delivery.max_backoff, asked);
-            self.report(&format!("setup: {error}"), &error, Next::SetUp, wait);
+            let wait = self.backoff(tries, asked);
+            self.report(&format!("setup: {error}"), &error, Next::SetUp, wait.time);
             self.pause(wait).await;
         }
         false
@@ -182,6 +193,8 @@ impl Worker {
         result: Result<Vec<Refusal>, CallError>,
     ) -> Verdict {
         let fresh = std::mem::replace(&mut self.fresh, false);
+        let printed = self.instance.as_ref().map(Instance::printed).unwrap_or_default();
+        self.replace_grown();
         if let Err(CallError::Stopped(trap)) = &result {
             self.reporter.crashed(&self.returner, crashes::function(kind), &tasks, trap);
         }
@@ -189,14 +202,15 @@ impl Worker {
             Ok(refusals) => {
                 self.stopped = 0;
                 self.failed = 0;
+                self.hoped = false;
                 self.reporter.well();
-                return Verdict::Done(sort_out(tasks, refusals));
+                return Verdict::Done(sort_out(tasks, refusals, &printed));
             }
             Err(error) => error,
         };
         match error {
             CallError::Failed(Failure::Reject(reason)) => match tasks.len() {
-                1 => Verdict::Done(vec![dead(tasks.remove(0), reason, String::new())]),
+                1 => Verdict::Done(vec![dead(tasks.remove(0), reason, printed)]),
                 _ => Verdict::Halve(tasks),
             },
             CallError::Stopped(ref trap) if trap.stop != Stop::HostTime => {
@@ -207,13 +221,13 @@ impl Worker {
                 for task in &mut tasks {
                     task.redelivered = true;
                 }
-                let wait = backoff::wait(self.stopped, self.returner.settings.delivery.max_backoff, None);
+                let wait = self.backoff(self.stopped, None);
                 let next = match tasks.len() {
                     1 if fresh => Next::GoOn,
                     1 => Next::Store(kind, 1),
                     count => Next::Halves(kind, count),
                 };
-                self.report(&error.to_string(), &error, next, wait);
+                self.report(&error.to_string(), &error, next, wait.time);
                 match tasks.len() {
                     // In a new instance it is the item, and not what came before it.
                     1 if fresh => {
@@ -237,18 +251,36 @@ impl Worker {
                     _ => None,
                 };
                 self.failed += 1;
-                let wait = backoff::wait(self.failed, self.returner.settings.delivery.max_backoff, asked);
-                self.report(&error.to_string(), &error, Next::Store(kind, tasks.len()), wait);
+                let wait = self.backoff(self.failed, asked);
+                self.report(&error.to_string(), &error, Next::Store(kind, tasks.len()), wait.time);
                 Verdict::Again(tasks, wait)
             }
+        }
+    }
+
+    fn backoff(&self, tries: u32, asked: Option<Duration>) -> Wait {
+        let longest = self.returner.settings.delivery.max_backoff;
+        Wait { time: backoff::wait(tries, longest, asked), asked: asked.is_some() }
+    }
+
+    /// An instance that has grown to half of what it may have makes room for a new one: the
+    /// next call need not be the one that is stopped for it.
+    fn replace_grown(&mut self) {
+        let bound = self.returner.settings.limits.memory / 2;
+        if self.instance.as_ref().is_some_and(|instance| instance.memory() as u64 > bound) {
+            tracing::debug!(
+                returner = self.returner.settings.name,
+                "its instance has grown to half of `limits.memory`: a new one takes its place"
+            );
+            self.instance = None;
         }
     }
 
     /// The instance, a new one where there is none; none if the host stops.
     async fn instance(&mut self) -> Option<&mut Instance> {
         if self.instance.is_none() && self.stopped > 0 {
-            let wait = backoff::wait(self.stopped, self.returner.settings.delivery.max_backoff, None);
-            self.reporter.waits(wait);
+            let wait = self.backoff(self.stopped, None);
+            self.reporter.waits(wait.time);
             self.pause(wait).await;
         }
         let mut tries = 0;
@@ -266,8 +298,8 @@ impl Worker {
                         self.reporter.crashed(&self.returner, "start", &[], trap);
                     }
                     tries += 1;
-                    let wait = backoff::wait(tries, self.returner.settings.delivery.max_backoff, None);
-                    self.report(&format!("cannot start: {error}"), &error, Next::Start, wait);
+                    let wait = self.backoff(tries, None);
+                    self.report(&format!("cannot start: {error}"), &error, Next::Start, wait.time);
                     self.pause(wait).await;
                 }
             }
@@ -296,30 +328,46 @@ impl Worker {
     }
 
     /// Waits, but no longer than until the host stops, or until a server that was away
-    /// answers again.
-    async fn pause(&mut self, wait: Duration) {
-        let until = Instant::now() + wait;
+    /// answers again. One that answers at the first look may have come back since the call
+    /// that failed: it is tried soon, once.
+    async fn pause(&mut self, Wait { time, asked }: Wait) {
+        let until = Instant::now() + time;
+        let (returner, hopes) = (&self.returner, !asked && !self.hoped);
         let waited = async {
-            if wait > PROBE_EVERY && !self.returner.servers_answer().await {
+            if time > PROBE_EVERY && !returner.servers_answer().await {
                 while Instant::now() < until {
                     tokio::time::sleep_until(until.min(Instant::now() + PROBE_EVERY)).await;
-                    if self.returner.servers_answer().await {
-                        return true;
+                    if returner.servers_answer().await {
+                        return Waited::Back;
                     }
                 }
+            } else if time > PROBE_EVERY && hopes {
+                tokio::time::sleep(PROBE_EVERY).await;
+                return Waited::Hoped;
             }
             tokio::time::sleep_until(until).await;
-            false
+            Waited::Through
         };
-        let back = tokio::select! {
-            () = self.stop.cancelled() => false,
-            back = waited => back,
+        let waited = tokio::select! {
+            () = self.stop.cancelled() => Waited::Through,
+            waited = waited => waited,
         };
-        if back {
+        match waited {
             // It may answer before it is ready: the waits begin anew.
-            self.failed = 0;
+            Waited::Back => (self.failed, self.hoped) = (0, false),
+            Waited::Hoped => self.hoped = true,
+            Waited::Through => {}
         }
     }
+}
+
+/// How a wait ended.
+enum Waited {
+    Through,
+    /// A server that was away answers.
+    Back,
+    /// It answered all the while.
+    Hoped,
 }
 
 /// How a call ended, for the metrics.
@@ -340,8 +388,8 @@ fn end_of(result: &Result<Vec<Refusal>, CallError>) -> CallEnd {
     }
 }
 
-/// The outcomes of a call that answered ok.
-fn sort_out(tasks: Vec<Task>, refusals: Vec<Refusal>) -> Vec<Outcome> {
+/// The outcomes of a call that answered ok; `printed` is what the guest did by then.
+fn sort_out(tasks: Vec<Task>, refusals: Vec<Refusal>, printed: &str) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> =
         tasks.into_iter().map(|task| Outcome { task, fate: Fate::Stored }).collect();
     for Refusal { index, failure } in refusals {
@@ -349,7 +397,7 @@ fn sort_out(tasks: Vec<Task>, refusals: Vec<Refusal>) -> Vec<Outcome> {
         if let Some(outcome) = outcomes.get_mut(index) {
             outcome.fate = match failure {
                 Failure::Retry { message, after } => Fate::Held { reason: message, after },
-                Failure::Reject(reason) => Fate::Dead { reason, stderr: String::new() },
+                Failure::Reject(reason) => Fate::Dead { reason, stderr: printed.to_owned() },
             };
         }
     }

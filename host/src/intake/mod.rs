@@ -10,14 +10,14 @@ mod job_ids;
 mod salt_events;
 mod whole;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::delivery::{Lane, Lanes, RouteError};
-use crate::items::{self, Item, Kind, Route};
-use crate::journal::{AppendError, Journal, LaneId, NewItem, Seq};
+use crate::items::{self, Item, Key, Kind, Route};
+use crate::journal::{AppendError, Journal, JournalError, LaneId, NewItem, Seq};
 use crate::telemetry::IntakeMetrics;
 
 use job_ids::JobIds;
@@ -50,6 +50,17 @@ pub(crate) struct Receipt {
     pub(crate) assigned: Vec<(usize, Arc<str>)>,
     lanes: Vec<Arc<Lane>>,
     seqs: RangeInclusive<Seq>,
+    /// What its duplicates repeat; with those that were accepted, where there is one.
+    repeated: HashSet<Key>,
+}
+
+/// The names of returners that have not stored all of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Unstored {
+    /// They are to try it, or to try it again.
+    pub(crate) waiting: Vec<String>,
+    /// They have set aside what is in it as a dead letter.
+    pub(crate) rejected: Vec<String>,
 }
 
 /// Why nothing of a request was taken.
@@ -62,12 +73,16 @@ pub(crate) enum Refused {
     #[error("there are {0} items in it, more than {MOST_ITEMS}")]
     TooMany(usize),
     /// The first of them are named.
-    #[error("{bad} of {of} items cannot be taken; nothing was")]
+    #[error("{bad} of {of} items cannot be taken; nothing was{}", first_named(*bad))]
     Items { items: Vec<BadItem>, bad: usize, of: usize },
     #[error(transparent)]
     Route(#[from] RouteError),
     #[error(transparent)]
     Journal(#[from] AppendError),
+}
+
+fn first_named(bad: usize) -> String {
+    if bad > MOST_NAMED { format!(". The first {MOST_NAMED} are named") } else { String::new() }
 }
 
 impl Refused {
@@ -169,10 +184,21 @@ impl Intake {
         let accepted = read.items.len();
         let mut new = Vec::with_capacity(accepted);
         let mut large = Vec::new();
-        for item in read.items {
-            let lanes = router.route(&item).await?;
+        let mut repeated = HashSet::new();
+        let mut bad = Bad::of(accepted);
+        for (index, item) in read.items.into_iter().enumerate() {
+            let lanes = match router.route(&item).await {
+                Ok(lanes) => lanes,
+                // It is about this item, and others may be bad, too.
+                Err(RouteError::Variant(error)) => {
+                    bad.add(index, error.to_string());
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             large.extend(whole::large(&item).map(|identity| (identity, Arc::clone(&lanes))));
             let dedupe = item.dedupe_key();
+            repeated.extend(dedupe);
             if let Item::Return(answer) = &item
                 && answer.assigned
                 && let Some(load) = router.load_of(answer).await
@@ -190,15 +216,21 @@ impl Intake {
             };
             new.push(NewItem { item, accepted: accepted_at, lanes, dedupe });
         }
+        bad.refuse()?;
         let lanes = router.used;
         let appended = self.journal.append(new).await?;
+        self.lanes.resume_where_ended(&lanes).await;
         self.whole.note(large);
+        if appended.duplicates == 0 {
+            repeated.clear();
+        }
         Ok(Receipt {
             accepted: accepted - appended.duplicates,
             duplicates: appended.duplicates,
             assigned: read.assigned,
             lanes,
             seqs: appended.first..=appended.through,
+            repeated,
         })
     }
 }
@@ -255,27 +287,24 @@ impl Router<'_> {
 }
 
 impl Receipt {
-    /// Waits until every lane has passed the items; gives the names of those where one
-    /// of them is a dead letter or waits to be tried again.
-    pub(crate) async fn stored(&self) -> Vec<String> {
+    /// Waits until every lane has passed the items; says which of them have not stored all.
+    pub(crate) async fn stored(&self) -> Result<Unstored, JournalError> {
         let last = *self.seqs.end();
-        let mut behind = Vec::new();
+        let mut unstored = Unstored::default();
         for lane in &self.lanes {
             lane.passed(last).await;
-            // Which item a duplicate repeats is not kept: it may be any that is set aside.
-            let of_any = self.duplicates > 0 && lane.has_set_aside();
-            if of_any || lane.set_aside(self.seqs.clone()) {
-                behind.push(lane.name().to_owned());
-            }
+            let aside = lane.set_aside(self.seqs.clone(), &self.repeated).await?;
+            unstored.waiting.extend(aside.held.then(|| lane.name().to_owned()));
+            unstored.rejected.extend(aside.rejected.then(|| lane.name().to_owned()));
         }
-        behind
+        Ok(unstored)
     }
 
-    /// The names of the lanes that have not passed the items yet.
-    pub(crate) fn waiting(&self) -> Vec<String> {
+    /// The same for the moment: the lanes that have not passed the items yet.
+    pub(crate) fn behind(&self) -> Unstored {
         let last = *self.seqs.end();
         let waiting = self.lanes.iter().filter(|lane| !lane.has_passed(last));
-        waiting.map(|lane| lane.name().to_owned()).collect()
+        Unstored { waiting: waiting.map(|lane| lane.name().to_owned()).collect(), rejected: Vec::new() }
     }
 }
 
@@ -284,30 +313,45 @@ fn text(body: &[u8]) -> Result<&str, Refused> {
         .map_err(|error| Refused::Malformed(format!("it is not UTF-8 at byte {}", error.valid_up_to())))
 }
 
+/// Cuts a body into its items, and says which of them cannot be read.
+fn split(body: &[u8]) -> Result<Vec<Result<&str, String>>, Refused> {
+    let not_json = |malformed: items::Malformed| format!("it is not JSON: {malformed}");
+    let texts = items::split(text(body)?).map_err(|malformed| Refused::Malformed(not_json(malformed)))?;
+    match texts.len() {
+        0 => Err(Refused::Empty),
+        1..=MOST_ITEMS => Ok(texts.into_iter().map(|text| text.map_err(not_json)).collect()),
+        more => Err(Refused::TooMany(more)),
+    }
+}
+
 fn read_minions(jid: &str, body: &[u8]) -> Result<Read, Refused> {
-    let item = items::parse_minions(jid, text(body)?.trim()).map_err(|invalid| Refused::Items {
-        items: vec![BadItem { index: 0, reason: invalid.0 }],
-        bad: 1,
-        of: 1,
-    })?;
+    let texts = split(body)?;
+    let mut minions = Vec::new();
+    let mut bad = Bad::of(texts.len());
+    for (index, text) in texts.into_iter().enumerate() {
+        match text.and_then(|text| items::minion_ids(text).map_err(|invalid| invalid.0)) {
+            Ok(more) => minions.extend(more),
+            Err(reason) => bad.add(index, reason),
+        }
+    }
+    bad.refuse()?;
+    if minions.is_empty() {
+        return Err(Refused::Empty);
+    }
+    let invalid = |invalid: items::Invalid| Refused::Malformed(invalid.0);
+    let item = items::parse_minions(jid, &minions).map_err(invalid)?;
     Ok(Read { items: vec![item], assigned: Vec::new() })
 }
 
 fn read(kind: Kind, body: &[u8], job_ids: &JobIds) -> Result<Read, Refused> {
-    let body = text(body)?;
-    let texts =
-        items::split(body).map_err(|malformed| Refused::Malformed(format!("it is not JSON: {malformed}")))?;
-    if texts.is_empty() {
-        return Err(Refused::Empty);
-    }
-    if texts.len() > MOST_ITEMS {
-        return Err(Refused::TooMany(texts.len()));
-    }
+    let texts = split(body)?;
     let mut items = Vec::with_capacity(texts.len());
-    let mut bad = Vec::new();
+    let mut bad = Bad::of(texts.len());
     let mut assigned = Vec::new();
-    for (index, text) in texts.iter().enumerate() {
-        match items::parse(kind, text, || job_ids.next()) {
+    for (index, text) in texts.into_iter().enumerate() {
+        let parsed =
+            text.and_then(|text| items::parse(kind, text, || job_ids.next()).map_err(|invalid| invalid.0));
+        match parsed {
             Ok(item) => {
                 if let Item::Return(item) = &item
                     && item.assigned
@@ -316,15 +360,39 @@ fn read(kind: Kind, body: &[u8], job_ids: &JobIds) -> Result<Read, Refused> {
                 }
                 items.push(item);
             }
-            Err(invalid) => bad.push(BadItem { index, reason: invalid.0 }),
+            Err(reason) => bad.add(index, reason),
         }
     }
-    if bad.is_empty() {
-        return Ok(Read { items, assigned });
+    bad.refuse()?;
+    Ok(Read { items, assigned })
+}
+
+/// The items of a request that cannot be taken.
+struct Bad {
+    /// The first of them.
+    items: Vec<BadItem>,
+    count: usize,
+    of: usize,
+}
+
+impl Bad {
+    fn of(items: usize) -> Self {
+        Self { items: Vec::new(), count: 0, of: items }
     }
-    let count = bad.len();
-    bad.truncate(MOST_NAMED);
-    Err(Refused::Items { items: bad, bad: count, of: texts.len() })
+
+    fn add(&mut self, index: usize, reason: String) {
+        self.count += 1;
+        if self.items.len() < MOST_NAMED {
+            self.items.push(BadItem { index, reason });
+        }
+    }
+
+    fn refuse(self) -> Result<(), Refused> {
+        match self.count {
+            0 => Ok(()),
+            bad => Err(Refused::Items { items: self.items, bad, of: self.of }),
+        }
+    }
 }
 
 /// Milliseconds since 1970-01-01 UTC.

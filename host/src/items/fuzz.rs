@@ -21,9 +21,9 @@ fn bodies() {
     check!().with_type::<Nearly>().for_each(|nearly| {
         let body = nearly.of(&SEEDS);
         let Ok(body) = std::str::from_utf8(&body) else { return };
-        let _ = parse_minions("1", body);
         let Ok(texts) = split(body) else { return };
-        for text in texts {
+        for text in texts.into_iter().flatten() {
+            let _ = minion_ids(text).map(|minions| parse_minions("1", &minions));
             for kind in Kind::ALL {
                 let Ok(item) = parse(kind, text, || "20260214093012345678".to_owned()) else { continue };
                 let again = parse(kind, item.text(), || panic!("a job id was assigned before"));

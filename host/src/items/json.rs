@@ -249,25 +249,52 @@ pub(crate) fn quote(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Cuts a body into the texts of its items: one object, an array of them, or one a
-/// line (NDJSON), told apart by what stands first and where the first value ends.
-/// Nothing is checked but that the cuts can be made.
-pub(crate) fn split(body: &str) -> Result<Vec<&str>, Malformed> {
+/// The most malformed lines of a body that are told one by one.
+const MOST_MALFORMED: usize = 100;
+
+/// Cuts a body into its items: one value, an array of them, or one after the other, usually
+/// one a line. Where they are lines, one that is malformed is told beside the good ones.
+///
+/// # Errors
+/// There is nothing to tell apart: it is no JSON as a whole.
+pub(crate) fn split(body: &str) -> Result<Vec<Result<&str, Malformed>>, Malformed> {
     let mut walk = Walk::new(body);
     if walk.peek()? == Peek::Array {
         let items = split_array(&mut walk, body)?;
         walk.finish()?;
-        return Ok(items);
+        return Ok(items.into_iter().map(Ok).collect());
     }
     let mut items = Vec::new();
-    let mut rest = 0;
+    let (mut rest, mut malformed) = (0, 0);
     while !body[rest..].trim_start().is_empty() {
-        let mut walk = Walk::new(&body[rest..]);
-        let value = walk.skip().map_err(|error| error.after(&body[..rest]))?;
-        items.push(&body[rest..][value.clone()]);
-        rest += value.end;
+        match Walk::new(&body[rest..]).skip() {
+            Ok(value) => {
+                items.push(Ok(&body[rest..][value.clone()]));
+                rest += value.end;
+            }
+            Err(error) => {
+                malformed += 1;
+                let error = error.after(&body[..rest]);
+                // One more would cost another look at all that stands before it.
+                if malformed > MOST_MALFORMED {
+                    return Err(error);
+                }
+                items.push(Err(error));
+                rest += next_line(&body[rest..]);
+            }
+        }
     }
-    Ok(items)
+    match items.pop() {
+        Some(Err(error)) if items.is_empty() => Err(error),
+        last => Ok(items.into_iter().chain(last).collect()),
+    }
+}
+
+/// Where the next item may begin after one that is malformed: at a line that begins as an
+/// object does.
+fn next_line(text: &str) -> usize {
+    let skipped = text.len() - text.trim_start().len();
+    text[skipped..].find("\n{").map_or(text.len(), |newline| skipped + newline + 1)
 }
 
 fn split_array<'a>(walk: &mut Walk<'_>, body: &'a str) -> Result<Vec<&'a str>, Malformed> {
@@ -372,12 +399,17 @@ mod tests {
 
     #[test]
     fn a_body_is_cut_into_items() {
-        assert_eq!(split(r#" {"a":1} "#).unwrap(), [r#"{"a":1}"#]);
-        assert_eq!(split("[{\"a\":1},\n {}]").unwrap(), [r#"{"a":1}"#, "{}"]);
-        assert_eq!(split("{\"a\":1}\n\n{\"b\":2}\r\n").unwrap(), [r#"{"a":1}"#, r#"{"b":2}"#]);
-        assert_eq!(split("[]").unwrap(), [""; 0]);
-        let error = split("{\"a\":1}\n{\"b\":NaN}\n").unwrap_err();
-        assert_eq!((error.line, error.column > 4), (2, true), "{error}");
+        let good = |body| split(body).unwrap().into_iter().collect::<Result<Vec<_>, _>>().unwrap();
+        assert_eq!(good(r#" {"a":1} "#), [r#"{"a":1}"#]);
+        assert_eq!(good("[{\"a\":1},\n {}]"), [r#"{"a":1}"#, "{}"]);
+        assert_eq!(good("{\"a\":1}\n\n{\"b\":2}\r\n"), [r#"{"a":1}"#, r#"{"b":2}"#]);
+        assert_eq!(good("[]"), [""; 0]);
+        let lines = split("{\"a\":1}\n{\"b\":NaN}\n{]\n{\"c\":3}\n").unwrap();
+        let places: Vec<Option<usize>> = lines.iter().map(|line| Some(line.as_ref().err()?.line)).collect();
+        assert_eq!(places, [None, Some(2), Some(3), None]);
+        assert_eq!(split("\n{\"b\":NaN}\n").unwrap_err().line, 2);
+        assert!(split(&"{\n".repeat(MOST_MALFORMED)).is_ok());
+        assert!(split(&"{\n".repeat(30_000_000)).is_err());
         assert!(split("").is_err());
         assert!(split("[{}] {}").is_err());
     }

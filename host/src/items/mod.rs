@@ -19,9 +19,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub(crate) use failure::{Failure, Refusal};
-pub(crate) use json::{quote, split};
+pub(crate) use json::{Malformed, quote, split};
 pub(crate) use msgpack::{NoMsgpack, from_msgpack};
-pub(crate) use parse::{parse, parse_minions};
+pub(crate) use parse::{Invalid, minion_ids, parse, parse_minions};
 pub(crate) use trimmed::mark_trimmed;
 
 /// Which of Salt's messages an item is.

@@ -41,16 +41,28 @@ pub(crate) fn parse(kind: Kind, text: &str, assign: impl FnOnce() -> String) -> 
     }
 }
 
-/// The item of a job id and a JSON array of minion ids.
-pub(crate) fn parse_minions(jid: &str, minions: &str) -> Result<Item, Invalid> {
-    let read: Vec<String> = serde_json::from_str(minions)
-        .map_err(|error| Invalid(format!("expected a JSON array of minion ids: {error}")))?;
-    if read.is_empty() {
-        return Err(Invalid("there is no minion in it".to_owned()));
-    }
-    let minions = serde_json::json!(read);
-    let text = format!(r#"{{"jid":{},"minions":{minions}}}"#, quote(jid));
+/// The item of a job id and minion ids.
+pub(crate) fn parse_minions(jid: &str, minions: &[String]) -> Result<Item, Invalid> {
+    let text = format!(r#"{{"jid":{},"minions":{}}}"#, quote(jid), serde_json::json!(minions));
     parse(Kind::Minions, &text, String::new)
+}
+
+/// The minion ids that a JSON text has: one, or the `minions` of an object.
+pub(crate) fn minion_ids(text: &str) -> Result<Vec<String>, Invalid> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Ids {
+        One(String),
+        All { minions: Vec<String> },
+    }
+    let expected =
+        |_| Invalid("expected a minion's id, or an object with a list of them in `minions`".to_owned());
+    let ids = match serde_json::from_str(text).map_err(expected)? {
+        Ids::One(minion) => vec![minion],
+        Ids::All { minions } => minions,
+    };
+    // Whatever is wrong with one of them is told of this text.
+    parse_minions("1", &ids).map(|_| ids)
 }
 
 fn parse_return(members: &Members<'_>, assign: impl FnOnce() -> String) -> Result<Return, Invalid> {
@@ -440,10 +452,15 @@ mod tests {
 
     #[test]
     fn later_minions_are_a_list_of_names_and_nothing_else() {
-        let Ok(Item::Minions(item)) = parse_minions("1", r#"[ "a", "b" ]"#) else { panic!() };
+        let ids = ["a", "b"].map(str::to_owned);
+        let Ok(Item::Minions(item)) = parse_minions("1", &ids) else { panic!() };
         assert_eq!((&*item.full, item.minions.len()), (r#"{"jid":"1","minions":["a","b"]}"#, 2));
-        for bad in ["[]", r#"[""]"#, r#"["a\u0000"]"#, r#"["a"],"extra":{}"#, r#"["a",1]"#, "{}", "null"] {
-            assert!(parse_minions("1", bad).is_err(), "{bad}");
+        assert_eq!(minion_ids(r#" "a" "#).unwrap(), ["a"]);
+        assert_eq!(minion_ids(r#"{"minions": ["a", "b"]}"#).unwrap(), ids);
+        for bad in
+            [r#""""#, r#""a\u0000""#, r#"{"minions": ["a", 1]}"#, r#"{"minions": [""]}"#, "{}", "null", "7"]
+        {
+            assert!(minion_ids(bad).is_err(), "{bad}");
         }
     }
 
@@ -500,7 +517,7 @@ mod tests {
             Ok(Item::Load(load)) => assert_eq!(load.minions, ["a", "b"]),
             other => panic!("{other:?}"),
         }
-        match parse_minions("1", r#"["a"]"#) {
+        match parse_minions("1", &["a".to_owned()]) {
             Ok(Item::Minions(item)) => assert_eq!((&*item.jid, item.minions), ("1", vec!["a".to_owned()])),
             other => panic!("{other:?}"),
         }

@@ -10,7 +10,7 @@ use super::book::{self, Book, Targets};
 use super::seen::Fresh;
 use super::sum::Sum;
 use super::{Held, JournalError, LaneId, Seq, now};
-use crate::items::{self, Item, Kind};
+use crate::items::{self, Item, Key, Kind};
 
 /// Which dead letters: those that fit all of it.
 #[derive(Debug, Clone, Default)]
@@ -79,6 +79,22 @@ pub(super) fn ids(
     limit: usize,
 ) -> Result<Vec<i64>, JournalError> {
     select(connection, "dead.id", filter, limit, |row| Ok(row.get(0)?))
+}
+
+/// By what copies of a lane's newest dead letters are known, at most so many of them. What
+/// cannot be read is passed over.
+pub(super) fn keys(connection: &Connection, lane: LaneId, most: usize) -> Result<Vec<Key>, JournalError> {
+    let mut statement =
+        connection.prepare_cached("SELECT kind, body FROM dead WHERE lane = ?1 ORDER BY id DESC LIMIT ?2")?;
+    let mut rows = statement.query(params![lane.0, most])?;
+    let mut keys = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (kind, body) = (Kind::from_code(row.get(0)?), row.get_ref(1)?.as_str());
+        if let (Some(kind), Ok(body)) = (kind, body) {
+            keys.extend(items::parse(kind, body, String::new).ok().and_then(|item| item.dedupe_key()));
+        }
+    }
+    Ok(keys)
 }
 
 fn select<T>(

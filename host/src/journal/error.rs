@@ -53,12 +53,24 @@ fn hint(error: &rusqlite::Error) -> &'static str {
 /// Why items were not taken; none of the call was.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum AppendError {
-    #[error("the journal is full: {bytes} of {limit} bytes; `{behind}` is the furthest behind")]
-    Full { bytes: u64, limit: u64, behind: String },
+    #[error("the journal is full: {bytes} of {limit} bytes; {}", fills(behind.as_deref()))]
+    Full {
+        bytes: u64,
+        limit: u64,
+        /// The lane that has the most before itself.
+        behind: Option<String>,
+    },
     #[error("the journal cannot be written: {0}")]
     Disk(String),
     #[error("the host is stopping")]
     Stopped,
+}
+
+fn fills(behind: Option<&str>) -> String {
+    match behind {
+        Some(behind) => format!("`{behind}` is the furthest behind"),
+        None => "dead letters and the keys of what was accepted fill it: `returner dead list`".to_owned(),
+    }
 }
 
 impl AppendError {

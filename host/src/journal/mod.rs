@@ -37,6 +37,7 @@ mod dead;
 mod error;
 mod mark;
 mod read;
+mod renew;
 mod rescue;
 mod reserve;
 mod schema;
@@ -232,9 +233,14 @@ impl Journal {
         };
         let tail = Arc::new(Tail::new(bounds.tail));
         let depths = Depths::default();
-        let shared = Shared { tail: Arc::clone(&tail), depths: Arc::clone(&depths), metrics };
-        let (writer, head) = Writer::new(connection, clean, &path, bounds, mark, shared).map_err(failed)?;
         let reader = Arc::new(Reader::open(&path).map_err(failed)?);
+        let shared = Shared {
+            tail: Arc::clone(&tail),
+            depths: Arc::clone(&depths),
+            reader: Arc::clone(&reader),
+            metrics,
+        };
+        let (writer, head) = Writer::new(connection, clean, &path, bounds, mark, shared).map_err(failed)?;
         let (commands, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
@@ -364,6 +370,12 @@ impl Journal {
     pub(crate) async fn dead_ids(&self, filter: DeadFilter, limit: usize) -> Result<Vec<i64>, JournalError> {
         let reader = Arc::clone(&self.reader);
         blocking(move || reader.dead_ids(&filter, limit)).await
+    }
+
+    /// By what copies of a lane's newest dead letters are known, at most so many of them.
+    pub(crate) async fn dead_keys(&self, lane: LaneId, most: usize) -> Result<Vec<Key>, JournalError> {
+        let reader = Arc::clone(&self.reader);
+        blocking(move || reader.dead_keys(lane, most)).await
     }
 
     /// Hands dead letters back to their lanes; gives what each lane holds now. On disk

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, Row, params};
 use super::dead::{self, DeadFilter, KeptDeadLetter, WholeDeadLetter};
 use super::sum::Sum;
 use super::{Entry, JournalError, KeptLane, LaneId, Seq, Window};
-use crate::items::{self, Kind};
+use crate::items::{self, Key, Kind};
 
 /// A connection of its own: in SQLite's WAL mode, reading does not wait for the
 /// writer nor hold it up.
@@ -19,9 +19,21 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        connection.execute_batch("PRAGMA busy_timeout = 10000; PRAGMA cache_size = -8192;")?;
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self { connection: Mutex::new(connect(path)?) })
+    }
+
+    /// Lets go of the database while others put another in its place. Nobody reads meanwhile;
+    /// if it fails, nobody does until it is done again.
+    pub(super) fn let_go<T>(
+        &self,
+        path: &Path,
+        change: impl FnOnce() -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let mut connection = self.connection.lock();
+        *connection = Connection::open_in_memory()?;
+        let changed = change()?;
+        *connection = connect(path)?;
+        Ok(changed)
     }
 
     /// As [`super::Journal::next`].
@@ -101,6 +113,11 @@ impl Reader {
         dead::ids(&self.connection.lock(), filter, limit)
     }
 
+    /// As [`super::Journal::dead_keys`].
+    pub(super) fn dead_keys(&self, lane: LaneId, most: usize) -> Result<Vec<Key>, JournalError> {
+        dead::keys(&self.connection.lock(), lane, most)
+    }
+
     /// As [`super::Journal::kept_lanes`].
     pub(super) fn kept_lanes(&self) -> Result<Vec<KeptLane>, JournalError> {
         let connection = self.connection.lock();
@@ -118,6 +135,12 @@ impl Reader {
     pub(super) fn dead_count(&self, lane: LaneId) -> Result<u64, JournalError> {
         Ok(dead::count(&self.connection.lock(), lane)?)
     }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.execute_batch("PRAGMA busy_timeout = 10000; PRAGMA cache_size = -8192;")?;
+    Ok(connection)
 }
 
 /// The item of a whole row.

@@ -14,17 +14,19 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 
 use super::book::{self, Book, Targets};
 use super::mark::Mark;
+use super::read::Reader;
 use super::reserve::Reserve;
 use super::seen::Fresh;
 use super::tail::Tail;
 use super::{
     AppendError, Appended, Bounds, Depths, Entry, Held, JournalError, LaneId, LaneState, NewItem, Seq,
-    Settlement, dead, schema,
+    Settlement, dead, renew, schema,
 };
 use crate::items::Key;
 use crate::telemetry::JournalMetrics;
@@ -42,6 +44,9 @@ const SETTLE_WITHIN: Duration = Duration::from_millis(200);
 /// How long to leave a disk alone that could not be written to.
 const REST: Duration = Duration::from_millis(500);
 
+/// How often a full journal is looked through for room.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
+
 type Answer<T> = oneshot::Sender<T>;
 
 pub(super) enum Command {
@@ -58,6 +63,7 @@ pub(super) enum Command {
 pub(super) struct Shared {
     pub(super) tail: Arc<Tail>,
     pub(super) depths: Depths,
+    pub(super) reader: Arc<Reader>,
     pub(super) metrics: JournalMetrics,
 }
 
@@ -74,6 +80,10 @@ pub(super) struct Writer {
     uncertain_through: Seq,
     /// Something that is settled was not removed yet.
     untrimmed: bool,
+    /// Intake was refused because the journal is full.
+    full: bool,
+    /// When it was last looked for room.
+    tidied: Option<Instant>,
     trouble: Option<Trouble>,
 }
 
@@ -129,6 +139,8 @@ impl Writer {
             reserve,
             settlements: Settlements { numbers, ..Settlements::default() },
             untrimmed: false,
+            full: false,
+            tidied: None,
             trouble: None,
         };
         writer.show_depths();
@@ -275,15 +287,34 @@ impl Writer {
             let reason = format!("the disk of `{directory}` is full; intake goes on when {room} are free");
             return Some(AppendError::Disk(reason));
         }
+        self.tidy();
         if self.book.bytes < self.bounds.size {
+            if std::mem::take(&mut self.full) {
+                tracing::info!(journal = %self.path.display(), "there is room in the journal again");
+            }
             return None;
         }
-        let behind = self.book.lanes.values().max_by_key(|lane| lane.pending)?;
-        Some(AppendError::Full {
-            bytes: self.book.bytes,
-            limit: self.bounds.size,
-            behind: behind.name.clone(),
-        })
+        let behind = self.book.lanes.values().filter(|lane| lane.pending > 0).max_by_key(|lane| lane.pending);
+        let behind = behind.map(|lane| lane.name.clone());
+        let refusal = AppendError::Full { bytes: self.book.bytes, limit: self.bounds.size, behind };
+        if !std::mem::replace(&mut self.full, true) {
+            tracing::error!(journal = %self.path.display(), "{refusal}; intake refuses");
+        }
+        Some(refusal)
+    }
+
+    /// A full journal may have room that nobody has seen yet: keys grow old, dead letters are
+    /// dropped, and what was settled is removed when there is a commit.
+    fn tidy(&mut self) {
+        let recently = self.tidied.is_some_and(|at| at.elapsed() < TIDY_EVERY);
+        if self.book.bytes < self.bounds.size || self.trouble.is_some() || recently {
+            return;
+        }
+        self.tidied = Some(Instant::now());
+        match self.commit(&mut Appends::new()) {
+            Ok(_) => self.settlements.written(),
+            Err(error) => drop(self.failed(&error)),
+        }
     }
 
     fn failed(&mut self, error: &rusqlite::Error) -> AppendError {
@@ -383,15 +414,19 @@ impl Writer {
     }
 
     /// After a failure nothing in memory is taken to be what is on disk, and nothing
-    /// that the system holds in its own memory either: what a failed flush left there
-    /// can be read and may never reach the disk
-    /// (<https://wiki.postgresql.org/wiki/Fsync_Errors>). Moving the log into the database
-    /// writes all of it once more, and flushes that.
+    /// that the system holds in its own memory either: see [`renew`].
     fn reopen(&mut self) -> rusqlite::Result<()> {
+        if self.trouble.as_ref().is_some_and(|trouble| trouble.unflushed) {
+            let (path, reader) = (self.path.clone(), Arc::clone(&self.shared.reader));
+            // Closing must not move the log into the files that are in doubt.
+            self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            self.connection = Connection::open_in_memory()?;
+            reader.let_go(&path, || renew::renew(&path))?;
+        }
         self.connection = schema::connect(&self.path)?;
         self.connection.pragma_update(None, "wal_autocheckpoint", self.reserve.log_pages())?;
-        if self.trouble.as_ref().is_some_and(|trouble| trouble.unflushed) {
-            schema::fold(&self.connection)?;
+        if let Some(trouble) = &mut self.trouble {
+            trouble.unflushed = false;
         }
         self.book = Book::load(&self.connection, self.bounds)?;
         // A transaction whose flush failed may be there all the same. Its items were

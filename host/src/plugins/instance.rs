@@ -84,6 +84,9 @@ impl Instance {
     pub(crate) async fn new(plugin: &Arc<Plugin>, grants: &Arc<Grants>) -> Result<Self, CallError> {
         let mut store = Store::new(plugin.pre.engine(), GuestState::new(Arc::clone(grants)));
         store.limiter(|state| state);
+        // What is a little too much reaches the capability, which names the limit.
+        let handed_over = grants.limits.statement.saturating_mul(2);
+        store.set_hostcall_fuel(usize::try_from(handed_over).unwrap_or(usize::MAX));
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| on_epoch(store.data_mut()));
         store.data_mut().usage.begin_call();
@@ -211,6 +214,13 @@ fn stopped(state: &GuestState, error: &wasmtime::Error) -> CallError {
     if state.usage.memory_refused {
         let bound = bytesize::ByteSize(limits.memory);
         let reason = format!("it needs more than {bound} of memory (`limits.memory`)");
+        return trap(state, Stop::Memory, reason, backtrace);
+    }
+    // wasmtime has no type for it.
+    if format!("{error:?}").contains("fuel allocated for hostcalls") {
+        let bound = bytesize::ByteSize(limits.statement);
+        let reason =
+            format!("it handed over far more than {bound} in one call of the host (`limits.statement`)");
         return trap(state, Stop::Memory, reason, backtrace);
     }
     let reason = match error.downcast_ref::<WasmTrap>() {

@@ -91,7 +91,7 @@ pub(crate) enum LoadError {
     #[error("`{what}` is damaged or cut short: {reason}\n  hint: build or copy it again")]
     Damaged { what: String, reason: String },
     #[error(
-        "`{what}` does not export `{PACKAGE}/returns`, which every returner must\n  hint: it exports {}",
+        "`{what}` does not export `{PACKAGE}/returns`, which every returner must\n  hint: build it for a world of `wit/`, such as `returner`; it exports {}",
         list(exports)
     )]
     NoReturns { what: String, exports: Vec<String> },

@@ -9,6 +9,7 @@
 //!
 //! This module knows nothing of lanes, batches or retries.
 
+mod asked;
 mod calls;
 mod capabilities;
 mod contract;
@@ -19,10 +20,10 @@ mod narrow;
 mod needs;
 mod state;
 mod stderr;
-mod trace;
 mod trial;
 mod words;
 
+pub(crate) use asked::{Asked, Bench, Fault};
 pub(crate) use calls::Delivery;
 pub(crate) use capabilities::LogBudget;
 pub(crate) use contract::exports::salt::returner::job_cache::{Job, MinionReturn};
@@ -31,5 +32,4 @@ pub(crate) use load::{Exports, Interface, LoadError, Plugin, Runtime};
 pub(crate) use narrow::Narrowed;
 pub(crate) use needs::Need;
 pub(crate) use state::Grants;
-pub(crate) use trace::Trace;
 pub(crate) use trial::Noted;

@@ -8,11 +8,11 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::asked::Bench;
 use super::capabilities::{LogBudget, Requests, sockets};
 use super::limits::Usage;
 use super::narrow::Narrowed;
 use super::stderr::Stderr;
-use super::trace::Trace;
 use super::trial::Noted;
 use crate::config::Limits;
 use crate::connections::{AnswerBounds, Connection, HttpClient, Peers, Purpose, SqlTransaction};
@@ -34,8 +34,8 @@ pub(crate) struct Grants {
     pub(crate) limits: Limits,
     /// Nothing that is written stays: see [`trial`](super::trial).
     pub(crate) trial: bool,
-    /// Who is told of each call; none in a host that serves.
-    pub(crate) trace: Option<Trace>,
+    /// Where an author tries the plugin out; none in a host that serves.
+    pub(crate) bench: Option<Arc<dyn Bench>>,
 }
 
 impl Grants {
@@ -50,7 +50,7 @@ impl Grants {
             log: LogBudget::new(Limits::default().log_lines),
             limits: Limits::default(),
             trial: false,
-            trace: None,
+            bench: None,
         }
     }
 
@@ -66,7 +66,7 @@ impl Grants {
             log: LogBudget::new(0),
             limits: self.limits.clone(),
             trial: true,
-            trace: None,
+            bench: None,
         }
     }
 
@@ -88,8 +88,6 @@ pub(crate) struct GuestState {
     pub(super) transactions: BTreeMap<String, SqlTransaction>,
     /// What a trial's guest asked for.
     pub(super) noted: Vec<Noted>,
-    /// The text of the call that is under way, where somebody is told of it.
-    pub(super) asked: Option<String>,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     requests: Requests,
@@ -107,13 +105,12 @@ impl GuestState {
         Self {
             usage: Usage::new(&grants.limits),
             http: WasiHttpCtx::new(),
-            requests: Requests::new(grants.http.clone()),
+            requests: Requests::new(grants.http.clone(), grants.bench.clone()),
             grants,
             stderr,
             purpose: Purpose::Read,
             transactions: BTreeMap::new(),
             noted: Vec::new(),
-            asked: None,
             wasi: wasi.build(),
             table: ResourceTable::new(),
         }

@@ -48,9 +48,12 @@ struct Answer {
     assigned: Vec<Assigned>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stored: Option<bool>,
-    /// Returners that have not stored all of it.
+    /// Returners that are to store all of it yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     waiting: Vec<String>,
+    /// Returners that have rejected some of it: those are dead letters.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rejected: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -116,15 +119,17 @@ async fn answer(
         assigned: assigned.into_iter().map(|(index, jid)| Assigned { index, jid }).collect(),
         stored: None,
         waiting: Vec::new(),
+        rejected: Vec::new(),
     };
     let Some(Wait::Stored) = wait else { return Ok((StatusCode::ACCEPTED, Json(answer)).into_response()) };
     let bound = app.lanes.settings().host.barrier;
-    answer.waiting = match tokio::time::timeout(bound, receipt.stored()).await {
-        Ok(behind) => behind,
-        Err(_) => receipt.waiting(),
+    let unstored = match tokio::time::timeout(bound, receipt.stored()).await {
+        Ok(unstored) => unstored?,
+        Err(_) => receipt.behind(),
     };
-    answer.stored = Some(answer.waiting.is_empty());
-    let status = if answer.waiting.is_empty() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let stored = unstored.waiting.is_empty() && unstored.rejected.is_empty();
+    (answer.waiting, answer.rejected, answer.stored) = (unstored.waiting, unstored.rejected, Some(stored));
+    let status = if stored { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(answer)).into_response())
 }
 

@@ -43,15 +43,18 @@ struct Details {
 struct Bad {
     index: usize,
     reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        let (detail, hint) = hinted(detail.into());
         Self(Box::new(Details {
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
             status: status.as_u16(),
-            detail: detail.into(),
-            hint: None,
+            detail,
+            hint,
             items: Vec::new(),
             known: Vec::new(),
             retry_after: None,
@@ -65,7 +68,11 @@ impl Problem {
     }
 
     fn items(mut self, items: Vec<BadItem>) -> Self {
-        self.0.items = items.into_iter().map(|bad| Bad { index: bad.index, reason: bad.reason }).collect();
+        let bad = |BadItem { index, reason }: BadItem| {
+            let (reason, hint) = hinted(reason);
+            Bad { index, reason, hint }
+        };
+        self.0.items = items.into_iter().map(bad).collect();
         self
     }
 
@@ -88,6 +95,14 @@ impl Problem {
     fn retry_after(mut self) -> Self {
         self.0.retry_after = Some(RETRY_SECONDS);
         self
+    }
+}
+
+/// What a message for people says, and what it says to do.
+fn hinted(message: String) -> (String, Option<String>) {
+    match message.split_once("\n  hint: ") {
+        Some((what, hint)) => (what.to_owned(), Some(hint.to_owned())),
+        None => (message, None),
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct UnixSocket {
     pub(super) path: PathBuf,
     /// Where it is until it has its place.
     bound: PathBuf,
-    _closed: TempDir,
+    closed: TempDir,
     /// Device and inode.
     file: (u64, u64),
 }
@@ -43,12 +43,15 @@ impl UnixSocket {
         fs::set_permissions(&bound, Permissions::from_mode(settings.mode)).map_err(failed)?;
         let metadata = fs::metadata(&bound).map_err(failed)?;
         let file = (metadata.dev(), metadata.ino());
-        Ok(Self { listener, path: path.clone(), bound, _closed: closed, file })
+        Ok(Self { listener, path: path.clone(), bound, closed, file })
     }
 
     /// Moves it to its place.
     pub(super) fn publish(&self) -> io::Result<()> {
-        fs::rename(&self.bound, &self.path)
+        fs::rename(&self.bound, &self.path)?;
+        // Not only when this ends: a host that is killed would leave it.
+        let _ = fs::remove_dir(self.closed.path());
+        Ok(())
     }
 
     /// Leaves its place, if another has not taken it.

@@ -122,9 +122,14 @@ pub(crate) fn find(program: &str, instead: &'static str) -> Result<PathBuf, Star
         .ok_or_else(|| StartError::Missing { program: program.to_owned(), instead })
 }
 
+/// Where `tests/run` puts something, whether it is there or not.
+pub(crate) fn own(path: &str) -> PathBuf {
+    environment().join(path)
+}
+
 /// Finds a program among those that `tests/run` put into the target directory.
 pub(crate) fn find_own(program: &str, instead: &'static str) -> Result<PathBuf, StartError> {
-    let path = environment().join(program);
+    let path = own(program);
     match path.is_file() {
         true => Ok(path),
         false => Err(StartError::Missing { program: path.display().to_string(), instead }),

@@ -48,7 +48,7 @@ pub use mariadb::{Mariadb, MysqlDatabase};
 pub use master::{Master, Minion, SaltVersion};
 pub use mongodb::{Flavour, MongoDatabase, Mongodb, bson_as_json};
 pub use nats::Nats;
-pub use plugin::{another_build, build_plugin, build_python_plugin, guest};
+pub use plugin::{another_build, build_plugin, build_python_plugin, guest, make};
 pub use port::free_port;
 pub use process::Process;
 pub use proxy::{Cut, Proxy, Weather};

@@ -147,6 +147,14 @@ impl MysqlDatabase {
         &self.name
     }
 
+    /// `mysql://USER:PASSWORD@HOST:PORT/DATABASE`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let mut url = self.url.clone();
+        url.set_path(&self.name);
+        url.into()
+    }
+
     /// Salt's lines of configuration for it.
     #[must_use]
     pub fn config(&self) -> String {

@@ -153,6 +153,14 @@ pub struct MongoDatabase {
 }
 
 impl MongoDatabase {
+    /// `mongodb://HOST:PORT/DATABASE`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let mut url = self.url.clone();
+        url.set_path(&self.name);
+        url.into()
+    }
+
     /// Salt's lines of configuration for it.
     #[must_use]
     pub fn config(&self) -> String {
@@ -164,9 +172,7 @@ impl MongoDatabase {
     pub fn options(&self) -> Vec<(&'static str, String)> {
         if self.dropped {
             // Only a URI has all that a server of one's own may need.
-            let mut uri = self.url.clone();
-            uri.set_path(&self.name);
-            return vec![("uri", uri.into())];
+            return vec![("uri", self.url())];
         }
         vec![
             ("host", self.url.host_str().unwrap_or("127.0.0.1").to_owned()),

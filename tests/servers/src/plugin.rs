@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::Duration;
 
-use crate::directory::{find_own, program};
+use crate::directory::{find_own, own, program};
+use crate::run::Run;
 
 /// A plugin of `tests/guests`, by its name; built once a process.
 ///
@@ -66,6 +68,29 @@ pub fn build_plugin(source: &Path, name: &str, arguments: &[&str]) -> PathBuf {
         String::from_utf8_lossy(&output.stderr)
     );
     target.join(format!("wasm32-wasip2/release/{name}.wasm"))
+}
+
+/// Runs `make` in the folder of a plugin, with the toolchains that `tests/run` has installed
+/// where the machine has none.
+///
+/// # Panics
+///
+/// If it does not end.
+#[must_use]
+pub fn make(folder: &Path, arguments: &[&str]) -> Run {
+    /// On a machine that builds something else meanwhile, and fetches what it needs.
+    const TO_BUILD: Duration = Duration::from_secs(900);
+    let mut path: Vec<PathBuf> = ["go/bin", "node/bin"].map(own).into();
+    path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    let path = std::env::join_paths(path).expect("directories without colons");
+    let mut make = Command::new("make");
+    make.current_dir(folder).args(arguments).env("PATH", path);
+    for inherited in
+        ["CARGO_BUILD_TARGET", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTFLAGS", "MAKEFLAGS"]
+    {
+        make.env_remove(inherited);
+    }
+    Run::within(TO_BUILD, make, folder)
 }
 
 /// Builds the module `app` of a directory, in Python, to `NAME.wasm` beside the directory.

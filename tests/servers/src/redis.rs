@@ -154,6 +154,14 @@ pub struct RedisDatabase {
 }
 
 impl RedisDatabase {
+    /// `redis://HOST:PORT/NUMBER`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let mut url = self.url.clone();
+        url.set_path(&self.number.to_string());
+        url.into()
+    }
+
     /// Salt's lines of configuration for it.
     #[must_use]
     pub fn config(&self) -> String {

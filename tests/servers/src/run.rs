@@ -24,13 +24,18 @@ pub struct Run {
 
 impl Run {
     /// Runs it, with nothing on its stdin; the directory is for what it prints.
-    pub(crate) fn of(mut command: Command, directory: &Path) -> Self {
+    pub(crate) fn of(command: Command, directory: &Path) -> Self {
+        Self::within(TO_RUN, command, directory)
+    }
+
+    /// The same for one that may take as long as this.
+    pub(crate) fn within(bound: Duration, mut command: Command, directory: &Path) -> Self {
         let (out, errors) = (directory.join("command.out"), directory.join("command.err"));
         let file = |path: &Path| std::fs::File::create(path).expect("a test's directory can be written to");
         command.stdin(Stdio::null()).stdout(file(&out)).stderr(file(&errors));
         let shown = format!("{command:?}");
         let mut child = crate::process::spawn(command).unwrap_or_else(|error| panic!("{shown}: {error}"));
-        let deadline = Instant::now() + TO_RUN;
+        let deadline = Instant::now() + bound;
         let status = loop {
             match child.try_wait().expect("a child can be waited for") {
                 Some(status) => break status,
@@ -38,7 +43,7 @@ impl Run {
                 None => {
                     let _ = child.kill();
                     let _ = child.wait();
-                    panic!("{shown} did not end within {TO_RUN:?}");
+                    panic!("{shown} did not end within {bound:?}");
                 }
             }
         };

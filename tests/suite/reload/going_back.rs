@@ -51,7 +51,7 @@ async fn one_that_rejects_what_the_one_before_stored() {
     let status = returner(host.directory(), &["status", "--url", &host.url("")]);
     let stdout = &status.expect(0).stdout;
     assert!(
-        stdout.contains("audit: went back from `plugin (sha256 ")
+        stdout.contains("audit: went back from `reaching 0.1.0` to `hostile 0.1.0`")
             && stdout.contains("tries the new one again"),
         "{stdout}"
     );

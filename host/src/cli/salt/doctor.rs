@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::client::{self, Client, NoAnswer, Shown};
+use super::super::output::counted;
 use super::super::{Failure, output};
-use super::install;
+use super::{install, job_cache};
 use crate::config::{Bundled, SaltOptions};
 
 #[derive(Debug, Args)]
@@ -91,9 +92,7 @@ impl Doctor {
         }
         match findings.iter().filter(|finding| !finding.ok).count() {
             0 => Ok(()),
-            wrong => {
-                Err(Failure::failed(format!("{} to mend", output::counted(wrong as u64, "thing", "things"))))
-            }
+            wrong => Err(Failure::failed(format!("{} to mend", counted(wrong as u64, "thing", "things")))),
         }
     }
 }
@@ -184,13 +183,18 @@ impl Visit {
     /// What waits in the cache, and what the host refused for good.
     fn spools(&mut self) {
         let directory = self.cache().join("returner");
-        for spool in directories(&directory) {
+        let mut spools = job_cache::directories(&directory).unwrap_or_default();
+        spools.sort();
+        for spool in spools {
             let name = spool.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let (waiting, refused) = (numbered(&spool), numbered(&spool.join("refused")));
             if waiting > 0 {
                 let flush = if self.is_master { "salt-run" } else { "salt '*'" };
-                let what =
-                    format!("{} for `{name}` in `{}`", said(waiting, "waits", "wait"), spool.display());
+                let what = format!(
+                    "{} for `{name}` in `{}`",
+                    counted(waiting as u64, "waits", "wait"),
+                    spool.display()
+                );
                 self.wrong(what, format!("`{flush} {name}.flush` sends them and says what the host answers"));
             }
             if refused > 0 {
@@ -275,7 +279,7 @@ impl Visit {
             self.wrong(format!("the host does not hear Salt's event bus: {error}"), hint);
         }
         if !events.gaps.is_empty() {
-            let gaps = said(events.gaps.len(), "gap is", "gaps are");
+            let gaps = counted(events.gaps.len() as u64, "gap is", "gaps are");
             self.wrong(
                 format!("{gaps} in what the host heard of Salt's event bus"),
                 "`returner salt backfill` on the master",
@@ -352,21 +356,10 @@ fn installed(directory: &Path) -> Vec<String> {
     names.filter(|name| !name.starts_with('_')).map(str::to_owned).collect()
 }
 
-fn directories(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
-    paths.sort();
-    paths
-}
-
 /// How many files have a number for a name.
 fn numbered(directory: &Path) -> usize {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries
         .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
         .count()
-}
-
-fn said(count: usize, one: &str, more: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { more })
 }

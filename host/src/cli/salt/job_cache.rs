@@ -146,7 +146,7 @@ fn millis(at: SystemTime) -> u64 {
 }
 
 /// Those in a directory, links left out.
-fn directories(directory: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn directories(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

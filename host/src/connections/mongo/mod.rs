@@ -140,6 +140,12 @@ impl MongoPool {
         self.bounded(async { Ok(collection.delete_many(filter).await?.deleted_count) }).await
     }
 
+    /// The names of all collections of the database.
+    pub(crate) async fn collections(&self) -> Result<Vec<String>, MongoError> {
+        let database = self.database().await?;
+        self.bounded(async { Ok(database.list_collection_names().await?) }).await
+    }
+
     pub(crate) async fn create_index(
         &self,
         collection: &str,

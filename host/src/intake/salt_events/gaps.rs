@@ -11,10 +11,11 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+
+use crate::intake::now;
 
 /// The most gaps that are told apart; the oldest become one.
 const MOST: usize = 100;
@@ -121,11 +122,6 @@ impl Gaps {
             tracing::warn!("`{}`: {error}: after a restart a gap would seem longer", self.path.display());
         }
     }
-}
-
-/// Milliseconds since 1970-01-01 UTC.
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]

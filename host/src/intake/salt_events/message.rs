@@ -80,12 +80,14 @@ impl Sorter {
         }
         let parts: Vec<&str> = tag.split('/').collect();
         Ok(match parts[..] {
-            ["salt", "job", _, "new"] if is_load(&data) => Some(load(data)),
+            ["salt", "job", _, "new"] if has(&data, ["jid", "fun"]) => Some(load(data)),
             // The id of a minion may have slashes in it. It is the one that the tag has.
             ["salt", "job", _, "ret", ref id @ ..] if is_return(&data, &id.join("/")) => Some(returned(data)),
-            ["salt", "run", _, "ret"] if is_run(&data) => Some(self.run(&rules.master, data)),
+            ["salt", "run", _, "ret"] if has(&data, ["jid", "fun", "return"]) => {
+                Some(self.run(&rules.master, data))
+            }
             // Salt's older tags: the same message comes under its present one, too.
-            ["new_job"] if is_load(&data) => None,
+            ["new_job"] if has(&data, ["jid", "fun"]) => None,
             [jid]
                 if is_return(&data, text_of(&data, "id"))
                     && data.get("jid").and_then(Value::as_str) == Some(jid) =>
@@ -146,21 +148,17 @@ fn returned(mut data: Map<String, Value>) -> Sorted {
     Sorted { trimmed, ..item(Kind::Return, data) }
 }
 
-fn is_load(data: &Map<String, Value>) -> bool {
-    ["jid", "fun"].into_iter().all(|key| data.contains_key(key))
+/// Whether it has all of these.
+fn has<const N: usize>(data: &Map<String, Value>, keys: [&str; N]) -> bool {
+    keys.into_iter().all(|key| data.contains_key(key))
 }
 
 fn is_return(data: &Map<String, Value>, id: &str) -> bool {
-    let has = |key| data.contains_key(key);
-    ["jid", "fun", "return"].into_iter().all(has) && data.get("id").is_some_and(|value| value == id)
+    has(data, ["jid", "fun", "return"]) && data.get("id").is_some_and(|value| value == id)
 }
 
 fn text_of<'d>(data: &'d Map<String, Value>, key: &str) -> &'d str {
     data.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn is_run(data: &Map<String, Value>) -> bool {
-    ["jid", "fun", "return"].into_iter().all(|key| data.contains_key(key))
 }
 
 /// When the newest runs of the master began, by job id.

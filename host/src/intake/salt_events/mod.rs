@@ -27,7 +27,7 @@ use self::message::{Rules, Sorter};
 use self::receive::{Held, Lost, Receiver};
 use self::take::Taker;
 use self::trimmed::Trimmed;
-use super::Intake;
+use super::{Intake, now};
 use crate::config::{Address, SaltEventsSettings};
 use crate::telemetry::SaltEventsMetrics;
 
@@ -127,7 +127,7 @@ impl SaltEvents {
                 () = receiver.run() => {}
                 () = stopped.cancelled() => {}
             }
-            let ended = gaps::now();
+            let ended = now();
             // The sender is gone with the receiver: taking ends with what was received.
             let given_up = taking.await.unwrap_or(Some(0));
             if events.hears() && given_up != Some(0) {

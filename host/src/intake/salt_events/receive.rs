@@ -17,9 +17,9 @@ use tokio::time::{sleep, timeout};
 
 use super::SaltEvents;
 use super::frame::{FrameError, Frames};
-use super::gaps::now;
 use super::take::Message;
 use crate::config::Address;
+use crate::intake::now;
 
 /// How much may wait for the journal, in bytes.
 const ROOM: usize = 128 << 20;

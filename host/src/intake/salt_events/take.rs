@@ -14,12 +14,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::gaps::now;
 use super::message::{Rules, Sorter};
 use super::receive::Held;
 use super::trimmed::{Incomplete, Trimmed};
 use super::{MARGIN, SaltEvents};
 use crate::intake::Refused;
+use crate::intake::now;
 use crate::items::{Item, Kind, parse};
 
 /// The most messages that are taken in at once, and their bytes.

@@ -208,10 +208,62 @@ async fn a_full_journal_refuses_and_goes_on_when_there_is_room() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(&refused, AppendError::Full { behind, .. } if behind == "a"), "{refused}");
+    assert!(
+        matches!(&refused, AppendError::Full { behind, .. } if behind.as_deref() == Some("a")),
+        "{refused}"
+    );
     assert!((5..=12).contains(&taken), "{taken}");
     journal.settle(lane.id, Settlement { through: taken, settled: taken, ..Settlement::default() }).unwrap();
     // The refused call is not needed to make room: settling is written by itself.
+    let wait = async {
+        while journal.append(vec![new()]).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap();
+}
+
+/// A journal that dead letters fill says so, and has room again when they are dropped: nothing
+/// else has to happen.
+#[tokio::test]
+async fn dead_letters_that_are_dropped_make_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let bounds = Bounds { size: 1 << 20, ..bounds() };
+    let journal = Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
+    let lane = journal.lane("a").await.unwrap();
+    let text = format!(r#"{{"jid":"1","id":"m","fun":"f","return":"{}"}}"#, "x".repeat(100_000));
+    let new = || NewItem {
+        item: items::parse(Kind::Return, &text, String::new).unwrap(),
+        accepted: 1,
+        lanes: Arc::from([lane.id]),
+        dedupe: None,
+    };
+    while journal.append(vec![new()]).await.is_ok() {}
+    let window = journal.next(lane.id, 0, 100, 100 << 20).await.unwrap();
+    let dead = |entry: &Arc<Entry>| DeadLetter {
+        entry: Arc::clone(entry),
+        reason: "r".to_owned(),
+        plugin: "p".to_owned(),
+        stderr: String::new(),
+        tries: 1,
+        at: 1,
+    };
+    let (settled, dead) = (window.entries.len() as u64, window.entries.iter().map(dead).collect());
+    journal
+        .settle(lane.id, Settlement { through: window.through, settled, dead, ..Settlement::default() })
+        .unwrap();
+    let refused = async {
+        loop {
+            match journal.append(vec![new()]).await {
+                Err(error @ AppendError::Full { behind: None, .. }) => break error,
+                _ => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    let refused = tokio::time::timeout(Duration::from_secs(10), refused).await.unwrap();
+    assert!(refused.to_string().contains("dead letters"), "{refused}");
+    let ids = journal.dead_ids(DeadFilter::default(), 100).await.unwrap();
+    journal.drop_dead(ids).await.unwrap();
     let wait = async {
         while journal.append(vec![new()]).await.is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,38 +1,67 @@
 //! `http`: requests to origins that the configuration allows.
 
-use crate::connections::{HttpError, HttpRequest};
+use std::sync::Arc;
+
+use crate::connections::{HttpError, HttpRequest, HttpResponse};
+use crate::plugins::asked::{Asked, CallFailure, Fault};
 use crate::plugins::contract::salt::returner::http::{Error, Host, Request, Response};
-use crate::plugins::state::GuestState;
+use crate::plugins::state::{Grants, GuestState};
 
 impl Host for GuestState {
     async fn send(&mut self, request: Request) -> wasmtime::Result<Result<Response, Error>> {
-        if let Err(message) = self.fits([request.body.len()]) {
-            return Ok(Err(Error { message, retryable: false }));
-        }
         let Request { method, url, headers, body } = request;
-        self.note(|| format!("http: {method} {url}"), [&body]);
-        let told = self.asked.take();
-        if self.is_trial() {
-            return Ok(Ok(Response { status: 200, headers: Vec::new(), body: Vec::new() }));
-        }
         let request = HttpRequest { method, url, headers, body };
-        let result = self
-            .host_call(async |state| match &state.grants.http {
-                Some(client) => client.send(request).await,
-                None => Err(HttpError { message: "no HTTP is allowed".to_owned(), retryable: false }),
-            })
-            .await;
-        self.tell(told, || match &result {
-            Ok(answer) => format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)),
-            Err(error) => format!("error: {}", error.message),
-        });
-        Ok(match result {
-            Ok(answer) => Ok(Response { status: answer.status, headers: answer.headers, body: answer.body }),
-            Err(HttpError { message, retryable }) => {
-                let returner = &self.grants.returner;
-                let hint = if retryable { String::new() } else { format!(" (`{returner}.allow_http`)") };
-                Err(Error { message: format!("{message}{hint}"), retryable })
+        let asked = self.asked(|| asked(&request));
+        let work = async |state: &mut Self| {
+            state.fits([request.body.len()]).map_err(refused)?;
+            if state.is_trial() {
+                return Ok(HttpResponse { status: 200, headers: Vec::new(), body: Vec::new() });
             }
-        })
+            exchange(Arc::clone(&state.grants), request).await
+        };
+        let result = self.answer(asked, work, shown).await;
+        Ok(result.map(|HttpResponse { status, headers, body }| Response { status, headers, body }))
+    }
+}
+
+/// Under what a returner is granted.
+async fn exchange(grants: Arc<Grants>, request: HttpRequest) -> Result<HttpResponse, Error> {
+    let allowed = grants.http.as_ref().is_some_and(|client| client.allows(&request.url));
+    if let Some(response) = grants.bench.as_ref().and_then(|bench| bench.respond(&request, allowed)) {
+        return Ok(response);
+    }
+    let sent = match &grants.http {
+        Some(client) => client.send(request).await,
+        None => Err(HttpError { message: "no HTTP is allowed".to_owned(), retryable: false }),
+    };
+    sent.map_err(|HttpError { message, retryable }| {
+        let hint = if retryable { String::new() } else { format!(" (`{}.allow_http`)", grants.returner) };
+        Error { message: format!("{message}{hint}"), retryable }
+    })
+}
+
+/// A request as a call of the host.
+pub(super) fn asked(request: &HttpRequest) -> Asked {
+    let headers = request.headers.iter().map(|(name, value)| format!("{name}: {value}").into_bytes());
+    let handed: Vec<Vec<u8>> = headers.chain([request.body.clone()]).collect();
+    Asked::one(format!("http.send {} {}", request.method, request.url), handed)
+}
+
+/// A response for people.
+pub(super) fn shown(response: &HttpResponse) -> String {
+    format!("{} {}", response.status, String::from_utf8_lossy(&response.body))
+}
+
+fn refused(message: String) -> Error {
+    Error { message, retryable: false }
+}
+
+impl CallFailure for Error {
+    fn of(fault: Fault) -> Self {
+        Self { message: fault.message().to_owned(), retryable: fault.is_retryable() }
+    }
+
+    fn message(&self) -> &str {
+        &self.message
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::plugins::asked::Asked;
 use crate::plugins::contract::salt::returner::log::{Host, Level};
 use crate::plugins::state::GuestState;
 use crate::plugins::words;
@@ -62,8 +63,11 @@ impl Host for GuestState {
         if self.is_trial() {
             return Ok(());
         }
-        let told = self.traced(|| format!("log {}", format!("{level:?}").to_lowercase()));
-        self.tell(told, || format!("{message} {fields:?}"));
+        if let Some(bench) = &self.grants.bench {
+            let told = format!("log {}: {message}", format!("{level:?}").to_lowercase());
+            let fields = fields.iter().map(|(name, value)| format!("{name}={value:?}"));
+            bench.answered(&Asked::one(told, fields), "");
+        }
         let Turn { speaks, dropped } = self.grants.log.turn();
         if dropped > 0 {
             let bound = self.grants.limits.log_lines;

@@ -4,21 +4,34 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::connections::{Connection, MongoError, MongoFind, MongoPool, MongoUpdate, MongoWriteError};
+use crate::plugins::asked::{Asked, CallFailure, Fault};
 use crate::plugins::contract::salt::returner::mongo::{Error, FindOptions, Host, Update, WriteError};
 use crate::plugins::narrow::Narrowed;
 use crate::plugins::state::GuestState;
 
 /// What is asked for.
 struct Wanted<'w> {
+    connection: &'w str,
     action: &'static str,
     collection: &'w str,
+    /// The bytes that are handed over.
+    bytes: usize,
     /// The stages of an aggregation.
     pipeline: &'w [String],
+    asked: Option<Asked>,
 }
 
 impl<'w> Wanted<'w> {
-    fn of(action: &'static str, collection: &'w str) -> Self {
-        Self { action, collection, pipeline: &[] }
+    fn new<'h>(
+        state: &GuestState,
+        [connection, collection]: [&'w str; 2],
+        action: &'static str,
+        handed: impl IntoIterator<Item = &'h String> + Clone,
+    ) -> Self {
+        let bytes = handed.clone().into_iter().map(String::len).sum();
+        let what = || format!("mongo.{action} {connection}: {collection}");
+        let asked = state.asked(|| Asked::one(what(), handed.into_iter().map(String::as_str)));
+        Self { connection, action, collection, bytes, pipeline: &[], asked }
     }
 }
 
@@ -31,16 +44,9 @@ impl Host for GuestState {
         collection: String,
         documents: Vec<String>,
     ) -> Answer<Vec<WriteError>> {
-        self.note(|| format!("mongo {connection}: insert into {collection}"), &documents);
-        if let Err(message) = self.fits(documents.iter().map(String::len)) {
-            return Ok(Err(denied(message)));
-        }
-        let result = self
-            .mongo(&connection, Wanted::of("insert", &collection), async |pool| {
-                pool.insert(&collection, documents).await
-            })
-            .await;
-        Ok(result.map(write_errors))
+        let wanted = Wanted::new(self, [&connection, &collection], "insert", &documents);
+        let insert = async |pool: &MongoPool| pool.insert(&collection, documents).await;
+        Ok(self.mongo(wanted, insert).await.map(write_errors))
     }
 
     async fn update_many(
@@ -50,22 +56,11 @@ impl Host for GuestState {
         updates: Vec<Update>,
     ) -> Answer<Vec<WriteError>> {
         let handed = updates.iter().flat_map(|update| [&update.filter, &update.change]);
-        self.note(|| format!("mongo {connection}: update {collection}"), handed);
-        if let Err(message) =
-            self.fits(updates.iter().map(|update| update.filter.len() + update.change.len()))
-        {
-            return Ok(Err(denied(message)));
-        }
-        let updates = updates
-            .into_iter()
-            .map(|Update { filter, change, upsert }| MongoUpdate { filter, change, upsert })
-            .collect();
-        let result = self
-            .mongo(&connection, Wanted::of("update", &collection), async |pool| {
-                pool.update_many(&collection, updates).await
-            })
-            .await;
-        Ok(result.map(write_errors))
+        let wanted = Wanted::new(self, [&connection, &collection], "update", handed);
+        let update = |Update { filter, change, upsert }| MongoUpdate { filter, change, upsert };
+        let updates = updates.into_iter().map(update).collect();
+        let update = async |pool: &MongoPool| pool.update_many(&collection, updates).await;
+        Ok(self.mongo(wanted, update).await.map(write_errors))
     }
 
     async fn find(
@@ -75,15 +70,12 @@ impl Host for GuestState {
         filter: String,
         options: FindOptions,
     ) -> Answer<Vec<String>> {
-        self.note(|| format!("mongo {connection}: find in {collection}"), [&filter]);
+        let wanted = Wanted::new(self, [&connection, &collection], "find", [&filter]);
         let FindOptions { sort, projection, limit } = options;
         let options = MongoFind { sort, projection, limit };
         let bounds = self.grants.answer();
-        Ok(self
-            .mongo(&connection, Wanted::of("find", &collection), async |pool| {
-                pool.find(&collection, filter, options, bounds).await
-            })
-            .await)
+        let find = async |pool: &MongoPool| pool.find(&collection, filter, options, bounds).await;
+        Ok(self.mongo(wanted, find).await)
     }
 
     async fn aggregate(
@@ -92,21 +84,17 @@ impl Host for GuestState {
         collection: String,
         pipeline: Vec<String>,
     ) -> Answer<Vec<String>> {
-        self.note(|| format!("mongo {connection}: aggregate {collection}"), &pipeline);
         let (stages, bounds) = (pipeline.clone(), self.grants.answer());
-        let wanted = Wanted { pipeline: &stages, ..Wanted::of("aggregate", &collection) };
-        Ok(self
-            .mongo(&connection, wanted, async |pool| pool.aggregate(&collection, pipeline, bounds).await)
-            .await)
+        let wanted = Wanted::new(self, [&connection, &collection], "aggregate", &stages);
+        let wanted = Wanted { pipeline: &stages, ..wanted };
+        let aggregate = async |pool: &MongoPool| pool.aggregate(&collection, pipeline, bounds).await;
+        Ok(self.mongo(wanted, aggregate).await)
     }
 
     async fn delete(&mut self, connection: String, collection: String, filter: String) -> Answer<u64> {
-        self.note(|| format!("mongo {connection}: delete from {collection}"), [&filter]);
-        Ok(self
-            .mongo(&connection, Wanted::of("delete", &collection), async |pool| {
-                pool.delete(&collection, filter).await
-            })
-            .await)
+        let wanted = Wanted::new(self, [&connection, &collection], "delete", [&filter]);
+        let delete = async |pool: &MongoPool| pool.delete(&collection, filter).await;
+        Ok(self.mongo(wanted, delete).await)
     }
 
     async fn create_index(
@@ -116,56 +104,43 @@ impl Host for GuestState {
         keys: String,
         unique: bool,
     ) -> Answer<()> {
-        self.note(|| format!("mongo {connection}: index of {collection}"), [&keys]);
-        Ok(self
-            .mongo(&connection, Wanted::of("create-index", &collection), async |pool| {
-                pool.create_index(&collection, keys, unique).await
-            })
-            .await)
+        let wanted = Wanted::new(self, [&connection, &collection], "create-index", [&keys]);
+        let create = async |pool: &MongoPool| pool.create_index(&collection, keys, unique).await;
+        Ok(self.mongo(wanted, create).await)
     }
 }
 
 impl GuestState {
     async fn mongo<T: Default + Debug>(
         &mut self,
-        name: &str,
-        wanted: Wanted<'_>,
+        mut wanted: Wanted<'_>,
         operation: impl AsyncFnOnce(&MongoPool) -> Result<T, MongoError>,
     ) -> Result<T, Error> {
-        let told = self.asked.take();
-        let result = self.allowed(name, wanted, operation).await;
-        self.tell(told, || match &result {
-            Ok(answer) => format!("{answer:?}"),
-            Err(error) => format!("error: {}", error.message),
-        });
-        result
+        let asked = wanted.asked.take();
+        let work = async |state: &mut Self| {
+            let granted: Arc<Connection> = state.connection(wanted.connection).map_err(denied)?;
+            let Connection::Mongo(pool) = &*granted else {
+                return Err(denied(Self::wrong_kind(wanted.connection, &granted, "mongo")));
+            };
+            match state.held_back(&wanted)? {
+                true => Ok(T::default()),
+                false => operation(pool).await.map_err(Error::from),
+            }
+        };
+        self.answer(asked, work, |answer| format!("{answer:?}")).await
     }
 
-    async fn allowed<T: Default>(
-        &mut self,
-        name: &str,
-        Wanted { action, collection, pipeline }: Wanted<'_>,
-        operation: impl AsyncFnOnce(&MongoPool) -> Result<T, MongoError>,
-    ) -> Result<T, Error> {
-        let granted: Arc<Connection> = self.connection(name).map_err(denied)?;
-        let Connection::Mongo(pool) = &*granted else {
-            return Err(denied(Self::wrong_kind(name, &granted, "mongo")));
-        };
+    /// Whether what is allowed is not to be done, because this is a trial and it writes.
+    fn held_back(&self, wanted: &Wanted<'_>) -> Result<bool, Error> {
+        let Wanted { connection, action, collection, pipeline, bytes, .. } = *wanted;
+        self.fits([bytes]).map_err(denied)?;
         let allows = |granted: &Narrowed| granted.allows_action(action, collection, pipeline);
-        self.narrowed(name, allows).map_err(denied)?;
-        if self.is_trial() {
-            match action {
-                "find" => {}
-                "aggregate"
-                    if pipeline.iter().any(|stage| stage.contains("$out") || stage.contains("$merge")) =>
-                {
-                    return Err(denied("this is a trial, and the aggregation writes".to_owned()));
-                }
-                "aggregate" => {}
-                _ => return Ok(T::default()),
-            }
+        self.narrowed(connection, allows).map_err(denied)?;
+        let writes = |stage: &String| stage.contains("$out") || stage.contains("$merge");
+        if self.is_trial() && action == "aggregate" && pipeline.iter().any(writes) {
+            return Err(denied("this is a trial, and the aggregation writes".to_owned()));
         }
-        self.host_call(async |_| operation(pool).await).await.map_err(Error::from)
+        Ok(self.is_trial() && !matches!(action, "find" | "aggregate"))
     }
 }
 
@@ -176,6 +151,16 @@ fn denied(message: String) -> Error {
 fn write_errors(errors: Vec<MongoWriteError>) -> Vec<WriteError> {
     let write_error = |MongoWriteError { index, code, message }| WriteError { index, code, message };
     errors.into_iter().map(write_error).collect()
+}
+
+impl CallFailure for Error {
+    fn of(fault: Fault) -> Self {
+        Self { code: None, message: fault.message().to_owned(), retryable: fault.is_retryable() }
+    }
+
+    fn message(&self) -> &str {
+        &self.message
+    }
 }
 
 impl From<MongoError> for Error {

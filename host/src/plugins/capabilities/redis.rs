@@ -1,6 +1,7 @@
 //! `redis`: pipelines of commands on a granted connection.
 
 use crate::connections::{Connection, RedisError, RedisPool, RedisReply, RedisScalar};
+use crate::plugins::asked::{Asked, CallFailure, Fault};
 use crate::plugins::contract::salt::returner::redis::{Error, Host, Reply, Scalar};
 use crate::plugins::narrow::Narrowed;
 use crate::plugins::state::GuestState;
@@ -12,29 +13,22 @@ impl Host for GuestState {
         connection: String,
         commands: Vec<Vec<Vec<u8>>>,
     ) -> wasmtime::Result<Result<Vec<Reply>, Error>> {
-        let told = self.traced(|| {
-            let commands: Vec<String> = commands.iter().map(|command| shown(command)).collect();
-            format!("redis.pipeline {connection}: {}", commands.join("; "))
-        });
-        let result = self
-            .host_call(async |state| {
-                let granted = state.connection(&connection).map_err(denied)?;
-                let Connection::Redis(pool) = &*granted else {
-                    return Err(denied(Self::wrong_kind(&connection, &granted, "redis")));
-                };
-                state.fits(commands.iter().flatten().map(Vec::len)).map_err(denied)?;
-                let allows = |granted: &Narrowed| granted.allows_commands(&commands);
-                state.narrowed(&connection, allows).map_err(denied)?;
-                match state.is_trial() {
-                    true => state.try_out(pool, &connection, commands).await,
-                    false => pool.pipeline(commands, state.grants.answer()).await.map_err(Error::from),
-                }
-            })
-            .await;
-        self.tell(told, || match &result {
-            Ok(replies) => format!("{} replies {replies:?}", replies.len()),
-            Err(error) => format!("error: {}", error.message),
-        });
+        let asked = self.asked(|| Asked::all(commands.iter().map(|command| part(&connection, command))));
+        let work = async |state: &mut Self| {
+            let granted = state.connection(&connection).map_err(denied)?;
+            let Connection::Redis(pool) = &*granted else {
+                return Err(denied(Self::wrong_kind(&connection, &granted, "redis")));
+            };
+            state.fits(commands.iter().flatten().map(Vec::len)).map_err(denied)?;
+            let allows = |granted: &Narrowed| granted.allows_commands(&commands);
+            state.narrowed(&connection, allows).map_err(denied)?;
+            match state.is_trial() {
+                true => state.try_out(pool, commands).await,
+                false => pool.pipeline(commands, state.grants.answer()).await.map_err(Error::from),
+            }
+        };
+        let told = |replies: &Vec<RedisReply>| replies.iter().map(shown).collect::<Vec<_>>().join("; ");
+        let result = self.answer(asked, work, told).await;
         Ok(result.map(|replies| replies.into_iter().map(Reply::from).collect()))
     }
 
@@ -43,22 +37,20 @@ impl Host for GuestState {
         connection: String,
         pattern: String,
     ) -> wasmtime::Result<Result<Vec<Vec<u8>>, Error>> {
-        let told = self.traced(|| format!("redis.scan {connection}: {pattern}"));
-        let result = self
-            .host_call(async |state| {
-                let granted = state.connection(&connection).map_err(denied)?;
-                let Connection::Redis(pool) = &*granted else {
-                    return Err(denied(Self::wrong_kind(&connection, &granted, "redis")));
-                };
-                state.narrowed(&connection, |granted| granted.allows_scan(&pattern)).map_err(denied)?;
-                pool.scan(&pattern, state.grants.answer()).await.map_err(Error::from)
-            })
-            .await;
-        self.tell(told, || match &result {
-            Ok(keys) => format!("{} keys {}", keys.len(), shown(keys)),
-            Err(error) => format!("error: {}", error.message),
-        });
-        Ok(result)
+        let asked = self.asked(|| Asked::one(format!("redis.scan {connection}:"), [pattern.as_bytes()]));
+        let work = async |state: &mut Self| {
+            let granted = state.connection(&connection).map_err(denied)?;
+            let Connection::Redis(pool) = &*granted else {
+                return Err(denied(Self::wrong_kind(&connection, &granted, "redis")));
+            };
+            state.narrowed(&connection, |granted| granted.allows_scan(&pattern)).map_err(denied)?;
+            pool.scan(&pattern, state.grants.answer()).await.map_err(Error::from)
+        };
+        let told = |keys: &Vec<Vec<u8>>| {
+            let keys: Vec<_> = keys.iter().map(|key| String::from_utf8_lossy(key)).collect();
+            format!("{} keys {}", keys.len(), keys.join(" "))
+        };
+        Ok(self.answer(asked, work, told).await)
     }
 }
 
@@ -67,14 +59,8 @@ impl GuestState {
     async fn try_out(
         &mut self,
         pool: &RedisPool,
-        name: &str,
         commands: Vec<Vec<Vec<u8>>>,
     ) -> Result<Vec<RedisReply>, Error> {
-        for command in &commands {
-            let word = |word: &Vec<u8>| String::from_utf8_lossy(word).into_owned();
-            let shown = || command.iter().take(2).map(word).collect::<Vec<_>>().join(" ");
-            self.note(|| format!("redis {name}: {}", shown()), command);
-        }
         let looking = commands.iter().filter(|command| only_looks(command)).cloned().collect();
         let found = pool.pipeline(looking, self.grants.answer()).await?;
         let mut found = found.into_iter();
@@ -86,9 +72,26 @@ impl GuestState {
     }
 }
 
-/// Words for people.
-fn shown(words: &[Vec<u8>]) -> String {
-    words.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ")
+/// A command of a pipeline: its name and key, and all of its words.
+fn part(connection: &str, command: &[Vec<u8>]) -> (String, Vec<Vec<u8>>) {
+    let (head, rest) = command.split_at(command.len().min(2));
+    let head: Vec<_> = head.iter().map(|word| String::from_utf8_lossy(word)).collect();
+    (format!("redis {connection}: {}", head.join(" ")), rest.to_vec())
+}
+
+/// A reply for people.
+fn shown(reply: &RedisReply) -> String {
+    let scalar = |scalar: &RedisScalar| match scalar {
+        RedisScalar::Nil => "nil".to_owned(),
+        RedisScalar::Integer(value) => value.to_string(),
+        RedisScalar::Status(value) => value.clone(),
+        RedisScalar::Bulk(value) => format!("{:?}", String::from_utf8_lossy(value)),
+        RedisScalar::Error(error) => format!("error: {}", error.message),
+    };
+    match reply {
+        RedisReply::Scalar(value) => scalar(value),
+        RedisReply::Many(values) => format!("[{}]", values.iter().map(scalar).collect::<Vec<_>>().join(", ")),
+    }
 }
 
 /// What a server answers to most commands of this name.
@@ -104,6 +107,16 @@ fn held_back(command: &[Vec<u8>]) -> RedisScalar {
 
 fn denied(message: String) -> Error {
     Error { message, retryable: false }
+}
+
+impl CallFailure for Error {
+    fn of(fault: Fault) -> Self {
+        Self { message: fault.message().to_owned(), retryable: fault.is_retryable() }
+    }
+
+    fn message(&self) -> &str {
+        &self.message
+    }
 }
 
 impl From<RedisError> for Error {

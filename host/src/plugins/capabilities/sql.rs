@@ -3,7 +3,8 @@
 //! The transaction begins with the call's first statement on a connection and is
 //! ended by the instance, never by the guest.
 
-use crate::connections::{Connection, SqlError, SqlErrorKind, SqlTransaction, SqlValue};
+use crate::connections::{Connection, SqlError, SqlErrorKind, SqlRows, SqlTransaction, SqlValue};
+use crate::plugins::asked::{Asked, CallFailure, Fault};
 use crate::plugins::contract::salt::returner::sql::{Error, Host, Kind, Rows, Value};
 use crate::plugins::state::GuestState;
 use crate::plugins::trial::is_beyond_rollback;
@@ -16,18 +17,12 @@ impl Host for GuestState {
         params: Vec<Value>,
     ) -> wasmtime::Result<Result<u64, Error>> {
         let params: Vec<SqlValue> = params.into_iter().map(SqlValue::from).collect();
-        let told = self.traced(|| told("execute", &connection, &statement, &params));
-        let result = self
-            .host_call(async |state| {
-                let transaction = state.transaction(&connection, &statement, &params).await?;
-                transaction.execute(statement, params).await.map_err(Error::from)
-            })
-            .await;
-        self.tell(told, || match &result {
-            Ok(changed) => format!("{changed} rows changed"),
-            Err(error) => format!("error: {}", error.message),
-        });
-        Ok(result)
+        let asked = self.asked(|| asked("execute", &connection, &statement, &params));
+        let work = async |state: &mut Self| {
+            let transaction = state.transaction(&connection, &statement, &params).await?;
+            transaction.execute(statement, params).await.map_err(Error::from)
+        };
+        Ok(self.answer(asked, work, |changed| format!("{changed} rows changed")).await)
     }
 
     async fn query(
@@ -37,21 +32,17 @@ impl Host for GuestState {
         params: Vec<Value>,
     ) -> wasmtime::Result<Result<Rows, Error>> {
         let params: Vec<SqlValue> = params.into_iter().map(SqlValue::from).collect();
-        let told = self.traced(|| told("query", &connection, &statement, &params));
-        let result = self
-            .host_call(async |state| {
-                let bounds = state.grants.answer();
-                let transaction = state.transaction(&connection, &statement, &params).await?;
-                transaction.query(statement, params, bounds).await.map_err(Error::from)
-            })
-            .await;
-        self.tell(told, || match &result {
-            Ok(rows) => {
-                let rows: Vec<String> = rows.rows.iter().map(|row| shown(row)).collect();
-                format!("{} rows {}", rows.len(), rows.join(" "))
-            }
-            Err(error) => format!("error: {}", error.message),
-        });
+        let asked = self.asked(|| asked("query", &connection, &statement, &params));
+        let work = async |state: &mut Self| {
+            let bounds = state.grants.answer();
+            let transaction = state.transaction(&connection, &statement, &params).await?;
+            transaction.query(statement, params, bounds).await.map_err(Error::from)
+        };
+        let told = |found: &SqlRows| {
+            let rows = found.rows.iter().map(|row| format!("({})", shown(row).join(", ")));
+            format!("{} rows {}", found.rows.len(), rows.collect::<Vec<_>>().join(" "))
+        };
+        let result = self.answer(asked, work, told).await;
         Ok(result.map(|rows| Rows {
             columns: rows.columns,
             rows: rows.rows.into_iter().map(|row| row.into_iter().map(Value::from).collect()).collect(),
@@ -71,7 +62,6 @@ impl GuestState {
         let sizes = params.iter().map(SqlValue::size).chain([statement.len()]);
         self.fits(sizes).map_err(|message| Error { kind: Kind::Data, ..denied(message) })?;
         self.narrowed(name, |granted| granted.allows_statement(statement)).map_err(denied)?;
-        self.note(|| format!("sql {name}: {statement}"), params.iter().map(|param| format!("{param:?}")));
         if self.is_trial() && is_beyond_rollback(statement) {
             return Err(denied("this is a trial, and the statement could not be rolled back".to_owned()));
         }
@@ -89,25 +79,40 @@ impl GuestState {
     }
 }
 
-fn told(what: &str, connection: &str, statement: &str, params: &[SqlValue]) -> String {
-    format!("sql.{what} {connection}: {statement} {}", shown(params))
+fn asked(what: &str, connection: &str, statement: &str, params: &[SqlValue]) -> Asked {
+    Asked::one(format!("sql.{what} {connection}: {statement}"), shown(params))
 }
 
 /// Values for people.
-fn shown(values: &[SqlValue]) -> String {
+fn shown(values: &[SqlValue]) -> Vec<String> {
     let value = |value: &SqlValue| match value {
         SqlValue::Null => "NULL".to_owned(),
         SqlValue::Boolean(value) => value.to_string(),
         SqlValue::Integer(value) => value.to_string(),
         SqlValue::Float(value) => value.to_string(),
         SqlValue::Text(text) => format!("{text:?}"),
-        SqlValue::Bytes(bytes) => format!("<{} bytes>", bytes.len()),
+        SqlValue::Bytes(bytes) => format!("x'{}'", hex::encode(bytes)),
     };
-    format!("[{}]", values.iter().map(value).collect::<Vec<_>>().join(", "))
+    values.iter().map(value).collect()
 }
 
 fn denied(message: String) -> Error {
     Error { kind: Kind::Denied, code: None, message, retryable: false }
+}
+
+impl CallFailure for Error {
+    fn of(fault: Fault) -> Self {
+        let kind = match fault {
+            Fault::Away => Kind::Unavailable,
+            Fault::Hangs => Kind::Timeout,
+            Fault::Refuses => Kind::Other,
+        };
+        Self { kind, code: None, message: fault.message().to_owned(), retryable: fault.is_retryable() }
+    }
+
+    fn message(&self) -> &str {
+        &self.message
+    }
 }
 
 impl From<SqlError> for Error {

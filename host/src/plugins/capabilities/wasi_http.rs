@@ -8,17 +8,53 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::connections::{HttpClient, HttpRequest, OWN_HEADERS};
+use super::http::{asked, shown};
+use crate::connections::{HttpClient, HttpRequest, HttpResponse, OWN_HEADERS};
+use crate::plugins::asked::{Bench, Fault};
 
 /// The largest body of a request, in bytes: it is sent when the guest has ended it.
 const MOST_SENT: usize = 64 << 20;
 
 /// Sends the requests of one guest.
-pub(in crate::plugins) struct Requests(Option<Arc<HttpClient>>);
+#[derive(Clone)]
+pub(in crate::plugins) struct Requests {
+    client: Option<Arc<HttpClient>>,
+    bench: Option<Arc<dyn Bench>>,
+}
 
 impl Requests {
-    pub(in crate::plugins) fn new(client: Option<Arc<HttpClient>>) -> Self {
-        Self(client)
+    pub(in crate::plugins) fn new(client: Option<Arc<HttpClient>>, bench: Option<Arc<dyn Bench>>) -> Self {
+        Self { client, bench }
+    }
+
+    /// The answer to a request, as the contract's `http` gives it.
+    async fn answer(&self, request: HttpRequest) -> Result<HttpResponse, Error> {
+        let client = self.client.as_ref().filter(|client| client.allows(&request.url));
+        let send = async |request| match client {
+            Some(client) => {
+                client.send(request).await.map_err(|error| Error::InternalError(Some(error.message)))
+            }
+            None => Err(Error::HttpRequestDenied),
+        };
+        let Some(bench) = &self.bench else { return send(request).await };
+        let asked = asked(&request);
+        let result = match bench.fault(&asked) {
+            Some(Fault::Away) => Err(Error::ConnectionRefused),
+            Some(Fault::Hangs) => Err(Error::ConnectionReadTimeout),
+            Some(fault @ Fault::Refuses) => Err(Error::InternalError(Some(fault.message().to_owned()))),
+            None => match bench.respond(&request, client.is_some()) {
+                Some(response) => Ok(response),
+                None => send(request).await,
+            },
+        };
+        bench.answered(
+            &asked,
+            &match &result {
+                Ok(response) => shown(response),
+                Err(error) => format!("error: {error:?}"),
+            },
+        );
+        result
     }
 }
 
@@ -39,35 +75,39 @@ impl WasiHttpHooks for Requests {
         _: Option<RequestOptions>,
         _: Rest,
     ) -> Box<dyn Future<Output = Answer> + Send> {
-        let client = self.0.clone();
-        Box::new(async move { exchange(client, request).await })
+        let requests = self.clone();
+        Box::new(async move { requests.exchange(request).await })
     }
 }
 
-async fn exchange(client: Option<Arc<HttpClient>>, request: http::Request<WasiBody>) -> Answer {
-    let (head, body) = request.into_parts();
-    let url = head.uri.to_string();
-    // Before the body is waited for.
-    let client = client.filter(|client| client.allows(&url)).ok_or(Error::HttpRequestDenied)?;
-    let too_large = |_| Error::HttpRequestBodySize(Some(MOST_SENT as u64));
-    let body = Limited::new(body, MOST_SENT).collect().await.map_err(too_large)?.to_bytes();
-    let mut headers = Vec::new();
-    for (name, value) in head.headers.iter().filter(|(name, _)| !OWN_HEADERS.contains(name)) {
-        let value = value.to_str().map_err(|_| Error::HttpRequestHeaderSize {
-            field_name: Some(name.to_string()),
-            field_size: None,
-        })?;
-        headers.push((name.to_string(), value.to_owned()));
+impl Requests {
+    async fn exchange(&self, request: http::Request<WasiBody>) -> Answer {
+        let (head, body) = request.into_parts();
+        let url = head.uri.to_string();
+        // Before the body is waited for.
+        let allowed = self.client.as_ref().is_some_and(|client| client.allows(&url));
+        if !allowed && self.bench.is_none() {
+            return Err(Error::HttpRequestDenied);
+        }
+        let too_large = |_| Error::HttpRequestBodySize(Some(MOST_SENT as u64));
+        let body = Limited::new(body, MOST_SENT).collect().await.map_err(too_large)?.to_bytes();
+        let mut headers = Vec::new();
+        for (name, value) in head.headers.iter().filter(|(name, _)| !OWN_HEADERS.contains(name)) {
+            let value = value.to_str().map_err(|_| Error::HttpRequestHeaderSize {
+                field_name: Some(name.to_string()),
+                field_size: None,
+            })?;
+            headers.push((name.to_string(), value.to_owned()));
+        }
+        let method = head.method.to_string();
+        let answer = self.answer(HttpRequest { method, url, headers, body: body.to_vec() }).await?;
+        let mut response = http::Response::builder().status(answer.status);
+        for (name, value) in answer.headers {
+            response = response.header(name, value);
+        }
+        let never = |error: std::convert::Infallible| match error {};
+        let body = Full::new(Bytes::from(answer.body)).map_err(never).boxed_unsync();
+        let response = response.body(body).map_err(|error| Error::InternalError(Some(error.to_string())))?;
+        Ok((response, Box::new(std::future::ready(Ok(())))))
     }
-    let method = head.method.to_string();
-    let answer = client.send(HttpRequest { method, url, headers, body: body.to_vec() }).await;
-    let answer = answer.map_err(|error| Error::InternalError(Some(error.message)))?;
-    let mut response = http::Response::builder().status(answer.status);
-    for (name, value) in answer.headers {
-        response = response.header(name, value);
-    }
-    let never = |error: std::convert::Infallible| match error {};
-    let body = Full::new(Bytes::from(answer.body)).map_err(never).boxed_unsync();
-    let response = response.body(body).map_err(|error| Error::InternalError(Some(error.to_string())))?;
-    Ok((response, Box::new(std::future::ready(Ok(())))))
 }

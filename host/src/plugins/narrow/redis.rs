@@ -22,18 +22,21 @@ enum Keys {
 /// <https://redis.io/docs/latest/commands/>
 fn keys_of(command: &str) -> Option<Keys> {
     Some(match command {
-        "APPEND" | "DECR" | "DECRBY" | "EXPIRE" | "EXPIREAT" | "GET" | "GETDEL" | "GETEX" | "GETRANGE"
-        | "GETSET" | "HDEL" | "HEXISTS" | "HGET" | "HGETALL" | "HINCRBY" | "HINCRBYFLOAT" | "HKEYS"
-        | "HLEN" | "HMGET" | "HMSET" | "HSCAN" | "HSET" | "HSETNX" | "HSTRLEN" | "HVALS" | "INCR"
-        | "INCRBY" | "INCRBYFLOAT" | "LINDEX" | "LINSERT" | "LLEN" | "LPOP" | "LPUSH" | "LPUSHX"
-        | "LRANGE" | "LREM" | "LSET" | "LTRIM" | "PERSIST" | "PEXPIRE" | "PEXPIREAT" | "PSETEX" | "PTTL"
-        | "RPOP" | "RPUSH" | "RPUSHX" | "SADD" | "SCARD" | "SET" | "SETEX" | "SETNX" | "SETRANGE"
-        | "SISMEMBER" | "SMEMBERS" | "SMISMEMBER" | "SPOP" | "SRANDMEMBER" | "SREM" | "SSCAN" | "STRLEN"
-        | "TTL" | "TYPE" | "XADD" | "XDEL" | "XLEN" | "XRANGE" | "XREVRANGE" | "XTRIM" | "ZADD" | "ZCARD"
-        | "ZCOUNT" | "ZINCRBY" | "ZRANGE" | "ZRANGEBYLEX" | "ZRANGEBYSCORE" | "ZRANK" | "ZREM"
+        "APPEND" | "BITCOUNT" | "DECR" | "DECRBY" | "EXPIRE" | "EXPIREAT" | "GEOADD" | "GEODIST"
+        | "GEOHASH" | "GEOPOS" | "GET" | "GETBIT" | "GETDEL" | "GETEX" | "GETRANGE" | "GETSET" | "HDEL"
+        | "HEXISTS" | "HGET" | "HGETALL" | "HINCRBY" | "HINCRBYFLOAT" | "HKEYS" | "HLEN" | "HMGET"
+        | "HMSET" | "HRANDFIELD" | "HSCAN" | "HSET" | "HSETNX" | "HSTRLEN" | "HVALS" | "INCR" | "INCRBY"
+        | "INCRBYFLOAT" | "LINDEX" | "LINSERT" | "LLEN" | "LPOP" | "LPOS" | "LPUSH" | "LPUSHX" | "LRANGE"
+        | "LREM" | "LSET" | "LTRIM" | "PERSIST" | "PEXPIRE" | "PEXPIREAT" | "PFADD" | "PSETEX" | "PTTL"
+        | "RPOP" | "RPUSH" | "RPUSHX" | "SADD" | "SCARD" | "SET" | "SETBIT" | "SETEX" | "SETNX"
+        | "SETRANGE" | "SISMEMBER" | "SMEMBERS" | "SMISMEMBER" | "SPOP" | "SRANDMEMBER" | "SREM"
+        | "SSCAN" | "STRLEN" | "TTL" | "TYPE" | "XADD" | "XDEL" | "XLEN" | "XRANGE" | "XREVRANGE"
+        | "XTRIM" | "ZADD" | "ZCARD" | "ZCOUNT" | "ZINCRBY" | "ZMSCORE" | "ZPOPMAX" | "ZPOPMIN"
+        | "ZRANDMEMBER" | "ZRANGE" | "ZRANGEBYLEX" | "ZRANGEBYSCORE" | "ZRANK" | "ZREM"
         | "ZREMRANGEBYRANK" | "ZREMRANGEBYSCORE" | "ZREVRANGE" | "ZREVRANGEBYSCORE" | "ZREVRANK"
         | "ZSCAN" | "ZSCORE" => Keys::First,
-        "DEL" | "EXISTS" | "MGET" | "SDIFF" | "SINTER" | "SUNION" | "TOUCH" | "UNLINK" => Keys::All,
+        "DEL" | "EXISTS" | "MGET" | "PFCOUNT" | "PFMERGE" | "SDIFF" | "SINTER" | "SUNION" | "TOUCH"
+        | "UNLINK" => Keys::All,
         "MSET" | "MSETNX" => Keys::Pairs,
         "ECHO" | "PING" => Keys::None,
         _ => return None,
@@ -124,9 +127,16 @@ mod tests {
 
     #[test]
     fn a_command_is_refused_for_its_name_or_for_any_of_its_keys() {
-        let (commands, keys) = (set(&["SET", "DEL", "MSET", "EVAL", "CONFIG"]), set(&["audit:*", "count"]));
+        let (commands, keys) =
+            (set(&["SET", "DEL", "MSET", "PFADD", "EVAL", "CONFIG"]), set(&["audit:*", "count"]));
         let allowed = |command: &str| allows(&commands, &keys, &words(command)).is_ok();
-        for good in ["set audit:1 x", "DEL audit:1 count", "MSET audit:a x count y", "SET audit: x"] {
+        for good in [
+            "set audit:1 x",
+            "DEL audit:1 count",
+            "MSET audit:a x count y",
+            "SET audit: x",
+            "PFADD count count other",
+        ] {
             assert!(allowed(good), "{good}");
         }
         for bad in [

@@ -1,0 +1,198 @@
+//! What a plugin is granted that is run without a host: what its `returner.yaml` grants, the
+//! same lines as in the host's configuration, and what the command line adds.
+//!
+//! No server of the configuration is used: those are named on the command line. An SQL
+//! connection without one is a database in memory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::Failure;
+use crate::config::{ConnectionSettings, Limits, Narrowing, PluginSource, ReturnerSettings, Settings};
+use crate::connections::{Connection, HttpBounds, HttpClient, Peers};
+use crate::plugins::{Bench, Grants, LogBudget, Narrowed};
+
+/// The file beside a plugin that has its lines of configuration.
+const BESIDE: &str = "returner.yaml";
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct BenchArgs {
+    /// The lines of configuration that grant it something; without it `returner.yaml` beside
+    /// the component, if there is one
+    #[arg(long, value_name = "FILE")]
+    grants: Option<PathBuf>,
+    /// An option of the returner
+    #[arg(long = "option", value_name = "NAME=VALUE", value_parser = pair)]
+    options: Vec<(String, String)>,
+    /// A server for a connection, by the plugin's name for it: `db=sqlite::memory:`,
+    /// `db=mysql://USER:PASSWORD@HOST/DATABASE`, `redis://HOST/0`, `mongodb://HOST/DATABASE`
+    #[arg(long = "connection", value_name = "NAME=URL", value_parser = pair)]
+    connections: Vec<(String, String)>,
+    /// An origin that it may ask by HTTP: `https://hooks.example`
+    #[arg(long, value_name = "ORIGIN")]
+    allow_http: Vec<String>,
+    /// A peer that it may open a socket to: `tcp://mail.example:25`
+    #[arg(long, value_name = "PEER")]
+    allow_connect: Vec<String>,
+}
+
+/// What is granted, before anything is opened.
+#[derive(Debug, Clone)]
+pub(super) struct Granted {
+    /// For messages: the returner's name.
+    pub(super) name: String,
+    pub(super) options: BTreeMap<String, String>,
+    /// By the plugin's names.
+    pub(super) connections: BTreeMap<String, ConnectionSettings>,
+    narrowed: BTreeMap<String, Narrowing>,
+    allow_http: Vec<String>,
+    allow_connect: Vec<String>,
+    pub(super) limits: Limits,
+}
+
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    pair.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| "expected NAME=VALUE".to_owned())
+}
+
+impl BenchArgs {
+    /// What is granted to a plugin.
+    pub(super) fn granted(&self, plugin: &PluginSource) -> Result<Granted, Failure> {
+        let mut granted = match self.file(plugin) {
+            Some(file) => of_file(&file, plugin, &self.connections)?,
+            None => Granted::nothing(plugin),
+        };
+        granted.options.extend(self.options.iter().cloned());
+        for (name, url) in &self.connections {
+            let wrong = |error: String| Failure::usage(format!("the connection `{name}`: {error}"));
+            granted.connections.insert(name.clone(), ConnectionSettings::of_url(url).map_err(wrong)?);
+        }
+        granted.allow_http.extend(self.allow_http.iter().cloned());
+        granted.allow_connect.extend(self.allow_connect.iter().cloned());
+        Ok(granted)
+    }
+
+    fn file(&self, plugin: &PluginSource) -> Option<PathBuf> {
+        let beside = || match plugin {
+            PluginSource::File { path, .. } => Some(path.with_file_name(BESIDE)).filter(|path| path.exists()),
+            PluginSource::Bundled(_) => None,
+        };
+        self.grants.clone().or_else(beside)
+    }
+}
+
+impl Granted {
+    fn nothing(plugin: &PluginSource) -> Self {
+        let name = match plugin {
+            PluginSource::Bundled(bundled) => bundled.name().to_owned(),
+            PluginSource::File { path, .. } => {
+                path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+            }
+        };
+        Self {
+            name,
+            options: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            narrowed: BTreeMap::new(),
+            allow_http: Vec::new(),
+            allow_connect: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Opens the connections.
+    pub(super) fn connect(&self) -> Result<BTreeMap<String, Arc<Connection>>, Failure> {
+        let open = |(name, settings): (&String, &ConnectionSettings)| {
+            let opened = Connection::open(name, settings, self.limits.host_call);
+            let opened = opened.map_err(|error| Failure::usage(error.to_string()))?;
+            Ok((name.clone(), Arc::new(opened)))
+        };
+        self.connections.iter().map(open).collect()
+    }
+
+    /// The grants of an instance, on connections that are open.
+    pub(super) fn grants(
+        &self,
+        connections: BTreeMap<String, Arc<Connection>>,
+        bench: Arc<dyn Bench>,
+    ) -> Result<Grants, Failure> {
+        let http = HttpClient::new(&self.name, &self.allow_http, HttpBounds::of(&self.limits));
+        let http = http.map_err(|error| Failure::usage(error.to_string()))?;
+        let narrowed = self.narrowed.iter().filter_map(|(name, narrowing)| {
+            let kind = connections.get(name)?.kind();
+            Some((name.clone(), Arc::new(Narrowed::new(narrowing, kind))))
+        });
+        Ok(Grants {
+            options: self.options.clone(),
+            narrowed: narrowed.collect(),
+            connections,
+            http: (!self.allow_http.is_empty()).then(|| Arc::new(http)),
+            peers: (!self.allow_connect.is_empty()).then(|| Arc::new(Peers::new(&self.allow_connect))),
+            log: LogBudget::new(self.limits.log_lines),
+            limits: self.limits.clone(),
+            bench: Some(bench),
+            ..Grants::nothing(&self.name)
+        })
+    }
+}
+
+/// What a file grants to the returner whose plugin this is.
+fn of_file(file: &Path, plugin: &PluginSource, given: &[(String, String)]) -> Result<Granted, Failure> {
+    let loaded = Settings::load(Some(file)).map_err(|errors| Failure::usage(errors.to_string()))?;
+    let settings = loaded.settings;
+    let is_it = |returner: &&ReturnerSettings| is_same(&returner.plugin, plugin);
+    let Some(returner) = settings.returners.values().find(is_it) else {
+        let message = format!("no returner of `{}` has this plugin", file.display());
+        return Err(Failure::usage(format!(
+            "{message}\n  hint: `NAME.plugin` there names it, or `--grants FILE` another file"
+        )));
+    };
+    let mut connections = BTreeMap::new();
+    for (name, host) in &returner.connections {
+        if given.iter().any(|(given, _)| given == name) {
+            continue;
+        }
+        let stand_in = match settings.connections.get(host) {
+            Some(ConnectionSettings::Mysql(_) | ConnectionSettings::Sqlite(_)) => {
+                ConnectionSettings::of_url("sqlite::memory:").map_err(Failure::usage)?
+            }
+            Some(ConnectionSettings::Redis(_)) => return Err(no_server(name, "redis://127.0.0.1:6379/15")),
+            Some(ConnectionSettings::Mongo(_)) => {
+                return Err(no_server(name, "mongodb://127.0.0.1:27017/returner_test"));
+            }
+            // The configuration has seen to it that it is declared.
+            None => continue,
+        };
+        connections.insert(name.clone(), stand_in);
+    }
+    Ok(Granted {
+        name: returner.name.clone(),
+        options: returner.options.clone(),
+        connections,
+        narrowed: returner.narrowed.clone(),
+        allow_http: returner.allow_http.clone(),
+        allow_connect: returner.allow_connect.clone(),
+        limits: returner.limits.clone(),
+    })
+}
+
+fn no_server(name: &str, url: &str) -> Failure {
+    Failure::usage(format!(
+        "the connection `{name}` needs a server\n  hint: `--connection {name}={url}` names one that nothing else uses"
+    ))
+}
+
+fn is_same(one: &PluginSource, other: &PluginSource) -> bool {
+    match (one, other) {
+        (PluginSource::File { path: one, .. }, PluginSource::File { path: other, .. }) => {
+            let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            real(one) == real(other)
+        }
+        (PluginSource::Bundled(one), PluginSource::Bundled(other)) => one == other,
+        _ => false,
+    }
+}

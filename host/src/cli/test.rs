@@ -1,0 +1,88 @@
+//! `returner plugins test`: the conformance kit on one plugin.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::bench::{BenchArgs, Granted};
+use super::scratch::Scratch;
+use super::{ConfigArgs, Failure, output, plugins};
+use crate::conformance::{Checked, Connections, Granting, Kit, Verdict};
+use crate::plugins::{Bench, Grants};
+
+#[derive(Debug, Args)]
+pub(super) struct Test {
+    /// The component, or a bundled plugin's name
+    plugin: String,
+    /// SQL for tables that the plugin does not create itself, for each store that has none
+    #[arg(long, value_name = "SQL")]
+    prepare: Vec<String>,
+    /// How many calls the check of its memory makes
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
+    calls: usize,
+    /// Write the report as JUnit's XML, too
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    #[command(flatten)]
+    bench: BenchArgs,
+}
+
+impl Granting for Granted {
+    fn connect(&self) -> Result<Connections, String> {
+        Self::connect(self).map_err(|failure| failure.to_string())
+    }
+
+    fn grants(&self, connections: Connections, bench: Arc<dyn Bench>) -> Result<Grants, String> {
+        Self::grants(self, connections, bench).map_err(|failure| failure.to_string())
+    }
+}
+
+impl Test {
+    pub(super) async fn run(self, config: &ConfigArgs, json: bool) -> Result<(), Failure> {
+        let source = plugins::source(&self.plugin, config)?;
+        let granted = self.bench.granted(&source)?;
+        let runtime = Scratch::new()?;
+        let plugin = runtime.load(&source).await.map_err(|error| Failure::failed(error.to_string()))?;
+        if !json {
+            output::line(&plugin.title())?;
+        }
+        let kit =
+            Kit { plugin: Arc::new(plugin), granting: &granted, prepare: self.prepare, calls: self.calls };
+        let told = |checked: &Checked| {
+            if !json {
+                let _ = print(checked);
+            }
+        };
+        let report = kit.run(told).await.map_err(Failure::usage)?;
+        if json {
+            output::json(&report)?;
+        }
+        if let Some(path) = &self.junit {
+            let written = report.junit().map_err(|error| error.to_string());
+            let written = written.and_then(|xml| fs::write(path, xml).map_err(|error| error.to_string()));
+            written
+                .map_err(|error| Failure::failed(format!("cannot write `{}`: {error}", path.display())))?;
+        }
+        match report.failed() {
+            0 => Ok(()),
+            failed => {
+                let failed = output::counted(failed as u64, "check", "checks");
+                Err(Failure::failed(format!("`{}` fails {failed}", report.plugin)))
+            }
+        }
+    }
+}
+
+fn print(Checked { name, about, verdict, took }: &Checked) -> Result<(), Failure> {
+    let took = format!("{:.1}s", took.as_secs_f64());
+    match verdict {
+        Verdict::Held => output::line(&format!("ok         {name:<16}  {about} ({took})")),
+        Verdict::NotTried(why) => output::line(&format!("not tried  {name:<16}  {why}")),
+        Verdict::Failed(wrong) => {
+            output::line(&format!("FAILED     {name:<16}  {about}"))?;
+            wrong.iter().try_for_each(|wrong| output::line(&format!("  {wrong}")))
+        }
+    }
+}

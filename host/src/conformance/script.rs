@@ -1,0 +1,92 @@
+//! What happens at a check's bench: the calls of the guest are counted, one of them fails, and
+//! HTTP is answered in its server's place.
+
+use std::collections::BTreeSet;
+
+use parking_lot::Mutex;
+
+use crate::connections::{HttpRequest, HttpResponse};
+use crate::plugins::{Asked, Bench, Fault};
+
+/// The longest text of a call in a message, in bytes.
+const MOST: usize = 160;
+
+#[derive(Debug, Default)]
+pub(super) struct Script(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The calls since [`Script::begin`].
+    calls: Vec<String>,
+    /// Which of them fails, from 0.
+    fault: Option<(usize, Fault)>,
+    /// The call that failed.
+    failed: Option<String>,
+    /// The requests that the stand-in took.
+    taken: Vec<String>,
+}
+
+impl Script {
+    /// Counts anew; the call of this number fails.
+    pub(super) fn begin(&self, fault: Option<(usize, Fault)>) {
+        let mut state = self.0.lock();
+        state.calls.clear();
+        state.failed = None;
+        state.fault = fault;
+    }
+
+    /// No further call fails.
+    pub(super) fn disarm(&self) {
+        self.0.lock().fault = None;
+    }
+
+    /// How many calls there were.
+    pub(super) fn calls(&self) -> usize {
+        self.0.lock().calls.len()
+    }
+
+    /// The call that failed, if it was made.
+    pub(super) fn failed(&self) -> Option<String> {
+        self.0.lock().failed.clone()
+    }
+
+    /// Those of these words that are in a request that was taken.
+    pub(super) fn told<'w>(&self, words: impl Iterator<Item = &'w str>) -> BTreeSet<&'w str> {
+        let state = self.0.lock();
+        words.filter(|word| state.taken.iter().any(|request| request.contains(word))).collect()
+    }
+
+    pub(super) fn has_taken(&self) -> bool {
+        !self.0.lock().taken.is_empty()
+    }
+}
+
+impl Bench for Script {
+    fn fault(&self, asked: &Asked) -> Option<Fault> {
+        let mut state = self.0.lock();
+        let number = state.calls.len();
+        let mut call = asked.to_string();
+        if call.len() > MOST {
+            call.truncate(call.floor_char_boundary(MOST));
+            call.push_str("...");
+        }
+        let fault = state.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        if fault.is_some() {
+            state.failed = Some(call.clone());
+        }
+        state.calls.push(call);
+        fault
+    }
+
+    fn answered(&self, _: &Asked, _: &str) {}
+
+    fn respond(&self, request: &HttpRequest, allowed: bool) -> Option<HttpResponse> {
+        if !allowed {
+            return None;
+        }
+        let text = format!("{} {}\n{}", request.method, request.url, String::from_utf8_lossy(&request.body));
+        self.0.lock().taken.push(text);
+        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        Some(HttpResponse { status: 200, headers, body: b"{}".to_vec() })
+    }
+}

@@ -1,0 +1,140 @@
+//! What a guest asks of the host: noted in a trial, and told at a bench, where an author tries
+//! a plugin out. A bench can also answer in a server's place. A host that serves has none.
+
+use sha2::{Digest, Sha256};
+
+use super::state::GuestState;
+use super::trial::Noted;
+use crate::connections::{HttpRequest, HttpResponse};
+
+/// A call of the host by a guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// One, or each command of a pipeline.
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Part {
+    /// For people: `sql.execute db: INSERT INTO audit ...`.
+    what: String,
+    /// The values that go with it.
+    handed: Vec<Vec<u8>>,
+}
+
+/// Why a call fails that a bench lets fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The server is away: the same can succeed later.
+    Away,
+    /// The server does not answer in time.
+    Hangs,
+    /// The server refuses this for good.
+    Refuses,
+}
+
+/// What is behind a guest's calls besides the servers.
+pub(crate) trait Bench: Send + Sync {
+    /// A call begins; a fault is what it gets for an answer.
+    fn fault(&self, asked: &Asked) -> Option<Fault>;
+
+    /// It has ended, with this answer as people read it.
+    fn answered(&self, asked: &Asked, answer: &str);
+
+    /// The answer to a request in its server's place. None sends it, if it is `allowed`.
+    fn respond(&self, request: &HttpRequest, allowed: bool) -> Option<HttpResponse>;
+}
+
+/// An error of one of the contract's interfaces.
+pub(super) trait CallFailure {
+    fn of(fault: Fault) -> Self;
+
+    fn message(&self) -> &str;
+}
+
+impl Asked {
+    pub(super) fn one<P: Into<Vec<u8>>>(
+        what: impl Into<String>,
+        handed: impl IntoIterator<Item = P>,
+    ) -> Self {
+        Self::all([(what.into(), handed.into_iter().map(Into::into).collect())])
+    }
+
+    pub(super) fn all(parts: impl IntoIterator<Item = (String, Vec<Vec<u8>>)>) -> Self {
+        Self { parts: parts.into_iter().map(|(what, handed)| Part { what, handed }).collect() }
+    }
+
+    fn noted(&self) -> impl Iterator<Item = Noted> {
+        self.parts.iter().map(|Part { what, handed }| {
+            let mut digest = Sha256::new();
+            for part in handed {
+                digest.update((part.len() as u64).to_le_bytes());
+                digest.update(part);
+            }
+            Noted { what: what.clone(), digest: digest.finalize().into() }
+        })
+    }
+}
+
+impl std::fmt::Display for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, Part { what, handed }) in self.parts.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{what}")?;
+            if !handed.is_empty() {
+                let handed: Vec<_> = handed.iter().map(|value| String::from_utf8_lossy(value)).collect();
+                write!(f, " [{}]", handed.join(", "))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Fault {
+    pub(crate) const ALL: [Fault; 3] = [Fault::Away, Fault::Hangs, Fault::Refuses];
+
+    pub(crate) fn is_retryable(self) -> bool {
+        self != Fault::Refuses
+    }
+
+    pub(crate) fn message(self) -> &'static str {
+        match self {
+            Fault::Away => "the server is away",
+            Fault::Hangs => "no answer within the time of one call",
+            Fault::Refuses => "the server refuses this",
+        }
+    }
+}
+
+impl GuestState {
+    /// A call, where somebody wants to know of it.
+    pub(super) fn asked(&self, asked: impl FnOnce() -> Asked) -> Option<Asked> {
+        (self.is_trial() || self.grants.bench.is_some()).then(asked)
+    }
+
+    /// Does what a guest asked for; the guest's processor time does not run meanwhile.
+    /// `shown` is the answer for people.
+    pub(super) async fn answer<T, E: CallFailure>(
+        &mut self,
+        asked: Option<Asked>,
+        work: impl AsyncFnOnce(&mut Self) -> Result<T, E>,
+        shown: impl FnOnce(&T) -> String,
+    ) -> Result<T, E> {
+        if self.is_trial() {
+            self.note(asked.iter().flat_map(Asked::noted));
+        }
+        let Some((bench, asked)) = self.grants.bench.clone().zip(asked) else {
+            return self.host_call(work).await;
+        };
+        let result = match bench.fault(&asked) {
+            Some(fault) => Err(E::of(fault)),
+            None => self.host_call(work).await,
+        };
+        let answer = match &result {
+            Ok(answer) => shown(answer),
+            Err(error) => format!("error: {}", error.message()),
+        };
+        bench.answered(&asked, &answer);
+        result
+    }
+}

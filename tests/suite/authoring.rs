@@ -12,6 +12,9 @@ use serde_json::json;
 /// What a build leaves beside the folder's own files that the next folder can use.
 const SHARED: [&str; 3] = [".venv", "node_modules", "target"];
 
+/// Of the check of memory, which is thorough without this, and takes a minute in JavaScript.
+const CALLS: &str = "ARGS=--calls 500";
+
 fn begin(directory: &Directory, name: &str, language: &str, kind: &str) {
     let run = returner(directory.path(), &["plugins", "new", name, "--lang", language, "--kind", kind]);
     let out = &run.expect(0).stdout;
@@ -61,8 +64,7 @@ async fn of_language(language: &str) {
     begin(&directory, &first, language, "sql");
     build(&directory, &first, None);
     let passes = |name: &str, server: &str| {
-        let run =
-            make(&directory.path().join(name), &["test", &format!("TEST_SERVER={server}")]);
+        let run = make(&directory.path().join(name), &["test", CALLS, &format!("TEST_SERVER={server}")]);
         let out = &run.expect(0).stdout;
         assert!(out.contains("ok         faults") && !out.contains("FAILED"), "{out}");
     };

@@ -43,8 +43,6 @@ struct Found {
     file: Option<String>,
     /// From 1; none where it is about the file as a whole.
     line: Option<usize>,
-    /// For who wants a place: what the configuration finds has a line only.
-    column: Option<usize>,
     message: String,
     hint: Option<String>,
     error: bool,
@@ -185,7 +183,6 @@ impl Found {
         Self {
             file: place.map(|place| place.file.display().to_string()),
             line: place.map(|place| place.line).filter(|line| *line > 0),
-            column: None,
             message: finding.message.clone(),
             hint: finding.hint.clone(),
             error,
@@ -195,7 +192,7 @@ impl Found {
     /// Of what is wrong in no one line; the text may end with a hint.
     fn nowhere(text: &str, error: bool) -> Self {
         let (message, hint) = output::hinted(text);
-        Self { file: None, line: None, column: None, message, hint, error }
+        Self { file: None, line: None, message, hint, error }
     }
 }
 

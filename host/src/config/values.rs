@@ -80,15 +80,23 @@ impl<'a> Found<'a> {
     }
 
     pub(super) fn number(&self, bounds: RangeInclusive<u64>) -> Result<u64, Finding> {
-        number(&self.scalar()?.text, bounds).map_err(|wrong| self.wrong(wrong))
+        number(&self.scalar()?.text, bounds).map_err(|wrong| self.unexpected(&wrong))
     }
 
     pub(super) fn size(&self, bounds: RangeInclusive<u64>) -> Result<u64, Finding> {
-        size(&self.scalar()?.text, bounds).map_err(|wrong| self.wrong(wrong))
+        size(&self.scalar()?.text, bounds).map_err(|wrong| self.unexpected(&wrong))
     }
 
     pub(super) fn duration(&self, bounds: RangeInclusive<Duration>) -> Result<Duration, Finding> {
-        duration(&self.scalar()?.text, bounds).map_err(|wrong| self.wrong(wrong))
+        duration(&self.scalar()?.text, bounds).map_err(|wrong| self.unexpected(&wrong))
+    }
+
+    /// What was expected is what to do.
+    fn unexpected(&self, wrong: &str) -> Finding {
+        match wrong.split_once(", expected ") {
+            Some((is, expected)) => self.wrong(is).hint(format!("give {expected}")),
+            None => self.wrong(wrong),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ fn all_mistakes_are_named_at_once() {
         errors(text),
         "error: conf:1: `return` names the returner `mysq`, and there is none\n  hint: did you mean `mysql`?\n\
          error: conf:2: unknown key `mysql.hots`\n  hint: did you mean `mysql.host`?\n\
-         error: conf:3: `mysql.port` is `70000`, expected a whole number from 1 to 65535\n\
+         error: conf:3: `mysql.port` is `70000`\n  hint: give a whole number from 1 to 65535\n\
          error: conf:4: unknown key `host.lisen`\n  hint: did you mean `host.listen`?\n\
          error: conf:5: `redis.password.env` names the environment variable `RETURNER_NO_SUCH_VARIABLE`, which is not set\n  \
          hint: set `RETURNER_NO_SUCH_VARIABLE` where the host is started"

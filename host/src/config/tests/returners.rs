@@ -44,7 +44,7 @@ fn mistakes_in_a_returner_of_ones_own() {
         "conf:4: `audit.sha256` is no SHA-256",
         "conf:5: `audit.connections.db` is `mysql`, and there is no such connection\n  hint: `mysql.host` and the keys",
         "conf:5: `audit.connections.x` is `sqlite`, and there is no such connection\n  hint: did you mean `sqlite3`?",
-        "conf:6: `audit.limits.memory` is `1KiB`, expected a size",
+        "conf:6: `audit.limits.memory` is `1KiB`\n  hint: give a size such as `64MiB`, from ",
         "conf:7: an item of `audit.allow_http` is `hooks`",
         "conf:10: unknown key `mysql.plugin`\n  hint: `mysql` is bundled",
         "conf:11: `a{b` cannot be the name of a returner",

@@ -41,7 +41,7 @@ fn assert_conforms(run: &Run, not_tried: &[&str]) {
 #[tokio::test]
 async fn the_bundled_four_conform() {
     let directory = Directory::new("conformance");
-    // Some of these servers take their time, and the check of memory is about the plugin.
+    // The check of memory is about the plugin, and not about these servers.
     let conforms = |plugin: &str, url: &str, not_tried: &[&str]| {
         let connection = format!("db={url}");
         let words = ["plugins", "test", plugin, "--calls", "200", "--connection", &connection, "--json"];
@@ -51,8 +51,9 @@ async fn the_bundled_four_conform() {
     conforms("mysql", &Mariadb::shared().await.database().await.url(), &[]);
     // Nothing has to be there before Redis takes it.
     conforms("redis", &Redis::shared().await.database().await.url(), &["setup-faults"]);
+    // Not on FerretDB: for an update by anything but `_id` it looks through all documents, so
+    // that a hundred of them among a thousand take longer than a call may.
     conforms("mongo", &Mongodb::shared().await.database().url(), &[]);
-    conforms("mongo", &Mongodb::shared_ferretdb().await.database().url(), &[]);
 }
 
 #[tokio::test]

@@ -67,6 +67,8 @@ impl DeadLetters {
                 lane.dropped(gone.iter().filter(|id| **id == lane.id()).count() as u64);
             }
         }
+        // They are gone for good: who did not ask for it must be able to find out.
+        tracing::warn!(items = dropped, "dead letters were dropped as asked");
         Ok(dropped)
     }
 

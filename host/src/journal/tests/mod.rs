@@ -187,6 +187,26 @@ async fn a_second_host_is_kept_out() {
     drop(opened);
 }
 
+/// A return of a hundred kilobytes.
+fn large(lane: LaneId) -> NewItem {
+    let text = format!(r#"{{"jid":"1","id":"m","fun":"f","return":"{}"}}"#, "x".repeat(100_000));
+    NewItem {
+        item: items::parse(Kind::Return, &text, String::new).unwrap(),
+        accepted: 1,
+        lanes: Arc::from([lane]),
+        dedupe: None,
+    }
+}
+
+async fn there_is_room(journal: &Journal, lane: LaneId) {
+    let wait = async {
+        while journal.append(vec![large(lane)]).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_full_journal_refuses_and_goes_on_when_there_is_room() {
     let directory = tempfile::tempdir().unwrap();
@@ -194,13 +214,7 @@ async fn a_full_journal_refuses_and_goes_on_when_there_is_room() {
         Journal::open(directory.path(), Bounds { size: 1 << 20, ..bounds() }, JournalMetrics::default())
             .unwrap();
     let lane = journal.lane("a").await.unwrap();
-    let text = format!(r#"{{"jid":"1","id":"m","fun":"f","return":"{}"}}"#, "x".repeat(100_000));
-    let new = || NewItem {
-        item: items::parse(Kind::Return, &text, String::new).unwrap(),
-        accepted: 1,
-        lanes: Arc::from([lane.id]),
-        dedupe: None,
-    };
+    let new = || large(lane.id);
     let mut taken = 0;
     let refused = loop {
         match journal.append(vec![new()]).await {
@@ -215,12 +229,7 @@ async fn a_full_journal_refuses_and_goes_on_when_there_is_room() {
     assert!((5..=12).contains(&taken), "{taken}");
     journal.settle(lane.id, Settlement { through: taken, settled: taken, ..Settlement::default() }).unwrap();
     // The refused call is not needed to make room: settling is written by itself.
-    let wait = async {
-        while journal.append(vec![new()]).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap();
+    there_is_room(&journal, lane.id).await;
 }
 
 /// A journal that dead letters fill says so, and has room again when they are dropped: nothing
@@ -231,13 +240,7 @@ async fn dead_letters_that_are_dropped_make_room() {
     let bounds = Bounds { size: 1 << 20, ..bounds() };
     let journal = Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
     let lane = journal.lane("a").await.unwrap();
-    let text = format!(r#"{{"jid":"1","id":"m","fun":"f","return":"{}"}}"#, "x".repeat(100_000));
-    let new = || NewItem {
-        item: items::parse(Kind::Return, &text, String::new).unwrap(),
-        accepted: 1,
-        lanes: Arc::from([lane.id]),
-        dedupe: None,
-    };
+    let new = || large(lane.id);
     while journal.append(vec![new()]).await.is_ok() {}
     let window = journal.next(lane.id, 0, 100, 100 << 20).await.unwrap();
     let dead = |entry: &Arc<Entry>| DeadLetter {
@@ -264,12 +267,7 @@ async fn dead_letters_that_are_dropped_make_room() {
     assert!(refused.to_string().contains("dead letters"), "{refused}");
     let ids = journal.dead_ids(DeadFilter::default(), 100).await.unwrap();
     journal.drop_dead(ids).await.unwrap();
-    let wait = async {
-        while journal.append(vec![new()]).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap();
+    there_is_room(&journal, lane.id).await;
 }
 
 /// What is kept for a lane goes, the others keep theirs, and nothing falls behind the mark of

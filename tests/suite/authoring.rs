@@ -63,8 +63,10 @@ async fn of_language(language: &str) {
     let first = format!("{language}-sql");
     begin(&directory, &first, language, "sql");
     build(&directory, &first, None);
+    // Go lets its memory grow for some thousand calls before it collects any.
+    let calls = if language == "go" { "ARGS=" } else { CALLS };
     let passes = |name: &str, server: &str| {
-        let run = make(&directory.path().join(name), &["test", CALLS, &format!("TEST_SERVER={server}")]);
+        let run = make(&directory.path().join(name), &["test", calls, &format!("TEST_SERVER={server}")]);
         let out = &run.expect(0).stdout;
         assert!(out.contains("ok         faults") && !out.contains("FAILED"), "{out}");
     };

@@ -8,7 +8,7 @@ use crate::name::Name;
 use crate::{Error, Kind, Language};
 
 /// `all` is for every folder, `kinds/KIND` for what it does, `notes/LANGUAGE` has what the texts of
-/// `all` say of a language, and `LANGUAGE` is its own files.
+/// `all` say of a language, `shared` what several Makefiles have, and `LANGUAGE` is its own files.
 static TEMPLATES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/templates");
 
 static SDK: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../sdk/src");
@@ -70,12 +70,14 @@ impl Values {
             ("host", host.to_owned()),
             ("source", language.source().to_owned()),
             ("language", language.title().to_owned()),
+            ("lang", language.name().to_owned()),
         ];
         let own: Vec<_> = own.into_iter().map(|(key, value)| (braced(key), value)).collect();
         // Fragments name the returner, too.
-        let mut values: Vec<_> = [format!("kinds/{}", kind.name()), format!("notes/{}", language.name())]
-            .iter()
-            .flat_map(|folder| below(folder))
+        let folders =
+            ["shared".to_owned(), format!("kinds/{}", kind.name()), format!("notes/{}", language.name())];
+        let fragments = folders.iter().flat_map(|folder| below(folder));
+        let mut values: Vec<_> = fragments
             .filter_map(|(path, text)| {
                 Some((path.to_str().filter(|key| !key.contains('/'))?.to_owned(), text))
             })

@@ -6,14 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
 
 use super::Failure;
-use crate::config::{ConnectionSettings, Limits, Narrowing, PluginSource, ReturnerSettings, Settings};
-use crate::connections::{Connection, HttpBounds, HttpClient, Peers};
-use crate::plugins::{Bench, Grants, LogBudget, Narrowed};
+use crate::config::{ConnectionSettings, DeliverySettings, Limits, PluginSource, ReturnerSettings, Settings};
+use crate::connections::{Connection, OpenError};
+use crate::plugins::Grants;
 
 /// The file beside a plugin that has its lines of configuration.
 const BESIDE: &str = "returner.yaml";
@@ -42,18 +41,12 @@ pub(super) struct BenchArgs {
 /// What is granted, before anything is opened.
 #[derive(Debug, Clone)]
 pub(super) struct Granted {
-    /// For messages: the returner's name.
-    pub(super) name: String,
-    pub(super) options: BTreeMap<String, String>,
+    pub(super) settings: ReturnerSettings,
     /// By the plugin's names.
     pub(super) connections: BTreeMap<String, ConnectionSettings>,
-    narrowed: BTreeMap<String, Narrowing>,
-    allow_http: Vec<String>,
-    allow_connect: Vec<String>,
-    pub(super) limits: Limits,
 }
 
-pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+fn pair(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
     pair.map(|(name, value)| (name.to_owned(), value.to_owned()))
         .ok_or_else(|| "expected NAME=VALUE".to_owned())
@@ -64,15 +57,15 @@ impl BenchArgs {
     pub(super) fn granted(&self, plugin: &PluginSource) -> Result<Granted, Failure> {
         let mut granted = match self.file(plugin) {
             Some(file) => of_file(&file, plugin, &self.connections)?,
-            None => Granted::nothing(plugin),
+            None => Granted { settings: nothing(plugin), connections: BTreeMap::new() },
         };
-        granted.options.extend(self.options.iter().cloned());
+        granted.settings.options.extend(self.options.iter().cloned());
         for (name, url) in &self.connections {
             let wrong = |error: String| Failure::usage(format!("the connection `{name}`: {error}"));
             granted.connections.insert(name.clone(), ConnectionSettings::of_url(url).map_err(wrong)?);
         }
-        granted.allow_http.extend(self.allow_http.iter().cloned());
-        granted.allow_connect.extend(self.allow_connect.iter().cloned());
+        granted.settings.allow_http.extend(self.allow_http.iter().cloned());
+        granted.settings.allow_connect.extend(self.allow_connect.iter().cloned());
         Ok(granted)
     }
 
@@ -86,57 +79,31 @@ impl BenchArgs {
 }
 
 impl Granted {
-    fn nothing(plugin: &PluginSource) -> Self {
-        let name = match plugin {
-            PluginSource::Bundled(bundled) => bundled.name().to_owned(),
-            PluginSource::File { path, .. } => {
-                path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-            }
-        };
-        Self {
-            name,
-            options: BTreeMap::new(),
-            connections: BTreeMap::new(),
-            narrowed: BTreeMap::new(),
-            allow_http: Vec::new(),
-            allow_connect: Vec::new(),
-            limits: Limits::default(),
-        }
-    }
-
     /// Opens the connections.
-    pub(super) fn connect(&self) -> Result<BTreeMap<String, Arc<Connection>>, Failure> {
-        let open = |(name, settings): (&String, &ConnectionSettings)| {
-            let opened = Connection::open(name, settings, self.limits.host_call);
-            let opened = opened.map_err(|error| Failure::usage(error.to_string()))?;
-            Ok((name.clone(), Arc::new(opened)))
-        };
-        self.connections.iter().map(open).collect()
+    pub(super) fn open(&self) -> Result<Grants, OpenError> {
+        let connections = Connection::open_all(&self.connections, self.settings.limits.host_call)?;
+        Grants::of(&self.settings, connections)
     }
+}
 
-    /// The grants of an instance, on connections that are open.
-    pub(super) fn grants(
-        &self,
-        connections: BTreeMap<String, Arc<Connection>>,
-        bench: Arc<dyn Bench>,
-    ) -> Result<Grants, Failure> {
-        let http = HttpClient::new(&self.name, &self.allow_http, HttpBounds::of(&self.limits));
-        let http = http.map_err(|error| Failure::usage(error.to_string()))?;
-        let narrowed = self.narrowed.iter().filter_map(|(name, narrowing)| {
-            let kind = connections.get(name)?.kind();
-            Some((name.clone(), Arc::new(Narrowed::new(narrowing, kind))))
-        });
-        Ok(Grants {
-            options: self.options.clone(),
-            narrowed: narrowed.collect(),
-            connections,
-            http: (!self.allow_http.is_empty()).then(|| Arc::new(http)),
-            peers: (!self.allow_connect.is_empty()).then(|| Arc::new(Peers::new(&self.allow_connect))),
-            log: LogBudget::new(self.limits.log_lines),
-            limits: self.limits.clone(),
-            bench: Some(bench),
-            ..Grants::nothing(&self.name)
-        })
+/// A returner that is granted nothing.
+fn nothing(plugin: &PluginSource) -> ReturnerSettings {
+    let name = match plugin {
+        PluginSource::Bundled(bundled) => bundled.name().to_owned(),
+        PluginSource::File { path, .. } => {
+            path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+        }
+    };
+    ReturnerSettings {
+        name,
+        plugin: plugin.clone(),
+        options: BTreeMap::new(),
+        connections: BTreeMap::new(),
+        narrowed: BTreeMap::new(),
+        limits: Limits::default(),
+        delivery: DeliverySettings::default(),
+        allow_http: Vec::new(),
+        allow_connect: Vec::new(),
     }
 }
 
@@ -169,15 +136,7 @@ fn of_file(file: &Path, plugin: &PluginSource, given: &[(String, String)]) -> Re
         };
         connections.insert(name.clone(), stand_in);
     }
-    Ok(Granted {
-        name: returner.name.clone(),
-        options: returner.options.clone(),
-        connections,
-        narrowed: returner.narrowed.clone(),
-        allow_http: returner.allow_http.clone(),
-        allow_connect: returner.allow_connect.clone(),
-        limits: returner.limits.clone(),
-    })
+    Ok(Granted { settings: returner.clone(), connections })
 }
 
 fn no_server(name: &str, url: &str) -> Failure {

@@ -12,7 +12,7 @@ use super::{ConfigArgs, Failure, output};
 use crate::config::{Finding, Settings};
 use crate::connections::Connection;
 use crate::delivery::{Lanes, Returner};
-use crate::web::Access;
+use crate::web::{Access, hinted};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -191,7 +191,7 @@ impl Found {
 
     /// Of what is wrong in no one line; the text may end with a hint.
     fn nowhere(text: &str, error: bool) -> Self {
-        let (message, hint) = output::hinted(text);
+        let (message, hint) = hinted(text);
         Self { file: None, line: None, message, hint, error }
     }
 }
@@ -229,7 +229,7 @@ impl Answered {
         let (server, (error, hint)) = match answer {
             Ok(version) => (Some(version), (None, None)),
             Err(text) => {
-                let (error, hint) = output::hinted(&text);
+                let (error, hint) = hinted(&text);
                 (None, (Some(error), hint))
             }
         };

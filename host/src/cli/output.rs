@@ -98,15 +98,6 @@ pub(super) fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// A message without its hints, and those, for programs.
-pub(super) fn hinted(text: &str) -> (String, Option<String>) {
-    const HINT: &str = "\n  hint: ";
-    match text.split_once(HINT) {
-        Some((message, hints)) => (message.to_owned(), Some(hints.replace(HINT, "; "))),
-        None => (text.to_owned(), None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,17 +117,6 @@ mod tests {
             (273_600_000, "3d 4h"),
         ] {
             assert_eq!(duration(millis), expected);
-        }
-    }
-
-    #[test]
-    fn a_message_and_its_hints_are_told_apart() {
-        for (text, message, hint) in [
-            ("it is bad", "it is bad", None),
-            ("it is\nbad\n  hint: mend it", "it is\nbad", Some("mend it")),
-            ("bad\n  hint: there are `a`\n  hint: mend it", "bad", Some("there are `a`; mend it")),
-        ] {
-            assert_eq!(hinted(text), (message.to_owned(), hint.map(str::to_owned)));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use clap::Args;
 use parking_lot::Mutex;
@@ -19,6 +19,7 @@ use super::{Failure, output};
 use crate::config::PluginSource;
 use crate::connections::{Connection, HttpRequest, HttpResponse, Purpose};
 use crate::items::{self, Item, Kind};
+use crate::journal::now;
 use crate::plugins::{Asked, Bench, CallError, Delivery, Fault, Grants, Instance, Interface, Plugin};
 
 /// The longest text of one call or answer that is printed, in bytes.
@@ -123,7 +124,9 @@ impl Run {
         let plugin = Arc::new(plugin);
         let batches = self.batches(&plugin)?;
         let calls = Arc::new(Calls { printing: !json, calls: Mutex::default() });
-        let grants = Arc::new(granted.grants(granted.connect()?, Arc::clone(&calls) as Arc<dyn Bench>)?);
+        let bench = Arc::clone(&calls) as Arc<dyn Bench>;
+        let grants = granted.open().map_err(|error| Failure::usage(error.to_string()))?;
+        let grants = Arc::new(Grants { bench: Some(bench), ..grants });
         self.prepare(&grants).await?;
         let mut report = Report::default();
         let ran = Box::pin(run(&plugin, &grants, &batches, self.redelivered, json, &mut report)).await;
@@ -211,7 +214,7 @@ async fn run(
         let _ = say("setup".to_owned());
         instance.setup().await?;
     }
-    let accepted = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    let accepted = now();
     for (kind, items) in batches {
         let _ = say(format!("store {}", kind.counted(items.len())));
         let batch: Vec<Delivery<'_>> =

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
@@ -34,7 +34,7 @@ impl Scratch {
 fn cache() -> Option<PathBuf> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-    Some(caches.join(Path::new("returner/compiled")))
+    Some(caches.join("returner/compiled"))
 }
 
 impl Deref for Scratch {

@@ -9,8 +9,7 @@ use clap::Args;
 use super::bench::{BenchArgs, Granted};
 use super::scratch::Scratch;
 use super::{ConfigArgs, Failure, output, plugins};
-use crate::conformance::{Checked, Connections, Granting, Kit, Verdict};
-use crate::plugins::{Bench, Grants};
+use crate::conformance::{Checked, Kit, Verdict};
 
 #[derive(Debug, Args)]
 pub(super) struct Test {
@@ -29,27 +28,17 @@ pub(super) struct Test {
     bench: BenchArgs,
 }
 
-impl Granting for Granted {
-    fn connect(&self) -> Result<Connections, String> {
-        Self::connect(self).map_err(|failure| failure.to_string())
-    }
-
-    fn grants(&self, connections: Connections, bench: Arc<dyn Bench>) -> Result<Grants, String> {
-        Self::grants(self, connections, bench).map_err(|failure| failure.to_string())
-    }
-}
-
 impl Test {
     pub(super) async fn run(self, config: &ConfigArgs, json: bool) -> Result<(), Failure> {
         let source = plugins::source(&self.plugin, config)?;
-        let granted = self.bench.granted(&source)?;
+        let Granted { settings, connections } = self.bench.granted(&source)?;
         let runtime = Scratch::new()?;
         let plugin = runtime.load(&source).await.map_err(|error| Failure::failed(error.to_string()))?;
         if !json {
             output::line(&plugin.title())?;
         }
-        let kit =
-            Kit { plugin: Arc::new(plugin), granting: &granted, prepare: self.prepare, calls: self.calls };
+        let (plugin, prepare, calls) = (Arc::new(plugin), self.prepare, self.calls);
+        let kit = Kit { plugin, settings, connections, prepare, calls };
         let told = |checked: &Checked| {
             if !json {
                 let _ = print(checked);

@@ -8,13 +8,13 @@ use super::script::Script;
 use super::stores::{Content, Stores};
 use super::{Kit, items};
 use crate::items::{Failure, Item, Kind, Refusal};
-use crate::plugins::{CallError, Delivery, Fault, Grants, Instance, Interface};
+use crate::plugins::{Bench, CallError, Delivery, Fault, Grants, Instance, Interface};
 
 /// How often what is to be tried again is delivered again.
 const ROUNDS: usize = 5;
 
 pub(super) struct Desk<'k> {
-    kit: &'k Kit<'k>,
+    kit: &'k Kit,
     pub(super) script: Arc<Script>,
     pub(super) stores: Stores,
     grants: Arc<Grants>,
@@ -32,18 +32,20 @@ pub(super) struct Settled {
 
 impl<'k> Desk<'k> {
     /// A guest with empty stores, set up.
-    pub(super) async fn new(kit: &'k Kit<'k>) -> Result<Self, String> {
+    pub(super) async fn new(kit: &'k Kit) -> Result<Self, String> {
         let mut desk = Self::before_setup(kit).await?;
         desk.setup().await.map_err(|error| format!("`setup`: {}", told(&error)))?;
         Ok(desk)
     }
 
-    pub(super) async fn before_setup(kit: &'k Kit<'k>) -> Result<Self, String> {
+    pub(super) async fn before_setup(kit: &'k Kit) -> Result<Self, String> {
         let script = Arc::new(Script::default());
-        let stores = Stores::new(kit.granting.connect()?);
+        let stores = Stores::open(kit)?;
         stores.empty(&kit.prepare).await?;
-        let bench = Arc::clone(&script);
-        let grants = Arc::new(kit.granting.grants(stores.connections.clone(), bench)?);
+        let grants = Grants::of(&kit.settings, stores.connections.clone());
+        let bench = Arc::clone(&script) as Arc<dyn Bench>;
+        let grants = Grants { bench: Some(bench), ..grants.map_err(|error| error.to_string())? };
+        let grants = Arc::new(grants);
         let instance = Instance::new(&kit.plugin, &grants).await;
         let instance = instance.map_err(|error| format!("it cannot be begun: {}", told(&error)))?;
         Ok(Self { kit, script, stores, grants, instance, jids: BTreeSet::new() })

@@ -21,37 +21,30 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) use self::report::{Checked, Report, Verdict};
-use crate::connections::Connection;
-use crate::plugins::{Bench, Grants, Plugin};
-
-/// Connections by the plugin's names for them.
-pub(crate) type Connections = BTreeMap<String, Arc<Connection>>;
-
-/// What a guest is granted, with connections that are open.
-pub(crate) trait Granting: Send + Sync {
-    /// Connections to the stores; one in memory is a new one each time.
-    fn connect(&self) -> Result<Connections, String>;
-
-    fn grants(&self, connections: Connections, bench: Arc<dyn Bench>) -> Result<Grants, String>;
-}
+use self::stores::Stores;
+use crate::config::{ConnectionSettings, ReturnerSettings};
+use crate::plugins::Plugin;
 
 /// A plugin, and all that its checks need.
-pub(crate) struct Kit<'k> {
+pub(crate) struct Kit {
     pub(crate) plugin: Arc<Plugin>,
-    pub(crate) granting: &'k dyn Granting,
+    /// What it is granted.
+    pub(crate) settings: ReturnerSettings,
+    /// Its stores, by its names for the connections; one in memory is a new one each time.
+    pub(crate) connections: BTreeMap<String, ConnectionSettings>,
     /// SQL for tables that the plugin does not create itself.
     pub(crate) prepare: Vec<String>,
     /// How many calls the check of memory makes.
     pub(crate) calls: usize,
 }
 
-impl Kit<'_> {
+impl Kit {
     /// Runs the checks, each of which is `told` when it has ended.
     ///
     /// # Errors
     /// A store cannot be used, or is not empty.
     pub(crate) async fn run(&self, told: impl Fn(&Checked)) -> Result<Report, String> {
-        let stores = stores::Stores::new(self.granting.connect()?);
+        let stores = Stores::open(self)?;
         stores.claim().await?;
         let begun = Instant::now();
         let mut checked = Vec::new();

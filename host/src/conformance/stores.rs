@@ -4,10 +4,11 @@
 //! that two runs can be compared.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Connections;
+use super::Kit;
 use crate::connections::{
     AnswerBounds, Connection, MongoFind, MongoPool, Purpose, RedisPool, RedisReply, RedisScalar, SqlPool,
     SqlTransaction, SqlValue,
@@ -19,12 +20,14 @@ const BOUNDS: AnswerBounds = AnswerBounds { bytes: 512 << 20, rows: 1_000_000 };
 pub(super) type Content = BTreeMap<String, Vec<String>>;
 
 pub(super) struct Stores {
-    pub(super) connections: Connections,
+    /// By the plugin's names.
+    pub(super) connections: BTreeMap<String, Arc<Connection>>,
 }
 
 impl Stores {
-    pub(super) fn new(connections: Connections) -> Self {
-        Self { connections }
+    pub(super) fn open(kit: &Kit) -> Result<Self, String> {
+        let opened = Connection::open_all(&kit.connections, kit.settings.limits.host_call);
+        Ok(Self { connections: opened.map_err(|error| error.to_string())? })
     }
 
     /// Whether the checks may use them: nothing that is there may be lost.

@@ -21,7 +21,9 @@ mod redis;
 mod sql;
 mod tls;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::answer::AnswerBounds;
@@ -76,6 +78,20 @@ impl Connection {
             ConnectionSettings::Redis(settings) => RedisPool::open(name, settings, bound).map(Self::Redis),
             ConnectionSettings::Mongo(settings) => MongoPool::open(name, settings, bound).map(Self::Mongo),
         }
+    }
+
+    /// Makes all of these, by the same names.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_all(
+        settings: &BTreeMap<String, ConnectionSettings>,
+        bound: Duration,
+    ) -> Result<BTreeMap<String, Arc<Self>>, OpenError> {
+        let open = |(name, settings): (&String, &ConnectionSettings)| {
+            Ok((name.clone(), Arc::new(Self::open(name, settings, bound)?)))
+        };
+        settings.iter().map(open).collect()
     }
 
     /// `mysql`, `sqlite`, `redis` or `mongo`.

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::returner::Returner;
 use crate::config::{ConnectionSettings, PluginSource, ReturnerSettings, Settings};
-use crate::connections::{CheckError, Connection, HttpBounds, HttpClient, OpenError, Peers};
+use crate::connections::{CheckError, Connection, OpenError};
 use crate::journal::JournalError;
-use crate::plugins::{CallError, Grants, Interface, LoadError, LogBudget, Narrowed, Plugin, Runtime};
+use crate::plugins::{CallError, Grants, Interface, LoadError, Plugin, Runtime};
 
 /// Why a returner cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -164,26 +164,7 @@ pub(super) fn make(
         granted.insert(guest.clone(), Arc::clone(&one.connection));
         open.insert(host.clone(), one);
     }
-    let narrowed = settings.narrowed.iter().filter_map(|(guest, narrowing)| {
-        Some((guest.clone(), Arc::new(Narrowed::new(narrowing, granted.get(guest)?.kind()))))
-    });
-    let bounds = HttpBounds::of(&settings.limits);
-    let http = (!settings.allow_http.is_empty())
-        .then(|| HttpClient::new(&settings.name, &settings.allow_http, bounds).map(Arc::new).map_err(failed))
-        .transpose()?;
-    let peers = (!settings.allow_connect.is_empty()).then(|| Arc::new(Peers::new(&settings.allow_connect)));
-    let grants = Grants {
-        http,
-        peers,
-        log: LogBudget::new(settings.limits.log_lines),
-        narrowed: narrowed.collect(),
-        returner: settings.name.clone(),
-        options: settings.options.clone(),
-        connections: granted,
-        limits: settings.limits.clone(),
-        trial: false,
-        bench: None,
-    };
+    let grants = Grants::of(settings, granted).map_err(failed)?;
     Ok(Returner::new(settings.clone(), plugin, grants, open))
 }
 

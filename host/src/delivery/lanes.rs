@@ -18,10 +18,14 @@ use super::lane::Lane;
 use super::returner::Returner;
 use super::variants::MOST_VARIANTS;
 use crate::config::{Settings, Variant, VariantError};
+use crate::connections::Connection;
 use crate::items::{Item, Kind, Route};
 use crate::journal::{Journal, JournalError, KeptLane};
 use crate::plugins::{Interface, Plugin, Runtime};
 use crate::telemetry::Metrics;
+
+/// How long a connection may take to be closed.
+const TO_CLOSE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Lanes {
     pub(super) runtime: Runtime,
@@ -269,11 +273,16 @@ impl Lanes {
         let lanes = self.all();
         self.end(&lanes, within).await;
         for lane in &lanes {
-            for connection in lane.returner().grants.connections.values() {
-                let _ = tokio::time::timeout(Duration::from_secs(1), connection.close()).await;
-            }
+            close(lane.returner().grants.connections.values()).await;
         }
         self.unclear.lock().is_empty()
+    }
+}
+
+/// Says farewell to the servers; one that does not answer is not waited for.
+pub(super) async fn close(connections: impl Iterator<Item = &Arc<Connection>>) {
+    for connection in connections {
+        let _ = tokio::time::timeout(TO_CLOSE, connection.close()).await;
     }
 }
 

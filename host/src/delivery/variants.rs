@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::build::{Connections, make};
+use super::build::{Connections, Open, make};
 use super::lane::Lane;
-use super::lanes::{Lanes, RouteError, Snapshot};
+use super::lanes::{Lanes, RouteError, Snapshot, close};
 use crate::config::{ConnectionSettings, ReturnerSettings};
 use crate::items::Route;
 
@@ -98,11 +98,10 @@ impl Lanes {
         snapshot.lanes.write().remove(lane.name());
         self.end(std::slice::from_ref(lane), TO_END).await;
         let returner = lane.returner();
-        for (name, open) in &returner.open {
-            if !snapshot.connections.get(name).is_some_and(|declared| declared.is_same(open)) {
-                open.connection.close().await;
-            }
-        }
+        let is_own = |(name, open): &(&String, &Open)| {
+            !snapshot.connections.get(*name).is_some_and(|declared| declared.is_same(open))
+        };
+        close(returner.open.iter().filter(is_own).map(|(_, open)| &open.connection)).await;
     }
 
     /// Items may have been taken in for a lane while it was ended: it is begun again.

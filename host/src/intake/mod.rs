@@ -50,7 +50,7 @@ pub(crate) struct Receipt {
     pub(crate) assigned: Vec<(usize, Arc<str>)>,
     lanes: Vec<Arc<Lane>>,
     seqs: RangeInclusive<Seq>,
-    /// What its duplicates repeat; with those that were accepted, where there is one.
+    /// What its duplicates repeat.
     repeated: HashSet<Key>,
 }
 
@@ -184,7 +184,6 @@ impl Intake {
         let accepted = read.items.len();
         let mut new = Vec::with_capacity(accepted);
         let mut large = Vec::new();
-        let mut repeated = HashSet::new();
         let mut bad = Bad::of(accepted);
         for (index, item) in read.items.into_iter().enumerate() {
             let lanes = match router.route(&item).await {
@@ -198,7 +197,6 @@ impl Intake {
             };
             large.extend(whole::large(&item).map(|identity| (identity, Arc::clone(&lanes))));
             let dedupe = item.dedupe_key();
-            repeated.extend(dedupe);
             if let Item::Return(answer) = &item
                 && answer.assigned
                 && let Some(load) = router.load_of(answer).await
@@ -221,16 +219,13 @@ impl Intake {
         let appended = self.journal.append(new).await?;
         self.lanes.resume_where_ended(&lanes).await;
         self.whole.note(large);
-        if appended.duplicates == 0 {
-            repeated.clear();
-        }
         Ok(Receipt {
             accepted: accepted - appended.duplicates,
             duplicates: appended.duplicates,
             assigned: read.assigned,
             lanes,
             seqs: appended.first..=appended.through,
-            repeated,
+            repeated: appended.repeated.into_iter().collect(),
         })
     }
 }

@@ -105,7 +105,7 @@ pub(crate) struct Entry {
 }
 
 /// What became of items that were appended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Appended {
     /// The items of this call have places from here on.
     pub(crate) first: Seq,
@@ -113,6 +113,8 @@ pub(crate) struct Appended {
     pub(crate) through: Seq,
     /// How many of them no lane gets, because all had it.
     pub(crate) duplicates: usize,
+    /// By what those are known.
+    pub(crate) repeated: Vec<Key>,
 }
 
 /// A piece of a lane's queue.

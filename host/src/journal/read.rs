@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Row, params};
 
 use super::dead::{self, DeadFilter, KeptDeadLetter, WholeDeadLetter};
@@ -23,7 +24,7 @@ impl Reader {
     }
 
     /// Lets go of the database while others put another in its place. Nobody reads meanwhile;
-    /// if it fails, nobody does until it is done again.
+    /// if it fails, the old one is read on.
     pub(super) fn let_go<T>(
         &self,
         path: &Path,
@@ -31,9 +32,9 @@ impl Reader {
     ) -> rusqlite::Result<T> {
         let mut connection = self.connection.lock();
         *connection = Connection::open_in_memory()?;
-        let changed = change()?;
+        let changed = change();
         *connection = connect(path)?;
-        Ok(changed)
+        changed
     }
 
     /// As [`super::Journal::next`].
@@ -140,6 +141,8 @@ impl Reader {
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.execute_batch("PRAGMA busy_timeout = 10000; PRAGMA cache_size = -8192;")?;
+    // Whoever closes last would move the log; that is the writer's to do.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }
 

@@ -354,7 +354,8 @@ impl Writer {
         let mut entries = Vec::new();
         let mut answers = Vec::with_capacity(appends.len());
         for (items, _) in appends.iter_mut() {
-            let mut answer = Appended { first: book.last + 1, through: book.last, duplicates: 0 };
+            let mut answer =
+                Appended { first: book.last + 1, through: book.last, duplicates: 0, repeated: Vec::new() };
             for item in items.drain(..) {
                 let lanes = match item.dedupe {
                     Some(key) => book.seen.remaining(&mut fresh, &mut targets, key, &item.lanes)?,
@@ -362,6 +363,7 @@ impl Writer {
                 };
                 let Some(lanes) = lanes else {
                     answer.duplicates += 1;
+                    answer.repeated.extend(item.dedupe);
                     continue;
                 };
                 book.last += 1;

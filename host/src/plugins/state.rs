@@ -14,8 +14,10 @@ use super::limits::Usage;
 use super::narrow::Narrowed;
 use super::stderr::Stderr;
 use super::trial::Noted;
-use crate::config::Limits;
-use crate::connections::{AnswerBounds, Connection, HttpClient, Peers, Purpose, SqlTransaction};
+use crate::config::{Limits, ReturnerSettings};
+use crate::connections::{
+    AnswerBounds, Connection, HttpBounds, HttpClient, OpenError, Peers, Purpose, SqlTransaction,
+};
 
 /// What a returner is given: the whole of what its guest can reach.
 pub(crate) struct Grants {
@@ -39,6 +41,34 @@ pub(crate) struct Grants {
 }
 
 impl Grants {
+    /// What its settings grant a returner, on connections that are open.
+    ///
+    /// # Errors
+    /// There can be no client for HTTP.
+    pub(crate) fn of(
+        settings: &ReturnerSettings,
+        connections: BTreeMap<String, Arc<Connection>>,
+    ) -> Result<Self, OpenError> {
+        let narrowed = settings.narrowed.iter().filter_map(|(guest, narrowing)| {
+            let kind = connections.get(guest)?.kind();
+            Some((guest.clone(), Arc::new(Narrowed::new(narrowing, kind))))
+        });
+        let client =
+            || HttpClient::new(&settings.name, &settings.allow_http, HttpBounds::of(&settings.limits));
+        let http = (!settings.allow_http.is_empty()).then(client).transpose()?;
+        let peers = || Arc::new(Peers::new(&settings.allow_connect));
+        Ok(Self {
+            options: settings.options.clone(),
+            narrowed: narrowed.collect(),
+            connections,
+            http: http.map(Arc::new),
+            peers: (!settings.allow_connect.is_empty()).then(peers),
+            log: LogBudget::new(settings.limits.log_lines),
+            limits: settings.limits.clone(),
+            ..Self::nothing(&settings.name)
+        })
+    }
+
     pub(crate) fn nothing(returner: &str) -> Self {
         Self {
             returner: returner.to_owned(),

@@ -40,6 +40,7 @@ use problem::Problem;
 pub(crate) use access::{Access, Gate};
 pub(crate) use configuration::{Order, Standing};
 pub(crate) use items::Receiving;
+pub(crate) use problem::hinted;
 pub(crate) use serve::{Listener, ServeError, serve};
 pub(crate) use tls::ServerTlsError;
 pub(crate) use unix::UnixSocket;

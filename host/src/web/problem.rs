@@ -49,7 +49,7 @@ struct Bad {
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        let (detail, hint) = hinted(detail.into());
+        let (detail, hint) = hinted(&detail.into());
         Self(Box::new(Details {
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
             status: status.as_u16(),
@@ -69,7 +69,7 @@ impl Problem {
 
     fn items(mut self, items: Vec<BadItem>) -> Self {
         let bad = |BadItem { index, reason }: BadItem| {
-            let (reason, hint) = hinted(reason);
+            let (reason, hint) = hinted(&reason);
             Bad { index, reason, hint }
         };
         self.0.items = items.into_iter().map(bad).collect();
@@ -98,11 +98,12 @@ impl Problem {
     }
 }
 
-/// What a message for people says, and what it says to do.
-fn hinted(message: String) -> (String, Option<String>) {
-    match message.split_once("\n  hint: ") {
-        Some((what, hint)) => (what.to_owned(), Some(hint.to_owned())),
-        None => (message, None),
+/// A message for people without its hints, and those, for programs.
+pub(crate) fn hinted(text: &str) -> (String, Option<String>) {
+    const HINT: &str = "\n  hint: ";
+    match text.split_once(HINT) {
+        Some((message, hints)) => (message.to_owned(), Some(hints.replace(HINT, "; "))),
+        None => (text.to_owned(), None),
     }
 }
 
@@ -197,6 +198,22 @@ impl From<AskError> for Problem {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after()
             }
             AskError::Call { .. } => Problem::new(StatusCode::BAD_GATEWAY, detail),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_and_its_hints_are_told_apart() {
+        for (text, message, hint) in [
+            ("it is bad", "it is bad", None),
+            ("it is\nbad\n  hint: mend it", "it is\nbad", Some("mend it")),
+            ("bad\n  hint: there are `a`\n  hint: mend it", "bad", Some("there are `a`; mend it")),
+        ] {
+            assert_eq!(hinted(text), (message.to_owned(), hint.map(str::to_owned)));
         }
     }
 }

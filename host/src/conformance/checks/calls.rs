@@ -11,7 +11,7 @@ use crate::plugins::{CallError, Fault};
 /// The most calls of the host that are made to fail.
 const MOST: usize = 10;
 
-pub(super) async fn run(kit: &Kit<'_>) -> Result<Verdict, String> {
+pub(super) async fn run(kit: &Kit) -> Result<Verdict, String> {
     let mut wrong = Vec::new();
     for kind in kinds(kit) {
         wrong.extend(one_after_another(kit, kind).await?);
@@ -21,7 +21,7 @@ pub(super) async fn run(kit: &Kit<'_>) -> Result<Verdict, String> {
 }
 
 /// Batches in one guest stand as they do when each is alone.
-async fn one_after_another(kit: &Kit<'_>, kind: Kind) -> Result<Option<String>, String> {
+async fn one_after_another(kit: &Kit, kind: Kind) -> Result<Option<String>, String> {
     let batches: Vec<_> = [1, 11, 21].map(|first| plain(kind, first, 3)).into();
     let mut apart = Desk::new(kit).await?;
     for batch in &batches {
@@ -38,7 +38,7 @@ async fn one_after_another(kit: &Kit<'_>, kind: Kind) -> Result<Option<String>, 
 }
 
 /// What a call that failed was given is not in what the next one stores.
-async fn after_a_failure(kit: &Kit<'_>, kind: Kind) -> Result<Option<String>, String> {
+async fn after_a_failure(kit: &Kit, kind: Kind) -> Result<Option<String>, String> {
     let (first, second) = (plain(kind, 1, 3), plain(kind, 11, 3));
     let mut alone = Desk::new(kit).await?;
     let result = alone.deliver_with(&second, None).await;

@@ -8,7 +8,7 @@ use super::kinds;
 use crate::items::{Failure, Item, Kind, Refusal};
 use crate::plugins::{CallError, Interface};
 
-pub(super) async fn describe(kit: &Kit<'_>) -> Result<Verdict, String> {
+pub(super) async fn describe(kit: &Kit) -> Result<Verdict, String> {
     if !kit.plugin.exports.contains(&Interface::About) {
         return Ok(Verdict::NotTried("it does not export `about`".to_owned()));
     }
@@ -26,7 +26,7 @@ pub(super) async fn describe(kit: &Kit<'_>) -> Result<Verdict, String> {
     Ok(Verdict::of(wrong))
 }
 
-pub(super) async fn setup_again(kit: &Kit<'_>) -> Result<Verdict, String> {
+pub(super) async fn setup_again(kit: &Kit) -> Result<Verdict, String> {
     if !kit.plugin.exports.contains(&Interface::Lifecycle) {
         return Ok(Verdict::NotTried("it does not export `lifecycle`".to_owned()));
     }
@@ -38,7 +38,7 @@ pub(super) async fn setup_again(kit: &Kit<'_>) -> Result<Verdict, String> {
     Ok(Verdict::of(wrong.into_iter().map(|wrong| format!("after the second `setup`, {wrong}")).collect()))
 }
 
-pub(super) async fn empty(kit: &Kit<'_>) -> Result<Verdict, String> {
+pub(super) async fn empty(kit: &Kit) -> Result<Verdict, String> {
     let mut wrong = Vec::new();
     for kind in kinds(kit) {
         let mut desk = Desk::new(kit).await?;
@@ -51,7 +51,7 @@ pub(super) async fn empty(kit: &Kit<'_>) -> Result<Verdict, String> {
 }
 
 /// So many plain items of each kind, in one call.
-pub(super) async fn stored(kit: &Kit<'_>, count: usize) -> Result<Verdict, String> {
+pub(super) async fn stored(kit: &Kit, count: usize) -> Result<Verdict, String> {
     let mut wrong = Vec::new();
     let mut desk = Desk::new(kit).await?;
     for kind in kinds(kit) {
@@ -72,13 +72,13 @@ pub(super) async fn stored(kit: &Kit<'_>, count: usize) -> Result<Verdict, Strin
     Ok(Verdict::of(wrong))
 }
 
-pub(super) async fn huge(kit: &Kit<'_>) -> Result<Verdict, String> {
+pub(super) async fn huge(kit: &Kit) -> Result<Verdict, String> {
     let mut desk = Desk::new(kit).await?;
     let result = desk.deliver(&huge_item(), false).await;
     Ok(Verdict::of(dishonest("the return", result).into_iter().collect()))
 }
 
-pub(super) async fn odd(kit: &Kit<'_>) -> Result<Verdict, String> {
+pub(super) async fn odd(kit: &Kit) -> Result<Verdict, String> {
     let mut wrong = Vec::new();
     let mut desk = Desk::new(kit).await?;
     for (name, item) in odd_items() {
@@ -107,7 +107,7 @@ fn dishonest(name: &str, result: Result<Vec<Refusal>, CallError>) -> Option<Stri
 }
 
 /// All at once, and each alone: the same ones are refused.
-pub(super) async fn refusals(kit: &Kit<'_>) -> Result<Verdict, String> {
+pub(super) async fn refusals(kit: &Kit) -> Result<Verdict, String> {
     let named = odd_items();
     let mut items: Vec<Item> = named.iter().map(|(_, item)| item.clone()).collect();
     items.extend(plain(Kind::Return, 100, 3));

@@ -15,7 +15,7 @@ const MOST: usize = 40;
 /// How many items a call is given.
 const ITEMS: usize = 3;
 
-pub(super) async fn of_store(kit: &Kit<'_>) -> Result<Verdict, String> {
+pub(super) async fn of_store(kit: &Kit) -> Result<Verdict, String> {
     let mut wrong = Vec::new();
     let mut failed = 0;
     for kind in kinds(kit) {
@@ -41,7 +41,7 @@ pub(super) async fn of_store(kit: &Kit<'_>) -> Result<Verdict, String> {
 
 /// What is wrong with what a plugin makes of one fault.
 async fn one(
-    kit: &Kit<'_>,
+    kit: &Kit,
     items: &[Item],
     fault: (usize, Fault),
     expected: &Content,
@@ -76,7 +76,7 @@ async fn one(
 }
 
 fn rejected(result: &Result<Vec<Refusal>, CallError>) -> Option<&str> {
-    let reject = |failure: &'_ Failure| matches!(failure, Failure::Reject(_));
+    let reject = |failure: &Failure| matches!(failure, Failure::Reject(_));
     match result {
         Ok(refusals) => {
             let refusal = refusals.iter().find(|refusal| reject(&refusal.failure))?;
@@ -87,7 +87,7 @@ fn rejected(result: &Result<Vec<Refusal>, CallError>) -> Option<&str> {
     }
 }
 
-pub(super) async fn of_setup(kit: &Kit<'_>) -> Result<Verdict, String> {
+pub(super) async fn of_setup(kit: &Kit) -> Result<Verdict, String> {
     if !kit.plugin.exports.contains(&Interface::Lifecycle) {
         return Ok(Verdict::NotTried("it does not export `lifecycle`".to_owned()));
     }

@@ -1,7 +1,6 @@
 //! The job cache gives back what was stored, says so when it cannot, and cleans.
 
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -9,6 +8,7 @@ use super::super::desk::{Desk, told};
 use super::super::items::{jid, odd, plain};
 use super::super::{Kit, Verdict};
 use crate::items::{Item, Kind};
+use crate::journal::now;
 use crate::plugins::{CallError, Fault, Instance, Interface};
 
 /// How many jobs there are.
@@ -71,7 +71,7 @@ fn not_exported() -> Verdict {
     Verdict::NotTried("it does not export `job-cache`".to_owned())
 }
 
-pub(super) async fn run(kit: &Kit<'_>) -> Result<Verdict, String> {
+pub(super) async fn run(kit: &Kit) -> Result<Verdict, String> {
     if !kit.plugin.exports.contains(&Interface::JobCache) {
         return Ok(not_exported());
     }
@@ -149,7 +149,7 @@ async fn lists(desk: &mut Desk<'_>, has_loads: bool) -> Result<Vec<String>, Stri
 }
 
 /// What is unusual is given back as it came, where it was stored.
-async fn odd_ones(kit: &Kit<'_>) -> Result<Vec<String>, String> {
+async fn odd_ones(kit: &Kit) -> Result<Vec<String>, String> {
     let mut wrong = Vec::new();
     let mut desk = Desk::new(kit).await?;
     for (name, item) in odd() {
@@ -167,9 +167,8 @@ async fn odd_ones(kit: &Kit<'_>) -> Result<Vec<String>, String> {
 
 async fn cleaned(desk: &mut Desk<'_>) -> Result<Option<String>, String> {
     let failed = |error: CallError| format!("`clean`: {}", told(&error));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let mut asked = 0;
-    while desk.instance().clean(now + DAY).await.map_err(failed)? > 0 {
+    while desk.instance().clean(now() + DAY).await.map_err(failed)? > 0 {
         asked += 1;
         if asked > CLEANED {
             return Ok(Some("`clean` never comes to its end".to_owned()));
@@ -192,7 +191,7 @@ fn is_same(one: &str, other: &str) -> bool {
 }
 
 /// A question whose host call fails is answered as without, or not at all.
-pub(super) async fn faults(kit: &Kit<'_>) -> Result<Verdict, String> {
+pub(super) async fn faults(kit: &Kit) -> Result<Verdict, String> {
     if !kit.plugin.exports.contains(&Interface::JobCache) {
         return Ok(not_exported());
     }

@@ -15,7 +15,7 @@ const LASTS: u64 = 10_000;
 /// Less than this says nothing, in bytes: memory comes in pieces.
 const PIECE: u64 = 4 << 20;
 
-pub(super) async fn run(kit: &Kit<'_>) -> Result<Verdict, String> {
+pub(super) async fn run(kit: &Kit) -> Result<Verdict, String> {
     let mut desk = Desk::new(kit).await?;
     let items = plain(Kind::Return, 1, ITEMS);
     let mut halfway = 0;

@@ -93,7 +93,7 @@ impl Check {
         }
     }
 
-    pub(super) async fn run(self, kit: &Kit<'_>) -> Verdict {
+    pub(super) async fn run(self, kit: &Kit) -> Verdict {
         let verdict = match self {
             Check::Describe => contract::describe(kit).await,
             Check::SetupAgain => contract::setup_again(kit).await,
@@ -116,7 +116,7 @@ impl Check {
 }
 
 /// The kinds of items that a plugin stores.
-fn kinds(kit: &Kit<'_>) -> impl Iterator<Item = Kind> {
+fn kinds(kit: &Kit) -> impl Iterator<Item = Kind> {
     let stores = |kind: &Kind| {
         let interface = match kind {
             Kind::Return => Interface::Returns,

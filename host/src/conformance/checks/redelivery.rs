@@ -6,7 +6,7 @@ use super::super::stores::difference;
 use super::super::{Kit, Verdict};
 use super::kinds;
 
-pub(super) async fn run(kit: &Kit<'_>) -> Result<Verdict, String> {
+pub(super) async fn run(kit: &Kit) -> Result<Verdict, String> {
     let mut wrong = Vec::new();
     let mut seen = false;
     for kind in kinds(kit) {

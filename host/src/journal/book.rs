@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::seen::{Fresh, Seen};
+use super::clock::Anchor;
+use super::seen::{self, Fresh, Seen};
 use super::sum::Sum;
 use super::{Bounds, DeadLetter, Entry, Held, LaneId, Seq, Settlement, now, schema};
 use crate::items::Key;
@@ -341,8 +342,22 @@ pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<bool> {
             }
         }
     }
+    redate(&transaction)?;
     transaction.commit()?;
     Ok(clean)
+}
+
+/// Dates what was seen by this process's clock, where the wall clock was set since: the
+/// window is as long as it would have been.
+fn redate(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let Some(here) = Anchor::here() else { return Ok(()) };
+    match Anchor::kept(transaction)?.and_then(|kept| here.ahead_of(kept)) {
+        // The one that is kept stays, so that small differences do not add up.
+        Some(0) => return Ok(()),
+        Some(ahead) => seen::shift(transaction, ahead)?,
+        None => {}
+    }
+    here.keep(transaction)
 }
 
 /// What a lane holds, oldest first. A wait ends no later than it would have when it was

@@ -91,7 +91,10 @@ pub(crate) enum JournalError {
     Read(#[from] rusqlite::Error),
     #[error("the journal cannot be written: {0}")]
     Write(rusqlite::Error),
-    #[error("the item {seq} of the journal cannot be read: {reason}")]
+    #[error(
+        "the item {seq} of the journal cannot be read: {reason}\n  hint: what is in front of it and other lanes are \
+         delivered; stop the host and run `returner journal rescue`, which saves the rest and names what is lost"
+    )]
     Item { seq: Seq, reason: String },
     #[error("the journal cannot be written now, and what a lane settled last is not on disk yet; try again")]
     Behind,

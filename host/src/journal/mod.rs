@@ -270,6 +270,12 @@ impl Journal {
         answer.await.map_err(|_| JournalError::Stopped)?
     }
 
+    /// Whether there ever was a lane of this name.
+    pub(crate) async fn knows_lane(&self, name: &str) -> Result<bool, JournalError> {
+        let (reader, name) = (Arc::clone(&self.reader), name.to_owned());
+        blocking(move || reader.knows_lane(&name)).await
+    }
+
     /// All lanes that have something pending, or dead letters.
     pub(crate) async fn kept_lanes(&self) -> Result<Vec<KeptLane>, JournalError> {
         let reader = Arc::clone(&self.reader);

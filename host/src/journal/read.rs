@@ -57,7 +57,14 @@ impl Reader {
         let mut window = Window { entries: Vec::new(), through: head };
         let mut taken = 0;
         while let Some(row) = rows.next()? {
-            let entry = entry(row, lane)?;
+            let entry = match entry(row, lane) {
+                // What is in front of one that cannot be read is delivered first.
+                Err(_) if !window.entries.is_empty() => {
+                    window.through = window.entries.last().map_or(after, |last| last.seq);
+                    break;
+                }
+                entry => entry?,
+            };
             taken += entry.item.text().len();
             let full = window.entries.len() == count || (taken > bytes && !window.entries.is_empty());
             if full {
@@ -117,6 +124,13 @@ impl Reader {
     /// As [`super::Journal::dead_keys`].
     pub(super) fn dead_keys(&self, lane: LaneId, most: usize) -> Result<Vec<Key>, JournalError> {
         dead::keys(&self.connection.lock(), lane, most)
+    }
+
+    /// As [`super::Journal::knows_lane`].
+    pub(super) fn knows_lane(&self, name: &str) -> Result<bool, JournalError> {
+        let connection = self.connection.lock();
+        let known = "SELECT EXISTS (SELECT 1 FROM lanes WHERE name = ?1)";
+        Ok(connection.prepare_cached(known)?.query_row([name], |row| row.get(0))?)
     }
 
     /// As [`super::Journal::kept_lanes`].

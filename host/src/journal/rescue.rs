@@ -24,6 +24,10 @@ const DATABASE: &str = "journal.db";
 /// in write-ahead mode.
 const BEGIN: &[u8; 24] = b"SQLite format 3\0\x10\0\x02\x02\0\x40\x20\x20";
 
+/// Where the number of pages stands. With 0 there, as many as the file has are read; SQLite
+/// reads nothing of a file that has fewer than it says.
+const PAGES: u64 = 28;
+
 /// What came of it.
 #[derive(Debug)]
 pub(crate) struct Rescued {
@@ -80,7 +84,9 @@ fn copied(directory: &Path, work: &Path) -> io::Result<PathBuf> {
         fs::copy(log, wal::path_of(&copy))?;
         wal::mend(&copy)?;
     }
-    OpenOptions::new().write(true).open(&copy)?.write_all_at(BEGIN, 0)?;
+    let header = OpenOptions::new().write(true).open(&copy)?;
+    header.write_all_at(BEGIN, 0)?;
+    header.write_all_at(&[0; 4], PAGES)?;
     Ok(copy)
 }
 

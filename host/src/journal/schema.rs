@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use rustix::fs::{FlockOperation, flock};
 
 use super::OpenError;
@@ -77,7 +77,8 @@ const SCHEMA: &str = "
         keys BLOB NOT NULL,
         sum  INTEGER NOT NULL
     );
-    -- `clean`: 1 after a stop at which nothing was left unclear.
+    -- `clean`: 1 after a stop at which nothing was left unclear. `boot`, `at_boot`: which
+    -- boot of the machine `seen.at` was dated in, and what the clock showed at it.
     CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
@@ -135,22 +136,28 @@ pub(super) fn layout(connection: &Connection) -> rusqlite::Result<i64> {
 
 fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(&format!("BEGIN; {SCHEMA}"))?;
-    connection.execute("INSERT INTO state VALUES ('clean', 1, ?1)", [clean_sum(true)])?;
+    set_clean(connection, true)?;
     connection.execute_batch(&format!("PRAGMA user_version = {LAYOUT}; COMMIT;"))
 }
 
 pub(super) fn is_clean(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("SELECT value FROM state WHERE name = 'clean'", [], |row| row.get(0))
+    Ok(state(connection, "clean")?.is_some_and(|clean| clean != 0))
 }
 
 /// Notes whether everything that was delivered is settled.
 pub(super) fn set_clean(connection: &Connection, clean: bool) -> rusqlite::Result<()> {
-    let update = "UPDATE state SET value = ?1, sum = ?2 WHERE name = 'clean'";
-    connection.execute(update, params![clean, clean_sum(clean)]).map(drop)
+    set_state(connection, "clean", clean.into())
 }
 
-fn clean_sum(clean: bool) -> u32 {
-    Sum::default().text("clean").integer(clean.into()).value()
+pub(super) fn state(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+    connection.query_row("SELECT value FROM state WHERE name = ?1", [name], |row| row.get(0)).optional()
+}
+
+pub(super) fn set_state(connection: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
+    let sum = Sum::default().text(name).integer(value).value();
+    connection
+        .execute("INSERT OR REPLACE INTO state VALUES (?1, ?2, ?3)", params![name, value, sum])
+        .map(drop)
 }
 
 /// A connection that flushes at every commit.

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::LaneId;
 use super::book::Targets;
@@ -33,6 +33,28 @@ struct Commit {
     id: i64,
     at: u64,
     keys: Vec<Key>,
+}
+
+fn sum(at: u64, records: &[u8]) -> u32 {
+    Sum::default().number(at).blob(records).value()
+}
+
+/// Dates all commits later by so many milliseconds.
+pub(super) fn shift(connection: &Connection, by: i64) -> rusqlite::Result<()> {
+    let next = "SELECT id, at, keys FROM seen WHERE id > ?1 ORDER BY id LIMIT 1";
+    let mut last = i64::MIN;
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    while let Some((id, at, records)) = connection.prepare_cached(next)?.query_row([last], read).optional()? {
+        let (at, records): (u64, Vec<u8>) = (at, records);
+        let at = at.saturating_add_signed(by);
+        connection.prepare_cached("UPDATE seen SET at = ?2, sum = ?3 WHERE id = ?1")?.execute(params![
+            id,
+            at,
+            sum(at, &records)
+        ])?;
+        last = id;
+    }
+    Ok(())
 }
 
 /// The keys of a transaction that is not committed yet.
@@ -129,10 +151,9 @@ impl Seen {
             records.extend(key.0);
             records.extend(target.to_le_bytes());
         }
-        let sum = Sum::default().number(now).blob(&records).value();
         transaction
             .prepare_cached("INSERT INTO seen (id, at, keys, sum) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![self.next, now, records, sum])?;
+            .execute(params![self.next, now, records, sum(now, &records)])?;
         Ok(Some(self.next))
     }
 

@@ -65,8 +65,8 @@ impl TestBed {
         let mut config = "return: [mysql, sqlite3]\nhost.drain: 2s\nhost.dedupe_window: 24h\n".to_owned();
         let mut proxies = Vec::new();
         for (name, options) in options {
-            let proxy = Proxy::start(port(&options)).await;
-            config += &through(name, &options, &proxy);
+            let (proxy, lines) = Proxy::in_front_of(name, &options).await;
+            config += &lines;
             proxies.push(proxy);
         }
         config += &stores.sqlite().config();
@@ -143,18 +143,4 @@ pub(crate) fn mysql_only(database: &MysqlDatabase) -> String {
 
 fn trapping(plugin: &std::path::Path) -> String {
     format!("trapping.plugin: {}\ntrapping.connections: {{db: mysql}}\n", plugin.display())
-}
-
-fn port(options: &[(&'static str, String)]) -> u16 {
-    let port = options.iter().find(|(name, _)| *name == "port");
-    port.and_then(|(_, port)| port.parse().ok()).expect("a server that was started here has a port")
-}
-
-/// Lines of configuration that lead through a proxy.
-fn through(name: &str, options: &[(&'static str, String)], proxy: &Proxy) -> String {
-    let line = |(key, value): &(&'static str, String)| match *key {
-        "port" => format!("{name}.port: '{}'\n", proxy.port()),
-        key => format!("{name}.{key}: '{value}'\n"),
-    };
-    options.iter().map(line).collect()
 }

@@ -28,9 +28,22 @@ impl Directory {
     }
 
     pub(crate) fn create(name: &str) -> Result<Self, StartError> {
+        static PATH: OnceLock<PathBuf> = OnceLock::new();
+        Self::under(PATH.get_or_init(|| of_this_process(target().join("test-servers"))), name)
+    }
+
+    /// As [`Directory::create`], where every user can go: the target directory may be in a home
+    /// that is closed to others.
+    pub(crate) fn create_for_others(name: &str) -> Result<Self, StartError> {
+        static PATH: OnceLock<PathBuf> = OnceLock::new();
+        let all = || of_this_process(std::env::temp_dir().join("returner-test-servers"));
+        Self::under(PATH.get_or_init(all), name)
+    }
+
+    fn under(parent: &Path, name: &str) -> Result<Self, StartError> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = of_this_process().join(format!("{name}-{number}"));
+        let path = parent.join(format!("{name}-{number}"));
         match fs::create_dir_all(&path) {
             Ok(()) => Ok(Self(path)),
             Err(error) => Err(StartError::Write { path, error }),
@@ -68,19 +81,14 @@ impl Drop for Directory {
 
 /// Servers that tests share are never dropped, nor are those of a process that was
 /// killed: the next process removes what an ended one left.
-fn of_this_process() -> &'static Path {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let all = target().join("test-servers");
-        for entry in fs::read_dir(&all).into_iter().flatten().flatten() {
-            let process =
-                entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-            if process.is_some_and(|process| test_kill_process(process).is_err()) {
-                let _ = fs::remove_dir_all(entry.path());
-            }
+fn of_this_process(all: PathBuf) -> PathBuf {
+    for entry in fs::read_dir(&all).into_iter().flatten().flatten() {
+        let process = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        if process.is_some_and(|process| test_kill_process(process).is_err()) {
+            let _ = fs::remove_dir_all(entry.path());
         }
-        all.join(std::process::id().to_string())
-    })
+    }
+    all.join(std::process::id().to_string())
 }
 
 /// Cargo's target directory: a test runs as `target/release/deps/<name>`, a program as

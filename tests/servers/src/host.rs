@@ -63,13 +63,13 @@ impl Host {
         Self::configure(directory, config, Vec::new()).await
     }
 
-    /// As [`Host::start`], on a system that fails when it is told to.
+    /// As [`Host::start_in`], on a system that fails when it is told to.
     ///
     /// # Panics
     ///
     /// If it does not get there.
-    pub async fn start_on(system: &System, config: &str) -> Self {
-        Self::configure(Directory::new("host"), config, system.environment().to_vec()).await
+    pub async fn start_on(system: &System, directory: Directory, config: &str) -> Self {
+        Self::configure(directory, config, system.environment().to_vec()).await
     }
 
     async fn configure(directory: Directory, config: &str, environment: Vec<String>) -> Self {
@@ -156,6 +156,11 @@ impl Host {
     /// Asks it to stop, and waits until it did.
     pub fn terminate(&mut self) -> ExitStatus {
         self.process.terminate()
+    }
+
+    /// Asks it to stop, and does not wait for that.
+    pub fn ask_to_stop(&self) {
+        self.process.ask_to_end();
     }
 
     /// As [`Host::terminate`], and others go on meanwhile.
@@ -321,6 +326,17 @@ fn serve(directory: &Path, config: Option<&Path>, environment: &[String]) -> Res
     Process::spawn("returner", env, directory, arguments)
 }
 
+/// Starts a command of the host's program in a directory, which ends with its value.
+///
+/// # Panics
+///
+/// If it cannot be started.
+#[must_use]
+pub fn returner_in_background(directory: &Path, arguments: &[&str]) -> Process {
+    let started = Process::spawn("background", &program(), directory, arguments);
+    started.unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// Runs a command of the host's program in a directory, with nothing on its stdin and
 /// none of the environment's `RETURNER_*`.
 ///
@@ -337,7 +353,7 @@ pub fn returner(directory: &Path, arguments: &[&str]) -> Run {
     Run::of(command, directory)
 }
 
-fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         // The client wants one even for plain HTTP; an error says that there is one.

@@ -147,6 +147,11 @@ impl Process {
         })
     }
 
+    /// Asks it to end (SIGTERM), and does not wait for that.
+    pub fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
+    }
+
     /// Makes it hang (SIGSTOP): connections stay open and nobody answers.
     pub fn pause(&self) {
         self.signal(Signal::STOP);

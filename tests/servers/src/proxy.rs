@@ -100,6 +100,24 @@ impl Proxy {
         Self { port, network, accepting }
     }
 
+    /// Starts a proxy in front of a server that Salt's options name; gives the returner's lines
+    /// of configuration that lead through it.
+    ///
+    /// # Panics
+    ///
+    /// If there is no port among the options, or it cannot listen.
+    pub async fn in_front_of(returner: &str, options: &[(&'static str, String)]) -> (Self, String) {
+        let port = options.iter().find(|(name, _)| *name == "port");
+        let port = port.and_then(|(_, port)| port.parse().ok());
+        let proxy = Self::start(port.expect("a server that was started here has a port")).await;
+        let line = |(key, value): &(&'static str, String)| match *key {
+            "port" => format!("{returner}.port: '{}'\n", proxy.port),
+            key => format!("{returner}.{key}: '{value}'\n"),
+        };
+        let lines = options.iter().map(line).collect();
+        (proxy, lines)
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn port(&self) -> u16 {

@@ -51,6 +51,10 @@ pub(crate) async fn wait<T, E: Display>(
             Ok(Err(reason)) => last = reason.to_string(),
             Err(_) => return Err(last),
         }
+        // A check that answers at once is in time for any deadline.
+        if Instant::now() >= deadline {
+            return Err(last);
+        }
         sleep(PAUSE).await;
     }
 }

@@ -190,6 +190,33 @@ async fn a_log_that_is_missing_or_short_is_reported() {
 }
 
 #[tokio::test]
+async fn a_database_that_is_short_is_reported_and_the_rest_rescued() {
+    const ITEMS: u64 = 100;
+    for keep in [3, 2] {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path(), bounds(), JournalMetrics::default()).unwrap();
+        let lane = journal.lane("a").await.unwrap();
+        for _ in 0..ITEMS {
+            journal.append(vec![large(lane.id)]).await.unwrap();
+        }
+        journal.close(true).await;
+        drop(journal);
+        let file = directory.path().join("journal.db");
+        let bytes = fs::read(&file).unwrap();
+        // Neither at the end of a page nor of an item.
+        fs::write(&file, &bytes[..bytes.len() / 4 * keep + 77]).unwrap();
+        let refused = Journal::open(directory.path(), bounds(), JournalMetrics::default()).err();
+        assert!(refused.unwrap().to_string().contains("`returner journal rescue`"));
+        let rescued = rescue(directory.path()).unwrap();
+        assert!((ITEMS / 3..ITEMS).contains(&rescued.items), "{} of {keep} quarters", rescued.items);
+        let lost = format!("{} of {ITEMS} items of `a` are lost", ITEMS - rescued.items);
+        assert!(rescued.missing.contains(&lost), "{:?}", rescued.missing);
+        let journal = Journal::open(directory.path(), bounds(), JournalMetrics::default()).unwrap();
+        assert_eq!(journal.depth(journal.lane("a").await.unwrap().id), rescued.items);
+    }
+}
+
+#[tokio::test]
 async fn a_damaged_item_is_never_delivered() {
     let directory = tempfile::tempdir().unwrap();
     let opened = open(directory.path()).await;

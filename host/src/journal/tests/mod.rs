@@ -120,6 +120,51 @@ async fn a_dead_letter_that_is_dropped_is_no_duplicate_any_more() {
 }
 
 #[tokio::test]
+async fn a_key_is_forgotten_when_its_window_has_passed() {
+    let directory = tempfile::tempdir().unwrap();
+    let bounds = Bounds { window: Duration::from_secs(1), ..bounds() };
+    let journal = Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
+    let state = journal.lane("a").await.unwrap();
+    let opened = Opened { journal, lanes: vec![state] };
+    let begun = now();
+    opened.append(&[1], &[0], true).await;
+    while opened.append(&[1], &[0], true).await.duplicates == 1 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(now() - begun >= 1000, "it was forgotten early");
+}
+
+/// The wall clock is set a day on, or back, while no host runs: the window is as long as before.
+/// Only after another boot there is nothing else to go by.
+#[tokio::test]
+async fn a_key_is_known_after_a_restart_with_another_clock() {
+    const DAY: i64 = 86_400_000;
+    for (earlier, same_boot, known) in [(DAY, true, 1), (-DAY, true, 1), (DAY, false, 0)] {
+        let directory = tempfile::tempdir().unwrap();
+        let opened = open(directory.path()).await;
+        opened.append(&[1], &[0], true).await;
+        opened.journal.close(true).await;
+        drop(opened);
+        let database = rusqlite::Connection::open(directory.path().join("journal.db")).unwrap();
+        seen::shift(&database, -earlier).unwrap();
+        let boot = |name| schema::state(&database, name).unwrap().unwrap();
+        schema::set_state(&database, "at_boot", boot("at_boot") - earlier).unwrap();
+        schema::set_state(&database, "boot", boot("boot") ^ i64::from(!same_boot)).unwrap();
+        drop(database);
+        // Once it is dated anew, it stays so.
+        for _ in 0..2 {
+            let opened = open(directory.path()).await;
+            let again = opened.append(&[1], &[0], true).await.duplicates;
+            assert_eq!(again, known, "{earlier}, the same boot: {same_boot}");
+            if !same_boot {
+                break;
+            }
+            opened.journal.close(true).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn keys_beyond_the_bound_are_forgotten_on_disk_too() {
     for keys in [0, 15] {
         let directory = tempfile::tempdir().unwrap();

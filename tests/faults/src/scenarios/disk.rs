@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use returner_servers::{Directory, Host, Mariadb, Server, returner, until};
+use returner_servers::{Directory, Host, Mariadb, Server, System, returner, until};
 
 use super::Sender;
 use crate::bed::{drain, mysql_only, settle};
@@ -18,6 +18,9 @@ const DISK: u64 = 24 << 20;
 
 /// More requests than the disk has room for.
 const REQUESTS: usize = 200;
+
+/// Requests of 200 kB each whose journal fits on the disk twice, and not into the reserve.
+const BACKLOG: usize = 30;
 
 /// The lengths of one request's returns.
 const LENGTHS: [usize; 10] = [20_000; 10];
@@ -103,13 +106,52 @@ pub(super) async fn read_only() -> Summary {
     bed.end().await
 }
 
+/// What a failed flush left is not trusted, and cannot be written anew: nothing is taken in
+/// until there is room.
+pub(super) async fn failed_flush() -> Summary {
+    let system = System::new();
+    let mut bed = Bed::start_on(&system).await;
+    bed.mariadb.kill();
+    // More than the reserve gives back.
+    for _ in 0..BACKLOG {
+        bed.sent().await;
+    }
+    for round in 0..3 {
+        system.fail_flushes(true);
+        bed.send_until_refused().await;
+        let ballast = bed.disk.fill();
+        system.fail_flushes(false);
+        until("the copy to find no room", async || {
+            let log = bed.host.log();
+            let tried = log.matches("after a flush that failed: No space left").count();
+            if tried > round { Ok(()) } else { Err(log) }
+        })
+        .await;
+        bed.send_until_refused().await;
+        drop(ballast);
+        bed.until_taken("there is room for a copy").await;
+        bed.host.kill();
+        bed.host.restart().await;
+    }
+    bed.mariadb.restart().await;
+    bed.end().await
+}
+
 impl Bed {
+    async fn start_on(system: &System) -> Self {
+        Self::with(async |directory, config| Host::start_on(system, directory, config).await).await
+    }
+
     async fn start() -> Self {
+        Self::with(async |directory, config| Host::start_in(directory, config).await).await
+    }
+
+    async fn with(start: impl AsyncFnOnce(Directory, &str) -> Host) -> Self {
         let mariadb = Mariadb::start().await;
         let stores = Stores { mysql: Some(mariadb.database().await), ..Stores::default() };
         let directory = Directory::new("host");
         let disk = Tmpfs::mount(&directory.path().join("data"), DISK);
-        let host = Host::start_in(directory, &mysql_only(stores.mysql())).await;
+        let host = start(directory, &mysql_only(stores.mysql())).await;
         Self { host, disk, mariadb, stores, sender: Sender::default(), refused: 0 }
     }
 

@@ -44,6 +44,8 @@ pub enum Scenario {
     FullOfBacklog,
     /// The disk can be read only.
     ReadOnlyDisk,
+    /// A flush fails, and there is no room to write the journal anew.
+    FailedFlush,
     /// Nothing fails, and nothing grows.
     Soak,
 }
@@ -87,6 +89,7 @@ pub fn run(scenario: Scenario, options: &Options) -> Pin<Box<dyn Future<Output =
         Scenario::FullDisk => Box::pin(disk::full()),
         Scenario::FullOfBacklog => Box::pin(disk::backlog()),
         Scenario::ReadOnlyDisk => Box::pin(disk::read_only()),
+        Scenario::FailedFlush => Box::pin(disk::failed_flush()),
         Scenario::Soak => Box::pin(soak::run(options)),
     }
 }

@@ -112,7 +112,10 @@ impl JobCache {
     /// The lane to ask, once it has delivered what was accepted until now.
     async fn ready(&self, returner: Option<&str>) -> Result<Arc<Lane>, AskError> {
         let settings = self.lanes.settings();
-        let lane = self.lanes.get(returner.unwrap_or(&settings.job_cache))?;
+        let lane = match returner {
+            Some(returner) => self.lanes.get(returner)?,
+            None => self.lanes.get(self.lanes.job_cache(&settings))?,
+        };
         let returner = lane.name().to_owned();
         if !lane.returner().plugin.exports.contains(&Interface::JobCache) {
             return Err(AskError::NoJobCache { returner });

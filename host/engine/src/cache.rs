@@ -92,6 +92,12 @@ impl Cache {
         deserialize(engine, &compiled).map_err(CacheError::Compile)
     }
 
+    /// Whether it is there, as far as its name says.
+    #[must_use]
+    pub fn knows(&self, engine: &Engine, component: &[u8]) -> bool {
+        self.directory.join(name(engine, component)).exists()
+    }
+
     fn write(&self, path: &Path, compiled: &[u8]) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
         file.write_all(&Sha256::digest(compiled))?;
@@ -170,7 +176,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::open(&directory.path().join("compiled")).unwrap();
         let engine = crate::engine().unwrap();
+        assert!(!cache.knows(&engine, EMPTY));
         cache.load(&engine, EMPTY).unwrap();
+        assert!(cache.knows(&engine, EMPTY));
         let path = cache.directory.join(name(&engine, EMPTY));
         let first = fs::metadata(&path).unwrap().ino();
         cache.load(&engine, EMPTY).unwrap();

@@ -12,7 +12,8 @@ use clap::Args;
 use super::Failure;
 use crate::config::{ConnectionSettings, DeliverySettings, Limits, PluginSource, ReturnerSettings, Settings};
 use crate::connections::{Connection, OpenError};
-use crate::plugins::Grants;
+use crate::delivery;
+use crate::plugins::{Grants, Plugin};
 
 /// The file beside a plugin that has its lines of configuration.
 const BESIDE: &str = "returner.yaml";
@@ -31,10 +32,10 @@ pub(super) struct BenchArgs {
     #[arg(long = "connection", value_name = "NAME=URL", value_parser = pair)]
     connections: Vec<(String, String)>,
     /// An origin that it may ask by HTTP: `https://hooks.example`
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     allow_http: Vec<String>,
     /// A peer that it may open a socket to: `tcp://mail.example:25`
-    #[arg(long, value_name = "PEER")]
+    #[arg(long, value_name = "PEER", value_parser = peer)]
     allow_connect: Vec<String>,
 }
 
@@ -76,6 +77,25 @@ impl BenchArgs {
         };
         self.grants.clone().or_else(beside)
     }
+}
+
+/// What the host refuses, too: an option that the plugin does not know.
+pub(super) fn expect_options(settings: &ReturnerSettings, plugin: &Plugin) -> Result<(), Failure> {
+    delivery::check_options(settings, plugin).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// An origin, as `allow_http` has it.
+fn origin(text: &str) -> Result<String, String> {
+    ReturnerSettings::is_origin(text)
+        .then(|| text.to_owned())
+        .ok_or_else(|| "write it as `https://hooks.example.com`".to_owned())
+}
+
+/// A peer, as `allow_connect` has it.
+fn peer(text: &str) -> Result<String, String> {
+    ReturnerSettings::is_peer(text)
+        .then(|| text.to_owned())
+        .ok_or_else(|| "write it as `tcp://mail.example:25`".to_owned())
 }
 
 impl Granted {
@@ -126,6 +146,9 @@ fn of_file(file: &Path, plugin: &PluginSource, given: &[(String, String)]) -> Re
         let stand_in = match settings.connections.get(host) {
             Some(ConnectionSettings::Mysql(_) | ConnectionSettings::Sqlite(_)) => {
                 ConnectionSettings::of_url("sqlite::memory:").map_err(Failure::usage)?
+            }
+            Some(ConnectionSettings::Postgres(_)) => {
+                return Err(no_server(name, "postgres://USER:PASSWORD@127.0.0.1/returner_test"));
             }
             Some(ConnectionSettings::Redis(_)) => return Err(no_server(name, "redis://127.0.0.1:6379/15")),
             Some(ConnectionSettings::Mongo(_)) => {

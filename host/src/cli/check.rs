@@ -11,7 +11,8 @@ use super::scratch::Scratch;
 use super::{ConfigArgs, Failure, output};
 use crate::config::{Finding, Settings};
 use crate::connections::Connection;
-use crate::delivery::{Lanes, Returner};
+use crate::delivery::{BuildError, Lanes, Returner};
+use crate::intake::knock;
 use crate::web::{Access, hinted};
 
 #[derive(Debug, Args)]
@@ -90,7 +91,7 @@ impl Check {
         let returners = match Lanes::check(&settings, &runtime).await {
             Ok(returners) => returners,
             Err(errors) => {
-                report.findings.extend(errors.iter().map(|error| Found::nowhere(&error.to_string(), true)));
+                report.findings.extend(errors.iter().map(Found::of_build));
                 return Ok(());
             }
         };
@@ -104,11 +105,17 @@ impl Check {
         if !self.json {
             report.describe(&settings)?;
         }
-        if self.connect { self.connect(&returners, report).await } else { Ok(()) }
+        if self.connect { self.connect(&settings, &returners, report).await } else { Ok(()) }
     }
 
-    /// Connects to each server once, then runs each `setup`; all errors are said.
-    async fn connect(&self, returners: &[Arc<Returner>], report: &mut Report) -> Result<(), Failure> {
+    /// Connects to each server once, and to Salt's event bus, then runs each `setup`; all errors
+    /// are said.
+    async fn connect(
+        &self,
+        settings: &Settings,
+        returners: &[Arc<Returner>],
+        report: &mut Report,
+    ) -> Result<(), Failure> {
         let mut servers: BTreeMap<&str, &Arc<Connection>> = BTreeMap::new();
         for returner in returners {
             for (guest, connection) in &returner.grants.connections {
@@ -120,6 +127,15 @@ impl Check {
         for (name, connection) in servers {
             let answer = connection.check().await.map_err(|error| error.to_string());
             answered.push(Answered::new(name, connection.kind(), answer));
+        }
+        if let Some(events) = &settings.host.salt_events {
+            let address = &events.address;
+            let answer = knock(address).await.map(|()| address.to_string()).map_err(|error| {
+                format!(
+                    "`{address}`: {error}\n  hint: the master must run, and this user be allowed to open it"
+                )
+            });
+            answered.push(Answered::new("host.salt_events", "bus", answer));
         }
         if !self.json {
             output::line("")?;
@@ -158,7 +174,16 @@ impl Report {
         };
         output::line(&format!("configuration  {source}"))?;
         output::line(&format!("returns go to  {}", settings.return_to.join(", ")))?;
-        output::line(&format!("questions to   {}\n", settings.job_cache))?;
+        let can = |name: &&String| {
+            let described = self.returners.iter().find(|described| described.returner == **name);
+            described.is_some_and(|described| described.exports.contains(&"job-cache"))
+        };
+        let answers = match settings.master_job_cache_is_set {
+            true => Some(&settings.job_cache),
+            false => settings.return_to.iter().find(can),
+        };
+        let answers = answers.map_or("nobody: no plugin of `return` exports `job-cache`", String::as_str);
+        output::line(&format!("questions to   {answers}\n"))?;
         let rows = self.returners.iter().map(|described| {
             vec![described.returner.clone(), described.plugin.clone(), described.exports.join(" ")]
         });
@@ -187,6 +212,12 @@ impl Found {
             hint: finding.hint.clone(),
             error,
         }
+    }
+
+    fn of_build(error: &BuildError) -> Self {
+        let (message, hint) = hinted(&error.to_string());
+        let place = error.place().cloned();
+        Self::of(&Finding { place, message, hint }, true)
     }
 
     /// Of what is wrong in no one line; the text may end with a hint.

@@ -25,26 +25,36 @@ mod serve;
 mod test;
 mod token;
 mod trial;
+mod watch;
 
 use std::env;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use output::Failure;
+
+use crate::plugins::SPOKEN;
 
 /// Stores what Salt's minions answered, through sandboxed plugins.
 ///
 /// Exit codes: 0 done; 1 it failed; 2 the command line or the configuration is wrong;
 /// 3 the host cannot be reached; 4 the host refused some of it.
 #[derive(Debug, Parser)]
-#[command(name = "returner", version, arg_required_else_help = true)]
+#[command(name = "returner", version, long_version = VERSION.as_str(), arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+/// With the versions of the contract, which a plugin's author wants to know.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let spoken: Vec<&str> = SPOKEN.iter().map(|version| version.number).collect();
+    format!("{}\nsalt:returner {}", env!("CARGO_PKG_VERSION"), spoken.join(", "))
+});
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -58,6 +58,8 @@ enum Command {
 struct Shown {
     name: String,
     version: Option<String>,
+    /// Of the contract, that it was built for.
+    contract: &'static str,
     sha256: String,
     file: Option<PathBuf>,
     exports: Vec<&'static str>,
@@ -143,6 +145,7 @@ async fn load(runtime: &Runtime, source: PluginSource) -> Result<Shown, Failure>
     Ok(Shown {
         name: plugin.name,
         version: plugin.version,
+        contract: plugin.contract,
         sha256: plugin.sha256,
         file: plugin.file,
         exports: plugin.exports.iter().map(|interface| interface.name()).collect(),
@@ -160,6 +163,7 @@ fn print(shown: &Shown) -> Result<(), Failure> {
     let exports: Vec<String> = shown.exports.iter().map(|name| (*name).to_owned()).collect();
     let options = shown.options.as_deref().map_or_else(|| "it does not say".to_owned(), list);
     output::line(&format!("plugin   {} {}", shown.name, shown.version.as_deref().unwrap_or("(no version)")))?;
+    output::line(&format!("built    for the contract salt:returner {}", shown.contract))?;
     output::line(&format!("sha256   {}", shown.sha256))?;
     output::line(&format!("exports  {}", list(&exports)))?;
     output::line(&format!("imports  {}", list(&shown.imports)))?;

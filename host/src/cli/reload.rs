@@ -42,7 +42,10 @@ impl Reload {
             output::line(&format!("{subject}: {change}{mark}"))?;
         }
         output::line(match (&answer.changes[..], answer.applied) {
-            ([], _) => "nothing differs from what runs",
+            ([], _) => {
+                "nothing differs from what runs\n  hint: a file that is saved is taken within a second, unless \
+                 `host.watch: false` leaves that to `returner reload`"
+            }
             (_, true) => "applied",
             (_, false) => "not applied: this was a dry run",
         })

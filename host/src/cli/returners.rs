@@ -222,8 +222,8 @@ impl Returner {
             lines.extend(self.error().filter(|_| self.failing.is_none()));
             let name = &self.name;
             lines.push(format!(
-                "  hint: `returner dead list --returner {name}` says which and why; `returner dead replay` tries them \
-                 again"
+                "  hint: `returner dead list --returner {name}` says which and why; `returner dead replay \
+                 --returner {name}` tries them again"
             ));
         }
         let (first, rest) = lines.split_first()?;
@@ -370,8 +370,8 @@ mod tests {
                     hint: nothing is lost, its items wait in the journal; it goes on by itself when what the \
                     error says is mended\n\
                     mysql: 1 item was rejected for good and kept as dead letters\n  \
-                    hint: `returner dead list --returner mysql` says which and why; `returner dead replay` tries \
-                    them again";
+                    hint: `returner dead list --returner mysql` says which and why; `returner dead replay \
+                    --returner mysql` tries them again";
         assert_eq!(answer.paragraphs()[0], text);
     }
 

@@ -13,9 +13,9 @@ use clap::Args;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::bench::BenchArgs;
+use super::bench::{BenchArgs, expect_options};
 use super::scratch::Scratch;
-use super::{Failure, output};
+use super::{Failure, output, watch};
 use crate::config::PluginSource;
 use crate::connections::{Connection, HttpRequest, HttpResponse, Purpose};
 use crate::items::{self, Item, Kind};
@@ -29,8 +29,8 @@ const MOST: usize = 2000;
 const SAMPLE: &str = r#"[
 {"jid": "20260214093012345678", "id": "web1", "fun": "test.ping", "return": true, "retcode": 0, "success": true},
 {"jid": "20260214093012345678", "id": "web2", "fun": "test.ping", "return": true, "retcode": 0, "success": true},
-{"jid": "20260214093013000001", "id": "web1", "fun": "cmd.run", "fun_args": ["uptime"], "return": "up 3 days",
- "retcode": 0, "success": true}
+{"jid": "20260214093013000001", "id": "web1", "fun": "cmd.run", "fun_args": ["uptim"],
+ "return": "/bin/sh: 1: uptim: not found", "retcode": 127, "success": false}
 ]"#;
 
 #[derive(Debug, Args)]
@@ -49,6 +49,9 @@ pub(super) struct Run {
     /// Say that all of it was delivered before
     #[arg(long)]
     redelivered: bool,
+    /// Build it by `make` in its folder, and do all of this again, on each change of a file there
+    #[arg(long)]
+    watch: bool,
     /// SQL to run first, on the first connection that takes SQL
     #[arg(long, value_name = "SQL")]
     prepare: Vec<String>,
@@ -117,10 +120,18 @@ fn cut(mut text: String) -> String {
 
 impl Run {
     pub(super) async fn run(self, json: bool) -> Result<(), Failure> {
+        match self.watch {
+            true => watch::on_each_change(&self.file, async || self.once(json).await).await,
+            false => self.once(json).await,
+        }
+    }
+
+    async fn once(&self, json: bool) -> Result<(), Failure> {
         let runtime = Scratch::new()?;
         let source = PluginSource::File { path: self.file.clone(), sha256: None };
         let granted = self.bench.granted(&source)?;
         let plugin = runtime.load(&source).await.map_err(|error| Failure::failed(error.to_string()))?;
+        expect_options(&granted.settings, &plugin)?;
         let plugin = Arc::new(plugin);
         let batches = self.batches(&plugin)?;
         let calls = Arc::new(Calls { printing: !json, calls: Mutex::default() });
@@ -132,7 +143,10 @@ impl Run {
         let ran = Box::pin(run(&plugin, &grants, &batches, self.redelivered, json, &mut report)).await;
         report.calls = std::mem::take(&mut *calls.calls.lock());
         if let Err(error) = ran {
-            report.failure = Some(error.to_string());
+            report.failure = Some(match &error {
+                CallError::Failed(failure) => format!("{error}\n  ({})", what_follows(failure)),
+                _ => error.to_string(),
+            });
             if let CallError::Stopped(trap) = &error {
                 report.printed.clone_from(&trap.stderr);
                 if !json && !trap.backtrace.is_empty() {
@@ -226,7 +240,8 @@ async fn run(
         for refusal in &refusals {
             let item = items.get(refusal.index).map(Item::title).unwrap_or_default();
             let reason = refusal.failure.message().to_owned();
-            let _ = say(format!("  refused: {item}: {reason}"));
+            let what = what_follows(&refusal.failure);
+            let _ = say(format!("  refused: {item}: {reason}\n    ({what})"));
             report.refused.push(Refused { item, reason });
         }
         let stored = items.len() - refusals.len();
@@ -236,6 +251,16 @@ async fn run(
     report.memory = instance.memory();
     report.printed = instance.printed();
     Ok(())
+}
+
+/// What a host makes of it.
+fn what_follows(failure: &items::Failure) -> &'static str {
+    match failure {
+        items::Failure::Retry { .. } => "retry: a host tries it again",
+        items::Failure::Reject(_) => {
+            "reject: a host makes a dead letter of it, once it is known which one is to blame"
+        }
+    }
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::bench::{BenchArgs, Granted};
+use super::bench::{BenchArgs, Granted, expect_options};
 use super::scratch::Scratch;
 use super::{ConfigArgs, Failure, output, plugins};
 use crate::conformance::{Checked, Kit, Verdict};
@@ -21,6 +21,9 @@ pub(super) struct Test {
     /// How many calls the check of its memory makes
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
     calls: usize,
+    /// What it sends by sockets of its own is real: allow that, to a receiver that is for tests
+    #[arg(long)]
+    real_sockets: bool,
     /// Write the report as JUnit's XML, too
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -32,8 +35,16 @@ impl Test {
     pub(super) async fn run(self, config: &ConfigArgs, json: bool) -> Result<(), Failure> {
         let source = plugins::source(&self.plugin, config)?;
         let Granted { settings, connections } = self.bench.granted(&source)?;
+        if !settings.allow_connect.is_empty() && !self.real_sockets {
+            let peers = settings.allow_connect.join(", ");
+            return Err(Failure::usage(format!(
+                "it may open sockets of its own to {peers}, and what it sends there is real, thousands of times\n  hint: \
+                 `--real-sockets` says that what listens there is for tests"
+            )));
+        }
         let runtime = Scratch::new()?;
         let plugin = runtime.load(&source).await.map_err(|error| Failure::failed(error.to_string()))?;
+        expect_options(&settings, &plugin)?;
         if !json {
             output::line(&plugin.title())?;
         }

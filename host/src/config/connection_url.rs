@@ -7,10 +7,12 @@ use url::Url;
 
 use super::secret::Secret;
 use super::settings::{
-    Address, ConnectionSettings, MongoSettings, MysqlSettings, RedisSettings, SqliteSettings,
+    Address, ConnectionSettings, MongoSettings, MysqlSettings, PostgresSettings, PostgresTls, RedisSettings,
+    SqliteSettings, TlsSettings,
 };
 
 const FORMS: &str = "`sqlite::memory:`, `sqlite:FILE`, `mysql://USER:PASSWORD@HOST/DATABASE`, \
+                     `postgres://USER:PASSWORD@HOST/DATABASE`, \
                      `redis://HOST/NUMBER` or `mongodb://HOST/DATABASE`";
 
 impl ConnectionSettings {
@@ -42,6 +44,16 @@ impl ConnectionSettings {
                 password,
                 database,
                 tls: None,
+            })),
+            "postgres" | "postgresql" if database.is_empty() => Err(wrong("there is no database in it")),
+            "postgres" | "postgresql" => Ok(Self::Postgres(PostgresSettings {
+                host: url.host_str().ok_or_else(|| wrong("there is no host in it"))?.to_owned(),
+                port: port(5432),
+                user: user.unwrap_or_default(),
+                password,
+                database,
+                tls_mode: PostgresTls::Prefer,
+                tls: TlsSettings::default(),
             })),
             "redis" => {
                 let number = if database.is_empty() { Ok(0) } else { database.parse() };
@@ -92,6 +104,11 @@ mod tests {
         let ConnectionSettings::Sqlite(sqlite) = sqlite else { panic!("{sqlite:?}") };
         assert_eq!(sqlite.database, PathBuf::from(":memory:"));
         assert!(ConnectionSettings::of_url("mongodb://db/salt").is_ok());
+        let postgres = ConnectionSettings::of_url("postgresql://salt:geheim@db/salt").expect("a URL");
+        assert!(
+            matches!(&postgres, ConnectionSettings::Postgres(PostgresSettings { port: 5432, .. })),
+            "{postgres:?}"
+        );
     }
 
     #[test]

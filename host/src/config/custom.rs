@@ -53,8 +53,8 @@ pub(super) fn read(root: &Section<'_>, name: &str, findings: &mut Findings) -> O
         narrowed: granted.into_iter().filter_map(|(guest, one)| Some((guest, one.narrowing?))).collect(),
         limits,
         delivery,
-        allow_http: allowed(&section, "allow_http", &["http", "https"], findings),
-        allow_connect: allowed(&section, "allow_connect", &["tcp", "udp"], findings),
+        allow_http: allowed(&section, "allow_http", ORIGINS, findings),
+        allow_connect: allowed(&section, "allow_connect", PEERS, findings),
         plugin: PluginSource::File { path: path?, sha256 },
     })
 }
@@ -115,16 +115,35 @@ fn options(section: &Section<'_>, findings: &mut Findings) -> BTreeMap<String, S
     whole.into_iter().filter_map(|(key, (_, node))| Some((key.to_owned(), values::option(node)?))).collect()
 }
 
+const ORIGINS: &[&str] = &["http", "https"];
+const PEERS: &[&str] = &["tcp", "udp"];
+
+impl ReturnerSettings {
+    /// Whether a text is one of `allow_http`.
+    pub(crate) fn is_origin(text: &str) -> bool {
+        is_bare(text, ORIGINS)
+    }
+
+    /// Whether a text is one of `allow_connect`.
+    pub(crate) fn is_peer(text: &str) -> bool {
+        is_bare(text, PEERS)
+    }
+}
+
+/// Whether a text is a scheme, a host and a port, and nothing else.
+fn is_bare(text: &str, schemes: &[&str]) -> bool {
+    let Ok(url) = Url::parse(text) else { return false };
+    let has_port = schemes == ORIGINS || url.port().is_some();
+    let is_bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.username().is_empty();
+    schemes.contains(&url.scheme()) && url.has_host() && has_port && is_bare
+}
+
 /// Origins (`https://hooks.example.com`) or peers (`tcp://mail.example:25`).
 fn allowed(section: &Section<'_>, name: &str, schemes: &[&str], findings: &mut Findings) -> Vec<String> {
     let Some(found) = section.find(name, findings) else { return Vec::new() };
     let Some(texts) = findings.take(found.texts()) else { return Vec::new() };
     for (place, text) in &texts {
-        let is_peer = |url: &Url| url.scheme().starts_with("http") || url.port().is_some();
-        let is_bare =
-            |url: &Url| matches!(url.path(), "" | "/") && url.query().is_none() && url.username().is_empty();
-        let url = Url::parse(text).ok().filter(|url| schemes.contains(&url.scheme()) && url.has_host());
-        if !url.is_some_and(|url| is_peer(&url) && is_bare(&url)) {
+        if !is_bare(text, schemes) {
             let example =
                 if schemes.contains(&"tcp") { "tcp://mail.example:25" } else { "https://hooks.example.com" };
             let finding = Finding::new(place, format!("an item of `{}` is `{text}`", found.key));

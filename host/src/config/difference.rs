@@ -86,7 +86,7 @@ impl HostSettings {
 
     /// Its values for people; nothing for one that is not set. Each is exact: two that differ
     /// read differently.
-    fn shown(&self) -> [(&'static str, String); 17] {
+    fn shown(&self) -> [(&'static str, String); 18] {
         let socket =
             |shown: fn(&SocketSettings) -> String| self.socket.as_ref().map_or_else(String::new, shown);
         let events = |shown: fn(&SaltEventsSettings) -> String| {
@@ -107,6 +107,7 @@ impl HostSettings {
             ("max_journal", size(self.max_journal)),
             ("barrier", duration(self.barrier)),
             ("drain", duration(self.drain)),
+            ("watch", self.watch.to_string()),
             ("dedupe_window", duration(self.dedupe_window)),
             ("dedupe_keys", self.dedupe_keys.to_string()),
             ("salt_events", events(|events| events.address.to_string())),
@@ -135,7 +136,7 @@ fn shown_tls(tls: &ServerTlsSettings) -> String {
 impl ConnectionSettings {
     /// What differs, in words: which server, who logs in, and so on.
     fn changed(&self, newer: &Self) -> Vec<&'static str> {
-        use ConnectionSettings::{Mongo, Mysql, Redis, Sqlite};
+        use ConnectionSettings::{Mongo, Mysql, Postgres, Redis, Sqlite};
         let parts = match (self, newer) {
             (Mysql(old), Mysql(new)) => vec![
                 ("server", old.address != new.address),
@@ -143,6 +144,13 @@ impl ConnectionSettings {
                 ("user", old.user != new.user),
                 ("password", old.password != new.password),
                 ("TLS settings", old.tls != new.tls),
+            ],
+            (Postgres(old), Postgres(new)) => vec![
+                ("server", old.host != new.host || old.port != new.port),
+                ("database", old.database != new.database),
+                ("user", old.user != new.user),
+                ("password", old.password != new.password),
+                ("TLS settings", old.tls_mode != new.tls_mode || old.tls != new.tls),
             ],
             (Redis(old), Redis(new)) => vec![
                 ("server", old.address != new.address),

@@ -44,12 +44,20 @@ impl Finding {
     }
 }
 
+/// `FILE:LINE`.
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place { file, line: 0 } => write!(out, "{}", file.display()),
+            Place { file, line } => write!(out, "{}:{line}", file.display()),
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(Place { file, line: 0 }) => write!(out, "{}: ", file.display())?,
-            Some(Place { file, line }) => write!(out, "{}:{line}: ", file.display())?,
-            None => {}
+        if let Some(place) = &self.place {
+            write!(out, "{place}: ")?;
         }
         out.write_str(&self.message)?;
         match &self.hint {

@@ -33,6 +33,7 @@ const KEYS: &[&str] = &[
     "max_journal",
     "barrier",
     "drain",
+    "watch",
     "dedupe_window",
     "dedupe_keys",
     "salt_events",
@@ -48,8 +49,16 @@ pub(super) fn read(root: &Section<'_>, findings: &mut Findings) -> HostSettings 
     let day = Duration::ZERO..=Duration::from_secs(24 * 3600);
     let socket = access::socket(&host, findings);
     let access = access::read(&host, findings);
+    let (id, salt_events) = (id(root, findings), salt_events::read(&host, findings));
+    if salt_events.is_some()
+        && !root.has("id")
+        && let Some(found) = host.find("salt_events", findings)
+    {
+        let finding = found.wrong(format!("is followed, and the master is called `{id}`, as this machine"));
+        findings.warning(finding.hint("`id:` says what it calls itself: `salt-run config.get id` there"));
+    }
     HostSettings {
-        id: id(root, findings),
+        id,
         listen: listen(&host, socket.is_some(), &access, findings),
         socket,
         access,
@@ -60,13 +69,14 @@ pub(super) fn read(root: &Section<'_>, findings: &mut Findings) -> HostSettings 
             .unwrap_or(MAX_JOURNAL),
         barrier: host.get("barrier", |found| found.duration(hour.clone()), findings).unwrap_or(BARRIER),
         drain: host.get("drain", |found| found.duration(hour.clone()), findings).unwrap_or(DRAIN),
+        watch: host.get("watch", Found::flag, findings).unwrap_or(true),
         dedupe_window: host
             .get("dedupe_window", |found| found.duration(day), findings)
             .unwrap_or(DEDUPE_WINDOW),
         dedupe_keys: host
             .get("dedupe_keys", |found| found.number(0..=100_000_000), findings)
             .unwrap_or(DEDUPE_KEYS),
-        salt_events: salt_events::read(&host, findings),
+        salt_events,
     }
 }
 

@@ -40,8 +40,15 @@ pub(super) struct Layer(pub(super) BTreeMap<&'static str, Value>);
 impl Layer {
     /// What stands in a section. The names in it have been checked.
     pub(super) fn read(bundled: Bundled, section: &Section<'_>, findings: &mut Findings) -> Self {
+        let layer = Self::of_keys(salt_keys::keys(bundled), section, findings);
+        layer.check(bundled, section, findings);
+        layer
+    }
+
+    /// What stands in a section under these keys.
+    pub(super) fn of_keys(keys: &'static [Key], section: &Section<'_>, findings: &mut Findings) -> Self {
         let mut layer = Layer::default();
-        for key in salt_keys::keys(bundled) {
+        for key in keys {
             let Some(found) = section.find(key.name, findings) else { continue };
             match key.kind {
                 Kind::File => findings.watch(found.path().ok()),
@@ -52,7 +59,6 @@ impl Layer {
                 layer.0.insert(key.name, value);
             }
         }
-        layer.check(bundled, section, findings);
         layer
     }
 

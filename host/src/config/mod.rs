@@ -24,6 +24,7 @@ mod host_keys;
 mod layer;
 mod limits;
 mod narrowing;
+mod postgres;
 mod profiles;
 mod returners;
 mod salt_events;
@@ -44,13 +45,14 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use access::{AccessSettings, Role, ServerTlsSettings, SocketSettings, TokenSettings};
 pub(crate) use difference::Difference;
-pub(crate) use error::{ConfigErrors, Finding};
+pub(crate) use error::{ConfigErrors, Finding, Place};
 pub(crate) use narrowing::{ANY, Actions, Narrowing};
 pub(crate) use salt_events::{SaltEventsSettings, Tags};
 pub(crate) use salt_options::SaltOptions;
 pub(crate) use settings::{
     Address, Bundled, ConnectionSettings, DeliverySettings, HostSettings, Limits, MongoSettings,
-    MysqlSettings, PluginSource, RedisSettings, ReturnerSettings, Settings, SqliteSettings, TlsSettings,
+    MysqlSettings, PluginSource, PostgresSettings, PostgresTls, RedisSettings, ReturnerSettings, Settings,
+    SqliteSettings, TlsSettings,
 };
 pub(crate) use variant::{Variant, VariantError};
 

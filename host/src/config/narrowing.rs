@@ -108,8 +108,12 @@ impl Narrowing {
     pub(super) fn fits(&self, connection: &ConnectionSettings) -> bool {
         matches!(
             (self, connection),
-            (Narrowing::Tables(_), ConnectionSettings::Mysql(_) | ConnectionSettings::Sqlite(_))
-                | (Narrowing::Redis { .. }, ConnectionSettings::Redis(_))
+            (
+                Narrowing::Tables(_),
+                ConnectionSettings::Mysql(_)
+                    | ConnectionSettings::Postgres(_)
+                    | ConnectionSettings::Sqlite(_)
+            ) | (Narrowing::Redis { .. }, ConnectionSettings::Redis(_))
                 | (Narrowing::Collections(_), ConnectionSettings::Mongo(_))
         )
     }

@@ -14,6 +14,7 @@ use super::error::{Finding, Findings, Place, nearest};
 use super::host_keys;
 use super::limits;
 use super::narrowing::Narrowing;
+use super::postgres;
 use super::salt_keys;
 use super::section::{File, Found, Section};
 use super::settings::{Bundled, ConnectionSettings, PluginSource, ReturnerSettings, Settings};
@@ -26,14 +27,21 @@ pub(super) fn build(files: &[File], findings: &mut Findings) -> Settings {
     let host = host_keys::read(&root, findings);
     let declared = Declared::read(&root, host.data.join("sqlite3.db"), findings);
     let uses = Uses::read(&root, &declared, findings);
-    let (mut returners, connections) = bundled_ones(&root, &declared, &uses, findings);
+    let (mut returners, mut connections) = bundled_ones(&root, &declared, &uses, findings);
+    let postgres = postgres::read(&root, findings);
+    connections.extend(postgres.clone());
+    let mut plugin_places = BTreeMap::new();
     for name in custom::names(&root) {
         if let Some(returner) = custom::read(&root, &name, findings) {
+            // What is wrong there has been noted.
+            let found = root.under(&name).find("plugin", &mut Findings::default());
+            plugin_places.extend(found.map(|found| (name.clone(), found.place)));
             check_grants(&root, &name, &connections, findings);
             returners.insert(name, returner);
         }
     }
     uses.warn(&declared, &returners, findings);
+    postgres::warn_of_unused(&postgres, returners.values(), findings);
     bundled::warn_of_mistyped(&root, findings);
     Settings {
         files: files.iter().map(|file| file.path.to_path_buf()).collect(),
@@ -44,6 +52,7 @@ pub(super) fn build(files: &[File], findings: &mut Findings) -> Settings {
         event_return: uses.event_return,
         connections,
         returners,
+        plugin_places,
         declared: Arc::new(declared),
     }
 }

@@ -96,6 +96,34 @@ const REDIS: &[Key] = &[
 const SQLITE3: &[Key] =
     &[key("database", Kind::Path, ByReturn::Never), key("timeout", Kind::Seconds, ByReturn::Free)];
 
+/// Of Salt's returner `pgjsonb` (`salt/returners/pgjsonb.py`), under `returner.pgjsonb`.
+pub(super) const PGJSONB: &[Key] = &[
+    key("host", Kind::Text, ByReturn::Never),
+    key("port", Kind::Port, ByReturn::Never),
+    key("user", Kind::Text, ByReturn::Never),
+    key("pass", Kind::Secret, ByReturn::Never),
+    key("db", Kind::Text, ByReturn::Never),
+    key("sslmode", Kind::Text, ByReturn::Never),
+    key("sslrootcert", Kind::File, ByReturn::Never),
+    key("sslcert", Kind::File, ByReturn::Never),
+    key("sslkey", Kind::File, ByReturn::Never),
+    key("sslcrl", Kind::Text, ByReturn::Never),
+];
+
+/// Of Salt's returner `postgres` (`salt/returners/postgres.py`), under `returner.postgres`.
+pub(super) const POSTGRES: &[Key] = &[
+    key("host", Kind::Text, ByReturn::Never),
+    key("port", Kind::Port, ByReturn::Never),
+    key("user", Kind::Text, ByReturn::Never),
+    key("passwd", Kind::Secret, ByReturn::Never),
+    key("db", Kind::Text, ByReturn::Never),
+    // Ours.
+    key("sslmode", Kind::Text, ByReturn::Never),
+    key("sslrootcert", Kind::File, ByReturn::Never),
+    key("sslcert", Kind::File, ByReturn::Never),
+    key("sslkey", Kind::File, ByReturn::Never),
+];
+
 pub(super) fn keys(bundled: Bundled) -> &'static [Key] {
     match bundled {
         Bundled::Mysql => MYSQL,

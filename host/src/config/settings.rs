@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::access::{AccessSettings, SocketSettings};
 use super::bundled::Declared;
+use super::error::Place;
 use super::narrowing::Narrowing;
 use super::salt_events::SaltEventsSettings;
 use super::secret::Secret;
@@ -37,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) connections: BTreeMap<String, ConnectionSettings>,
     /// Returners by name; `alternative.mysql` is one of its own.
     pub(crate) returners: BTreeMap<String, ReturnerSettings>,
+    /// Where the file of a returner's plugin is named, by the returner's name.
+    pub(crate) plugin_places: BTreeMap<String, Place>,
     /// What [`Settings::variant`] makes other returners of.
     pub(super) declared: Arc<Declared>,
 }
@@ -59,6 +62,8 @@ pub(crate) struct HostSettings {
     pub(crate) barrier: Duration,
     /// How long stopping waits for calls in flight.
     pub(crate) drain: Duration,
+    /// Whether a file that changes is read by itself, and not only when that is asked for.
+    pub(crate) watch: bool,
     /// How long a return is remembered, so that a second copy of it is not stored.
     pub(crate) dedupe_window: Duration,
     /// How many returns are remembered at most.
@@ -189,6 +194,7 @@ impl Default for DeliverySettings {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ConnectionSettings {
     Mysql(MysqlSettings),
+    Postgres(PostgresSettings),
     Sqlite(SqliteSettings),
     Redis(RedisSettings),
     Mongo(MongoSettings),
@@ -228,6 +234,52 @@ pub(crate) struct MysqlSettings {
     pub(crate) password: Option<Secret>,
     pub(crate) database: String,
     pub(crate) tls: Option<TlsSettings>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PostgresSettings {
+    /// A name, an address, or the directory of a Unix socket.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) user: String,
+    pub(crate) password: Option<Secret>,
+    pub(crate) database: String,
+    pub(crate) tls_mode: PostgresTls,
+    pub(crate) tls: TlsSettings,
+}
+
+/// libpq's `sslmode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PostgresTls {
+    Disable,
+    /// TLS if the server has it; its certificate is not looked at.
+    Prefer,
+    /// TLS; the certificate is not looked at.
+    Require,
+    /// Somebody who is trusted vouches for the certificate.
+    VerifyCa,
+    /// And it has the server's name.
+    VerifyFull,
+}
+
+impl PostgresTls {
+    pub(crate) const ALL: [PostgresTls; 5] = [
+        PostgresTls::Disable,
+        PostgresTls::Prefer,
+        PostgresTls::Require,
+        PostgresTls::VerifyCa,
+        PostgresTls::VerifyFull,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            PostgresTls::Disable => "disable",
+            PostgresTls::Prefer => "prefer",
+            PostgresTls::Require => "require",
+            PostgresTls::VerifyCa => "verify-ca",
+            PostgresTls::VerifyFull => "verify-full",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

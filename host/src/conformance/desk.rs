@@ -10,6 +10,18 @@ use super::{Kit, items};
 use crate::items::{Failure, Item, Kind, Refusal};
 use crate::plugins::{Bench, CallError, Delivery, Fault, Grants, Instance, Interface};
 
+/// The most lines that are shown of what a guest printed before it was stopped.
+const PRINTED: usize = 6;
+
+/// What languages print around the cause.
+const NOISE: [&str; 5] = [
+    "Python function threw an unexpected exception",
+    "Redirecting call to abort()",
+    "RUST_BACKTRACE",
+    "thread '<unnamed>'",
+    "Traceback (most recent call last)",
+];
+
 /// How often what is to be tried again is delivered again.
 const ROUNDS: usize = 5;
 
@@ -195,7 +207,9 @@ fn jid(item: &Item) -> Option<String> {
 pub(super) fn told(error: &CallError) -> String {
     match error {
         CallError::Stopped(trap) => {
-            let printed: Vec<&str> = trap.stderr.lines().rev().take(3).collect();
+            let tells =
+                |line: &&str| !line.trim().is_empty() && !NOISE.iter().any(|noise| line.contains(noise));
+            let printed: Vec<&str> = trap.stderr.lines().rev().filter(tells).take(PRINTED).collect();
             let printed: String = printed.iter().rev().map(|line| format!("\n    {line}")).collect();
             format!("it was stopped: {}{printed}", trap.reason)
         }

@@ -19,6 +19,11 @@ pub(super) fn jid(number: usize) -> String {
     format!("20260214{number:012}")
 }
 
+/// Whether the return of this number is a state run that failed: some plugins store nothing else.
+pub(super) fn is_failed_run(number: usize) -> bool {
+    number.is_multiple_of(3)
+}
+
 /// Items of one kind, with the numbers from the first one on.
 pub(super) fn plain(kind: Kind, first: usize, count: usize) -> Vec<Item> {
     (first..first + count).map(|number| item(kind, &text(kind, number))).collect()
@@ -27,6 +32,19 @@ pub(super) fn plain(kind: Kind, first: usize, count: usize) -> Vec<Item> {
 fn text(kind: Kind, number: usize) -> Value {
     let (jid, minion) = (jid(number), format!("minion{number}"));
     match kind {
+        Kind::Return if is_failed_run(number) => json!({
+            "jid": jid, "id": minion, "fun": "state.apply", "fun_args": ["web"], "retcode": 2, "success": false,
+            "return": {
+                "test_|-first_|-first_|-nop": {
+                    "__id__": "first", "__run_num__": 0, "__sls__": "web", "name": "first", "changes": {},
+                    "result": true, "comment": "Success!", "duration": 0.4
+                },
+                "cmd_|-second_|-false_|-run": {
+                    "__id__": "second", "__run_num__": 1, "__sls__": "web", "name": "false", "changes": {},
+                    "result": false, "comment": format!("text {number}"), "duration": 3.1
+                }
+            }
+        }),
         Kind::Return => json!({
             "jid": jid, "id": minion, "fun": "test.echo", "fun_args": [format!("text {number}")],
             "return": format!("text {number}"), "retcode": 0, "success": true

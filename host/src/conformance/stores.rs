@@ -117,6 +117,13 @@ async fn columns(
              AND UPPER(COALESCE(c.column_default, '')) NOT LIKE 'CURRENT%'",
             '`',
         ),
+        SqlPool::Postgres(_) => (
+            "SELECT c.table_name::text, c.column_name::text FROM information_schema.columns c \
+             WHERE c.table_schema = current_schema() AND c.is_identity = 'NO' \
+             AND COALESCE(c.column_default, '') NOT LIKE '%(%' \
+             AND UPPER(COALESCE(c.column_default, '')) NOT LIKE 'CURRENT%'",
+            '"',
+        ),
         SqlPool::Sqlite(_) => (
             "SELECT t.name, c.name FROM sqlite_master t, pragma_table_info(t.name) c \
              WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \

@@ -32,7 +32,7 @@ pub(crate) use self::mongo::{MongoError, MongoFind, MongoPool, MongoUpdate, Mong
 pub(crate) use self::peers::{Peers, Protocol};
 pub(crate) use self::redis::{RedisError, RedisPool, RedisReply, RedisScalar};
 pub(crate) use self::sql::{
-    CommitError, Purpose, SqlError, SqlErrorKind, SqlPool, SqlRows, SqlTransaction, SqlValue,
+    CommitError, Purpose, SqlError, SqlErrorKind, SqlPool, SqlRows, SqlTransaction, SqlValue, numbered,
 };
 pub(crate) use self::tls::{TlsError, certificates, private_key};
 use crate::config::ConnectionSettings;
@@ -74,6 +74,7 @@ impl Connection {
     ) -> Result<Self, OpenError> {
         match settings {
             ConnectionSettings::Mysql(settings) => SqlPool::mysql(name, settings, bound).map(Self::Sql),
+            ConnectionSettings::Postgres(settings) => SqlPool::postgres(name, settings, bound).map(Self::Sql),
             ConnectionSettings::Sqlite(settings) => Ok(Self::Sql(SqlPool::sqlite(settings, bound))),
             ConnectionSettings::Redis(settings) => RedisPool::open(name, settings, bound).map(Self::Redis),
             ConnectionSettings::Mongo(settings) => MongoPool::open(name, settings, bound).map(Self::Mongo),
@@ -94,7 +95,7 @@ impl Connection {
         settings.iter().map(open).collect()
     }
 
-    /// `mysql`, `sqlite`, `redis` or `mongo`.
+    /// `mysql`, `postgres`, `sqlite`, `redis` or `mongo`.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Sql(pool) => pool.kind(),

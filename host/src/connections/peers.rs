@@ -7,6 +7,7 @@
 //!   is asked out of the sandbox.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,16 @@ const LOOK_UP: Duration = Duration::from_secs(5);
 pub(crate) enum Protocol {
     Tcp,
     Udp,
+}
+
+/// As in `allow_connect`.
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        })
+    }
 }
 
 /// Those of one returner.

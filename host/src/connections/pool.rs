@@ -23,7 +23,7 @@ pub(super) const FRESH: Duration = Duration::from_secs(1);
 pub(super) const PING: Duration = Duration::from_secs(1);
 
 /// What a pool connects to. Its methods keep to their own bounds of time.
-pub(super) trait Server: Send + Sync + 'static {
+pub(crate) trait Server: Send + Sync + 'static {
     type Connection: Send + 'static;
     type Error;
 

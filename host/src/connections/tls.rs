@@ -1,12 +1,17 @@
 //! Reads the PEM files of a connection before anything connects, so that a wrong
 //! path or a file that is no certificate is found when the configuration is loaded.
 //!
-//! Which of them a library wants to read once more is its own business.
+//! Which of them a library wants to read once more is its own business. For drivers that leave
+//! TLS to rustls, this is also where a server's certificate is looked at.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::config::TlsSettings;
 
@@ -47,6 +52,95 @@ pub(super) fn read(settings: &TlsSettings) -> Result<Pem, TlsError> {
         _ => return Err(TlsError::Half),
     };
     Ok(Pem { ca, client })
+}
+
+/// How much of a server's certificate is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verify {
+    /// Nothing: whoever is in between can read along.
+    Nothing,
+    /// Who vouches for it, whatever name it has.
+    Authority,
+    /// That it has the server's name, too.
+    Name,
+}
+
+/// TLS to a server, for drivers that leave it to rustls. Without an authority of its own, the
+/// public ones vouch for it.
+pub(super) fn client(pem: Pem, verify: Verify) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    match &pem.ca {
+        Some(ca) => {
+            let mut authorities = CertificateDer::pem_slice_iter(ca).flatten();
+            authorities.try_for_each(|authority| roots.add(authority))?;
+        }
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+    }
+    let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let authorities = authorities.build().map_err(|error| rustls::Error::General(error.to_string()))?;
+    let verifier = Verifier { verify, authorities };
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    let Some(ClientPem { certificate, key }) = pem.client else { return Ok(config.with_no_client_auth()) };
+    let chain = CertificateDer::pem_slice_iter(&certificate).flatten().collect();
+    // It was read before, as PEM.
+    let key = PrivateKeyDer::from_pem_slice(&key)
+        .map_err(|_| rustls::Error::General("the private key cannot be read".to_owned()))?;
+    config.with_client_auth_cert(chain, key)
+}
+
+/// What rustls itself does, or less.
+#[derive(Debug)]
+struct Verifier {
+    verify: Verify,
+    authorities: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        use CertificateError::{NotValidForName, NotValidForNameContext};
+        if self.verify == Verify::Nothing {
+            return Ok(ServerCertVerified::assertion());
+        }
+        match self.authorities.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+            Err(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))
+                if self.verify == Verify::Authority =>
+            {
+                Ok(ServerCertVerified::assertion())
+            }
+            done => done,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.authorities.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.authorities.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.authorities.supported_verify_schemes()
+    }
 }
 
 /// The text of a PEM file that has certificates.

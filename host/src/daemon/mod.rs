@@ -27,7 +27,7 @@ use crate::web::{self, Access, App, Gate, Receiving, Standing};
 
 use reload::Reloader;
 use serving::{BindError, Serving};
-use watch::Watch;
+pub(crate) use watch::Watch;
 
 /// The newest items that stay in memory for lanes that keep up, in bytes.
 const TAIL: usize = 64 << 20;
@@ -57,7 +57,11 @@ pub(crate) enum DaemonError {
 
 /// One error a line or more, each with `error: ` before it.
 fn lines(errors: &[BuildError]) -> String {
-    errors.iter().map(|error| format!("error: {error}")).collect::<Vec<_>>().join("\n")
+    let line = |error: &BuildError| match error.place() {
+        Some(place) => format!("error: {place}: {error}"),
+        None => format!("error: {error}"),
+    };
+    errors.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Runs the host until it is told to stop.

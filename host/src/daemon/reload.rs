@@ -5,6 +5,7 @@
 //! that is in use) is found while the one before it runs on. One reload at a time.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,6 +36,24 @@ pub(super) struct Reloader {
     pub(super) warned: BTreeSet<String>,
 }
 
+/// Why the configuration is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Asked,
+    Hangup,
+    Changed,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Why::Asked => "it was asked for",
+            Why::Hangup => "SIGHUP",
+            Why::Changed => "a file changed",
+        })
+    }
+}
+
 impl Reloader {
     /// Until the host stops; gives back what serves then.
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut hangup: Signal) -> Serving {
@@ -42,12 +61,12 @@ impl Reloader {
             tokio::select! {
                 () = self.stop.cancelled() => return self.serving,
                 Some(Order { dry_run, reply }) = orders.recv() => {
-                    let answer = if dry_run { self.look().await } else { self.reload("it was asked for").await };
+                    let answer = if dry_run { self.look().await } else { self.reload(Why::Asked).await };
                     // Whoever asked may have left.
                     let _ = reply.send(answer);
                 }
-                Some(()) = hangup.recv() => drop(self.reload("SIGHUP").await),
-                () = self.watch.changed() => self.follow().await,
+                Some(()) = hangup.recv() => drop(self.reload(Why::Hangup).await),
+                () = self.watch.changed(), if self.lanes.settings().host.watch => self.follow().await,
             }
         }
     }
@@ -65,7 +84,7 @@ impl Reloader {
             );
             return self.refuse(&message);
         }
-        let _ = self.reload("a file changed").await;
+        let _ = self.reload(Why::Changed).await;
     }
 
     /// What would change; an error where it would be refused.
@@ -73,16 +92,16 @@ impl Reloader {
         let (loaded, _) = self.load().await;
         let settings = Arc::new(loaded.map_err(|errors| errors.to_string())?.settings);
         self.check_fixed(&settings)?;
-        let prepared = self.lanes.prepare(settings).await.map_err(|errors| lines(&errors))?;
+        let prepared = self.lanes.prepare(settings, true).await.map_err(|errors| lines(&errors))?;
         prepared.try_out(false).await.map_err(|errors| lines(&errors))?;
         Ok(prepared.differences)
     }
 
-    async fn reload(&mut self, why: &str) -> Result<Vec<Difference>, String> {
+    async fn reload(&mut self, why: Why) -> Result<Vec<Difference>, String> {
         let (loaded, watch) = self.load().await;
         self.watch = watch;
         let taken = match loaded {
-            Ok(loaded) => self.take(loaded).await,
+            Ok(loaded) => self.take(loaded, why != Why::Changed).await,
             Err(errors) => Err(errors.to_string()),
         };
         match &taken {
@@ -126,13 +145,15 @@ impl Reloader {
         read.await.expect("reading a configuration does not panic")
     }
 
-    async fn take(&mut self, loaded: Loaded) -> Result<Vec<Difference>, String> {
+    /// A plugin that gave its place back is tried `again`, or only if it is another now.
+    async fn take(&mut self, loaded: Loaded, again: bool) -> Result<Vec<Difference>, String> {
         self.warned = warn(&loaded, &self.warned);
         let settings = Arc::new(loaded.settings);
         self.check_fixed(&settings)?;
         let lanes = Arc::clone(&self.lanes);
         let get_ready = async {
-            let prepared = lanes.prepare(Arc::clone(&settings)).await.map_err(|errors| lines(&errors))?;
+            let prepared = lanes.prepare(Arc::clone(&settings), again).await;
+            let prepared = prepared.map_err(|errors| lines(&errors))?;
             if !prepared.differences.is_empty() {
                 prepared.try_out(true).await.map_err(|errors| lines(&errors))?;
             }

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// From one look to the next.
 const EVERY: Duration = Duration::from_millis(500);
 
-pub(super) struct Watch {
+pub(crate) struct Watch {
     seen: Seen,
 }
 
@@ -31,7 +31,7 @@ struct Identity {
 
 impl Watch {
     /// Of paths that are read after this.
-    pub(super) fn of(paths: BTreeSet<PathBuf>) -> Self {
+    pub(crate) fn of(paths: BTreeSet<PathBuf>) -> Self {
         Self { seen: paths.iter().map(|path| (path.clone(), identity(path))).collect() }
     }
 
@@ -52,7 +52,7 @@ impl Watch {
     }
 
     /// Waits for a change, and until it is over.
-    pub(super) async fn changed(&self) {
+    pub(crate) async fn changed(&self) {
         let mut last = None;
         loop {
             tokio::time::sleep(EVERY).await;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::returner::Returner;
-use crate::config::{ConnectionSettings, PluginSource, ReturnerSettings, Settings};
+use crate::config::{ConnectionSettings, Place, PluginSource, ReturnerSettings, Settings};
 use crate::connections::{CheckError, Connection, OpenError};
 use crate::journal::JournalError;
 use crate::plugins::{CallError, Grants, Interface, LoadError, Plugin, Runtime};
@@ -18,13 +18,13 @@ use crate::plugins::{CallError, Grants, Interface, LoadError, Plugin, Runtime};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BuildError {
     #[error("the returner `{returner}`: {error}")]
-    Plugin { returner: String, error: LoadError },
+    Plugin { returner: String, error: LoadError, place: Option<Box<Place>> },
     #[error("the returner `{returner}`: {error}")]
     Connection { returner: String, error: OpenError },
     #[error(
         "the returner `{returner}` has the option `{option}`, which `{plugin}` does not know\n  hint: {hint}"
     )]
-    Option { returner: String, option: String, plugin: String, hint: String },
+    Option { returner: String, option: String, plugin: String, hint: String, place: Option<Box<Place>> },
     #[error(
         "`{key}: {returner}` needs a plugin that exports `{interface}`, and `{plugin}` does not\n  hint: name another \
          returner, or add the interface to the plugin (world `full-returner`)"
@@ -38,6 +38,16 @@ pub(crate) enum BuildError {
     SetUp { returner: String, error: CallError },
     #[error(transparent)]
     Journal(#[from] JournalError),
+}
+
+impl BuildError {
+    /// The line of the configuration that it is about, as far as it is one.
+    pub(crate) fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Plugin { place, .. } | Self::Option { place, .. } => place.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// A connection, and what it was made of.
@@ -64,6 +74,8 @@ pub(super) struct Built {
 pub(super) struct Running {
     pub(super) connections: Connections,
     pub(super) returners: BTreeMap<String, Arc<Returner>>,
+    /// Those that were too bad, and gave their place back to what runs: not to be tried again.
+    pub(super) failed: BTreeMap<String, Arc<Returner>>,
 }
 
 impl Running {
@@ -96,7 +108,8 @@ impl Built {
                 None => match runtime.load(&returner.plugin).await {
                     Ok(plugin) => Arc::new(plugin),
                     Err(error) => {
-                        errors.push(BuildError::Plugin { returner: returner.name.clone(), error });
+                        let place = settings.plugin_places.get(&returner.name).cloned().map(Box::new);
+                        errors.push(BuildError::Plugin { returner: returner.name.clone(), error, place });
                         continue;
                     }
                 },
@@ -107,12 +120,19 @@ impl Built {
             let made = make(returner, plugin, declared, &mut built.connections, known);
             match made {
                 Ok(returner) => {
-                    let old = running.returners.get(&returner.settings.name);
-                    let same = old.filter(|old| old.is_same(&returner)).cloned();
+                    let name = &returner.settings.name;
+                    let failed = running.failed.get(name).is_some_and(|failed| failed.is_same(&returner));
+                    let old = running.returners.get(name);
+                    let same = old.filter(|old| failed || old.is_same(&returner)).cloned();
                     let returner = same.unwrap_or_else(|| Arc::new(returner));
                     built.returners.insert(returner.settings.name.clone(), returner);
                 }
-                Err(error) => errors.push(error),
+                Err(mut error) => {
+                    if let BuildError::Option { place, .. } = &mut error {
+                        *place = settings.plugin_places.get(&returner.name).cloned().map(Box::new);
+                    }
+                    errors.push(error);
+                }
             }
         }
         errors.extend(built.missing_interfaces());
@@ -180,7 +200,7 @@ impl Open {
 }
 
 /// A plugin that says which options it knows is given no others.
-fn check_options(settings: &ReturnerSettings, plugin: &Plugin) -> Result<(), BuildError> {
+pub(crate) fn check_options(settings: &ReturnerSettings, plugin: &Plugin) -> Result<(), BuildError> {
     let Some(known) = &plugin.options else { return Ok(()) };
     let Some(option) = settings.options.keys().find(|option| !known.contains(*option)) else { return Ok(()) };
     let nearest = known
@@ -191,5 +211,5 @@ fn check_options(settings: &ReturnerSettings, plugin: &Plugin) -> Result<(), Bui
         None => "it knows no options".to_owned(),
     };
     let returner = settings.name.clone();
-    Err(BuildError::Option { returner, option: option.clone(), plugin: plugin.title(), hint })
+    Err(BuildError::Option { returner, option: option.clone(), plugin: plugin.title(), hint, place: None })
 }

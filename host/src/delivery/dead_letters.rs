@@ -22,6 +22,11 @@ impl DeadLetters {
         Self { lanes, journal }
     }
 
+    /// Whether there ever was a returner of this name, which may have left some.
+    pub(crate) async fn had_lane(&self, name: &str) -> Result<bool, JournalError> {
+        self.journal.knows_lane(name).await
+    }
+
     /// The oldest that fit, at most so many.
     pub(crate) async fn list(
         &self,

@@ -12,11 +12,12 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::board::Board;
 use super::crashes::Crashes;
 use super::oldest::Oldest;
 use super::returner::Returner;
 use super::run::{Run, Turn};
-use super::status::{Board, Status};
+use super::status::Status;
 use crate::items::Key;
 use crate::journal::{Entry, Held, Journal, JournalError, LaneId, Seq};
 use crate::telemetry::LaneMetrics;
@@ -152,6 +153,11 @@ impl Lane {
         self.returner.store(Arc::clone(&returner));
         turn.next = Some(returner);
         turn.end.cancel();
+    }
+
+    /// The returner that was too bad, whose place the one before it has taken again.
+    pub(super) fn failed(&self) -> Option<Arc<Returner>> {
+        self.board.failed()
     }
 
     /// A return asks for it.

@@ -208,6 +208,18 @@ impl Lanes {
         Ok(dropped)
     }
 
+    /// Who answers questions that name nobody: `master_job_cache`, or else the first of `return`
+    /// that can.
+    pub(crate) fn job_cache<'s>(&self, settings: &'s Settings) -> &'s str {
+        let can = |name: &&String| {
+            self.get(name).is_ok_and(|lane| lane.returner().plugin.exports.contains(&Interface::JobCache))
+        };
+        match settings.master_job_cache_is_set {
+            true => &settings.job_cache,
+            false => settings.return_to.iter().find(can).unwrap_or(&settings.job_cache),
+        }
+    }
+
     /// The lane of a returner by its name.
     pub(crate) fn get(&self, name: &str) -> Result<Arc<Lane>, RouteError> {
         self.snapshot.load().get(name)

@@ -18,6 +18,7 @@
 
 mod backoff;
 mod batch;
+mod board;
 mod build;
 mod crashes;
 mod dead_letters;
@@ -34,7 +35,7 @@ mod trial;
 mod variants;
 mod worker;
 
-pub(crate) use build::BuildError;
+pub(crate) use build::{BuildError, check_options};
 pub(crate) use crashes::{Crashes, Report, Summary};
 pub(crate) use dead_letters::DeadLetters;
 pub(crate) use lane::{Lane, Standing};

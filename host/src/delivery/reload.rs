@@ -25,22 +25,30 @@ use crate::plugins::CallError;
 pub(crate) struct Prepared<'l> {
     built: Built,
     running: Running,
+    again: bool,
     pub(crate) differences: Vec<Difference>,
     _making: MutexGuard<'l, ()>,
 }
 
 impl Lanes {
-    /// Builds what a new version asks for, beside what runs.
-    pub(crate) async fn prepare(&self, settings: Arc<Settings>) -> Result<Prepared<'_>, Vec<BuildError>> {
+    /// Builds what a new version asks for, beside what runs. A plugin that gave its place back
+    /// is tried `again`, or only if something about its returner changed since.
+    pub(crate) async fn prepare(
+        &self,
+        settings: Arc<Settings>,
+        again: bool,
+    ) -> Result<Prepared<'_>, Vec<BuildError>> {
         let making = self.making.lock().await;
         let snapshot = self.snapshot.load_full();
         let lanes = snapshot.lanes.read().clone();
-        let returners = lanes.into_iter().map(|(name, lane)| (name, lane.returner()));
-        let running = Running { connections: snapshot.connections.clone(), returners: returners.collect() };
+        let failed = lanes.iter().filter(|_| !again);
+        let failed = failed.filter_map(|(name, lane)| Some((name.clone(), lane.failed()?))).collect();
+        let returners = lanes.into_iter().map(|(name, lane)| (name, lane.returner())).collect();
+        let running = Running { connections: snapshot.connections.clone(), returners, failed };
         let built = Built::new(settings, &self.runtime, &running).await?;
         let mut differences = snapshot.settings.differences(&built.settings);
         differences.extend(other_plugins(&running, &built));
-        Ok(Prepared { built, running, differences, _making: making })
+        Ok(Prepared { built, running, again, differences, _making: making })
     }
 
     /// Puts it in the place of what runs. Calls under way end first, those of returners that
@@ -76,7 +84,7 @@ impl Lanes {
             lanes.insert(name.clone(), lane);
         }
         let snapshot = Snapshot::new(prepared.built, lanes);
-        let variants = snapshot.take_variants(&old);
+        let variants = snapshot.take_variants(&old, prepared.again);
         for (lane, returner) in changed.into_iter().chain(variants) {
             lane.change(returner);
         }
@@ -135,7 +143,7 @@ impl Prepared<'_> {
 impl Snapshot {
     /// What earlier returns asked for by `ret_config` and `ret_kwargs`, as this version has
     /// it. What it has no longer is left out.
-    fn take_variants(&self, old: &Snapshot) -> Vec<(Arc<Lane>, Arc<Returner>)> {
+    fn take_variants(&self, old: &Snapshot, again: bool) -> Vec<(Arc<Lane>, Arc<Returner>)> {
         let routes: HashMap<(String, Route), Arc<Lane>> = old.routes.read().clone();
         let mut changed = Vec::new();
         for ((base, route), lane) in routes {
@@ -156,7 +164,8 @@ impl Snapshot {
                     &known.open,
                 );
                 let Ok(returner) = made else { continue };
-                if !known.is_same(&returner) {
+                let failed = lane.failed().is_some_and(|failed| !again && failed.is_same(&returner));
+                if !failed && !known.is_same(&returner) {
                     changed.push((Arc::clone(&lane), Arc::new(returner)));
                 }
                 self.lanes.write().insert(lane.name().to_owned(), Arc::clone(&lane));

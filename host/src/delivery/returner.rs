@@ -73,6 +73,16 @@ impl Returner {
                 warnings.push(unused(format!("{name}.connections.{guest}"), need.interface()));
             }
         }
+        for (guest, narrowed) in &self.grants.narrowed {
+            let never: Vec<String> = narrowed.never().iter().map(|command| format!("`{command}`")).collect();
+            if !never.is_empty() {
+                warnings.push(format!(
+                    "`{name}.connections.{guest}` grants {}, which is never let through: it is about the server or \
+                     scripts, or its keys cannot be told\n  hint: grant the whole connection, if the plugin may do all of it",
+                    never.join(", ")
+                ));
+            }
+        }
         let ReturnerSettings { allow_http, allow_connect, .. } = &self.settings;
         for (key, peers, uses) in [
             ("allow_http", allow_http, &[Need::Http, Need::WasiHttp][..]),
@@ -84,6 +94,10 @@ impl Returner {
                     warnings.push(unused(format!("{name}.{key}"), uses[0].interface()));
                 }
             }
+        }
+        // Python's and other languages' tools import all of the contract, whatever is used.
+        if [Need::Sql, Need::Redis, Need::Mongo, Need::Http].iter().all(|need| needs.contains(need)) {
+            return warnings;
         }
         let denied = needs.into_iter().filter(|need| need.is_telling() && !granted.contains(need));
         let denied: Vec<String> = denied.map(|need| format!("`{}`", need.interface())).collect();

@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff;
 use super::batch::{Batch, Plan, Task};
+use super::board::{Board, Reporter};
 use super::probation::Probation;
 use super::returner::Returner;
-use super::status::{Board, Next, Reporter};
+use super::status::Next;
 use super::worker::{Fate, Outcome, Worker};
 use crate::journal::{DeadLetter, Entry, Held, Journal, JournalError, LaneId, Seq, Settlement, Window, now};
 
@@ -125,7 +126,7 @@ impl Run {
             (Some(next), _) => (next, false),
             (None, Some((record, probation))) => {
                 let before = Arc::clone(&probation.before);
-                self.board.went_back(&self.returner.plugin.title(), &before.plugin.title(), record);
+                self.board.went_back(&self.returner, &before, record);
                 self.shown.store(Arc::clone(&before));
                 (before, true)
             }
@@ -317,7 +318,11 @@ impl Run {
                     let wait = backoff::wait(*refused, self.returner.settings.delivery.max_backoff, after);
                     settlement.held.push(held(&task, now + wait.as_millis() as u64, reason));
                 }
-                Fate::Pending => settlement.held.push(held(&task, 0, "the host stopped".to_owned())),
+                Fate::Pending => settlement.held.push(held(
+                    &task,
+                    0,
+                    "its delivery was broken off by a stop or a reload".to_owned(),
+                )),
             }
         }
         if let Some(held) = settlement.held.last().filter(|_| newly_held > 0) {

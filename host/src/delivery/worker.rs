@@ -21,10 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff;
 use super::batch::{Batch, Task};
+use super::board::Reporter;
 use super::crashes;
 use super::probation::Probation;
 use super::returner::Returner;
-use super::status::{Next, Reporter};
+use super::status::Next;
 use crate::items::{Failure, Kind, Refusal};
 use crate::plugins::{CallError, Delivery, Instance, Stop};
 use crate::telemetry::CallEnd;

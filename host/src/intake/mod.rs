@@ -23,7 +23,7 @@ use crate::telemetry::IntakeMetrics;
 use job_ids::JobIds;
 use whole::Whole;
 
-pub(crate) use salt_events::{Following, Gap, Gaps, SaltEvents};
+pub(crate) use salt_events::{Following, Gap, Gaps, SaltEvents, knock};
 
 /// The most bad items that an answer names.
 const MOST_NAMED: usize = 100;

@@ -10,11 +10,12 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::error::Elapsed;
 use wasmtime::{Store, Trap as WasmTrap};
 use wasmtime_wasi::I32Exit;
 
 use super::limits::on_epoch;
-use super::load::{Exports, Interface, Plugin};
+use super::load::{Interface, Plugin};
 use super::state::{Grants, GuestState};
 use super::trial::Noted;
 use super::words;
@@ -23,9 +24,9 @@ use crate::items::Failure;
 
 /// A running guest.
 pub(crate) struct Instance {
-    store: Store<GuestState>,
-    guest: wasmtime::component::Instance,
-    plugin: Arc<Plugin>,
+    pub(super) store: Store<GuestState>,
+    pub(super) guest: wasmtime::component::Instance,
+    pub(super) plugin: Arc<Plugin>,
     broken: bool,
 }
 
@@ -108,29 +109,23 @@ impl Instance {
         self.broken
     }
 
-    pub(crate) fn plugin(&self) -> &Arc<Plugin> {
-        &self.plugin
-    }
-
-    /// One call: runs it within the limits, checks its answer, and commits.
-    pub(super) async fn call<T>(
-        &mut self,
-        purpose: Purpose,
-        call: impl AsyncFnOnce(
-            &mut Store<GuestState>,
-            &wasmtime::component::Instance,
-            &Exports,
-        ) -> wasmtime::Result<Result<T, Failure>>,
-        check: impl FnOnce(&T) -> Result<(), String>,
-    ) -> Result<T, CallError> {
-        let time = self.store.data().grants.limits.time;
+    /// A call begins: gives the time that it may take. It is broken until the guest has come
+    /// back on its own, which [`end`](Self::end) is told.
+    pub(super) fn begin(&mut self, purpose: Purpose) -> Duration {
         self.store.data_mut().usage.begin_call();
         self.store.data_mut().purpose = purpose;
         self.store.set_epoch_deadline(1);
-        // Broken until the guest has come back on its own.
         self.broken = true;
-        let answer =
-            tokio::time::timeout(time, call(&mut self.store, &self.guest, &self.plugin.indices)).await;
+        self.store.data().grants.limits.time
+    }
+
+    /// The end of a call that was [begun](Self::begin): checks its answer, and commits.
+    pub(super) async fn end<T>(
+        &mut self,
+        answer: Result<wasmtime::Result<Result<T, Failure>>, Elapsed>,
+        check: impl FnOnce(&T) -> Result<(), String>,
+    ) -> Result<T, CallError> {
+        let time = self.store.data().grants.limits.time;
         let answer = match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Err(self.undo(|state| stopped(state, &error)).await),

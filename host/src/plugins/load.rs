@@ -8,27 +8,25 @@ use std::sync::Arc;
 use returner_engine::{Cache, CacheError, EPOCH};
 use sha2::{Digest, Sha256};
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, EngineWeak};
 
 use super::capabilities;
-use super::contract::exports::salt::returner as guest;
-use super::contract::salt::returner as imports;
+use super::contract::{self, Exports, PACKAGE, SPOKEN, Version};
 use super::instance::{CallError, Instance};
 use super::state::{Grants, GuestState};
 use super::words;
 use crate::config::{Bundled, PluginSource};
 
-/// The contract's package.
-const PACKAGE: &str = "salt:returner";
-
-/// The versions of the contract that this host links, oldest first.
-pub(crate) const CONTRACTS: [&str; 1] = ["0.1.0"];
+/// The bytes of a component from which on compiling it takes long enough to say so.
+const SLOW: usize = 1 << 20;
 
 /// The engine and what it links: one for the whole host.
 pub(crate) struct Runtime {
     engine: Engine,
     linker: Linker<GuestState>,
+    /// The versions of the contract that it links, oldest first.
+    spoken: &'static [Version],
     cache: Cache,
 }
 
@@ -44,10 +42,13 @@ pub(crate) struct Plugin {
     /// None for a bundled one.
     pub(crate) file: Option<PathBuf>,
     pub(crate) exports: BTreeSet<Interface>,
+    /// The version of the contract that it was built for.
+    pub(crate) contract: &'static str,
     /// The interfaces that it imports, with their versions.
     pub(crate) imports: Vec<String>,
     pub(super) pre: InstancePre<GuestState>,
-    pub(super) indices: Exports,
+    /// How its exports are called.
+    pub(super) calls: Box<dyn Exports>,
 }
 
 /// What a component may export.
@@ -59,16 +60,6 @@ pub(crate) enum Interface {
     Loads,
     Events,
     JobCache,
-}
-
-/// Where in a component its exports are.
-pub(crate) struct Exports {
-    pub(super) about: Option<guest::about::GuestIndices>,
-    pub(super) lifecycle: Option<guest::lifecycle::GuestIndices>,
-    pub(super) returns: guest::returns::GuestIndices,
-    pub(super) loads: Option<guest::loads::GuestIndices>,
-    pub(super) events: Option<guest::events::GuestIndices>,
-    pub(super) job_cache: Option<guest::job_cache::GuestIndices>,
 }
 
 /// Why a file is not a plugin.
@@ -96,16 +87,15 @@ pub(crate) enum LoadError {
     )]
     NoReturns { what: String, exports: Vec<String> },
     #[error(
-        "`{what}` was built against the contract `{PACKAGE}@{found}`; this host speaks {}\n  hint: upgrade the host, \
-         or build the plugin against the `wit/` of this one",
-        CONTRACTS.join(", ")
+        "`{what}` was built against the contract `{PACKAGE}@{found}`; this host speaks {}\n  hint: {}",
+        spoken.join(", "), upgrade(found, spoken)
     )]
-    OtherContract { what: String, found: String },
+    OtherContract { what: String, found: String, spoken: Vec<&'static str> },
     #[error(
         "`{what}` imports {}, which this host does not have\n  hint: this host has `{PACKAGE}` {} and WASI 0.2",
-        list(missing), CONTRACTS.join(", ")
+        list(missing), spoken.join(", ")
     )]
-    Import { what: String, missing: Vec<String> },
+    Import { what: String, missing: Vec<String>, spoken: Vec<&'static str> },
     #[error("`{what}` does not fit the contract: {reason}\n  hint: build it against the `wit/` of this host")]
     Contract { what: String, reason: String },
     #[error(
@@ -125,10 +115,15 @@ pub(crate) enum LoadError {
 impl Runtime {
     /// Makes the engine; `compiled` is the directory for compiled plugins.
     pub(crate) fn new(compiled: &Path) -> Result<Self, LoadError> {
+        Self::speaking(&SPOKEN, compiled)
+    }
+
+    /// As [`new`](Self::new), with these versions of the contract.
+    pub(super) fn speaking(spoken: &'static [Version], compiled: &Path) -> Result<Self, LoadError> {
         let engine = returner_engine::engine().map_err(LoadError::Engine)?;
-        let linker = linker(&engine).map_err(LoadError::Engine)?;
+        let linker = linker(&engine, spoken).map_err(LoadError::Engine)?;
         keep_time(engine.weak());
-        Ok(Self { engine, linker, cache: Cache::open(compiled)? })
+        Ok(Self { engine, linker, spoken, cache: Cache::open(compiled)? })
     }
 
     /// Loads what a returner's settings name.
@@ -177,7 +172,14 @@ impl Runtime {
     ) -> Result<Plugin, LoadError> {
         look(&what, &bytes)?;
         let (engine, cache) = (self.engine.clone(), self.cache.clone());
-        let compiled = tokio::task::spawn_blocking(move || cache.load(&engine, &bytes)).await;
+        let plugin = what.clone();
+        let compile = move || {
+            if bytes.len() > SLOW && !cache.knows(&engine, &bytes) {
+                tracing::info!("compiling `{plugin}`, which takes some seconds the first time");
+            }
+            cache.load(&engine, &bytes)
+        };
+        let compiled = tokio::task::spawn_blocking(compile).await;
         let component = match compiled {
             Ok(Ok(component)) => component,
             Ok(Err(CacheError::Compile(error))) => {
@@ -204,20 +206,24 @@ impl Runtime {
             .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentInstance(_)))
             .map(|(name, _)| name.to_owned())
             .collect();
-        for name in exported.iter().chain(&imported) {
-            if let Some(found) = other_contract(name) {
-                return Err(LoadError::OtherContract { what: what.to_owned(), found: found.to_owned() });
-            }
+        let versions = exported.iter().chain(&imported).filter_map(|name| contract::version_in(name));
+        let is_other = |number: &&str| self.spoken.iter().all(|version| version.number != *number);
+        if let Some(found) = versions.into_iter().find(is_other) {
+            let (what, found) = (what.to_owned(), found.to_owned());
+            return Err(LoadError::OtherContract { what, found, spoken: self.numbers() });
         }
-        let exports: BTreeSet<Interface> =
-            Interface::ALL.into_iter().filter(|interface| exported.contains(&interface.export())).collect();
-        if !exports.contains(&Interface::Returns) {
+        let exports_returns = |version: &&Version| exported.contains(&version.export(Interface::Returns));
+        let Some(version) = self.spoken.iter().rfind(exports_returns) else {
             return Err(LoadError::NoReturns { what: what.to_owned(), exports: exported });
-        }
+        };
+        let exports: BTreeSet<Interface> = Interface::ALL
+            .into_iter()
+            .filter(|interface| exported.contains(&version.export(*interface)))
+            .collect();
         let pre = self.link(what, component, &imported)?;
         let contract =
             |error: wasmtime::Error| LoadError::Contract { what: what.to_owned(), reason: error.to_string() };
-        let indices = Exports::find(&pre, &exports).map_err(contract)?;
+        let calls = version.find(&pre, &exports).map_err(contract)?;
         let stem = file.and_then(Path::file_stem).map(|stem| stem.to_string_lossy().into_owned());
         let mut plugin = Plugin {
             name: stem.unwrap_or_else(|| what.to_owned()),
@@ -226,14 +232,19 @@ impl Runtime {
             sha256,
             file: file.map(Path::to_owned),
             exports,
+            contract: version.number,
             imports: imported,
             pre,
-            indices,
+            calls,
         };
         if plugin.exports.contains(&Interface::About) {
             plugin = describe(what, plugin).await?;
         }
         Ok(plugin)
+    }
+
+    fn numbers(&self) -> Vec<&'static str> {
+        self.spoken.iter().map(|version| version.number).collect()
     }
 
     fn link(
@@ -249,7 +260,7 @@ impl Runtime {
                 imported.iter().filter(|name| reason.contains(name.as_str())).cloned().collect();
             match missing.is_empty() {
                 true => LoadError::Contract { what: what.to_owned(), reason },
-                false => LoadError::Import { what: what.to_owned(), missing },
+                false => LoadError::Import { what: what.to_owned(), missing, spoken: self.numbers() },
             }
         })
     }
@@ -276,30 +287,9 @@ impl Plugin {
     /// For messages: `mysql 0.1.0`.
     pub(crate) fn title(&self) -> String {
         match &self.version {
-            Some(version) => format!("{} {version}", self.name),
+            Some(version) => format!("{} {version}", self.name).trim().to_owned(),
             None => format!("{} (sha256 {})", self.name, &self.sha256[..12.min(self.sha256.len())]),
         }
-    }
-}
-
-impl Exports {
-    fn find(pre: &InstancePre<GuestState>, exports: &BTreeSet<Interface>) -> wasmtime::Result<Self> {
-        macro_rules! optional {
-            ($interface:ident, $module:ident) => {
-                match exports.contains(&Interface::$interface) {
-                    true => Some(guest::$module::GuestIndices::new(pre)?),
-                    false => None,
-                }
-            };
-        }
-        Ok(Self {
-            about: optional!(About, about),
-            lifecycle: optional!(Lifecycle, lifecycle),
-            returns: guest::returns::GuestIndices::new(pre)?,
-            loads: optional!(Loads, loads),
-            events: optional!(Events, events),
-            job_cache: optional!(JobCache, job_cache),
-        })
     }
 }
 
@@ -324,10 +314,6 @@ impl Interface {
             Interface::JobCache => "job-cache",
         }
     }
-
-    fn export(self) -> String {
-        format!("{PACKAGE}/{}@{}", self.name(), CONTRACTS[CONTRACTS.len() - 1])
-    }
 }
 
 impl fmt::Display for Interface {
@@ -337,18 +323,12 @@ impl fmt::Display for Interface {
 }
 
 /// Everything a guest can import. Linking grants nothing: each call asks the grants.
-fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
+fn linker(engine: &Engine, spoken: &[Version]) -> wasmtime::Result<Linker<GuestState>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    capabilities::sockets::link_look_ups(&mut linker)?;
+    capabilities::sockets::link(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    imports::config::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
-    imports::log::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
-    imports::sql::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
-    imports::redis::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
-    imports::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
-    imports::mongo::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
-    imports::http::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    spoken.iter().try_for_each(|version| version.link(&mut linker))?;
     Ok(linker)
 }
 
@@ -379,10 +359,15 @@ fn look(what: &str, bytes: &[u8]) -> Result<(), LoadError> {
     }
 }
 
-/// The version of the contract in a name, if this host does not speak it.
-fn other_contract(name: &str) -> Option<&str> {
-    let (_, version) = name.strip_prefix(PACKAGE)?.split_once('@')?;
-    (!CONTRACTS.contains(&version)).then_some(version)
+/// What to do about a plugin of another version.
+fn upgrade(found: &str, spoken: &[&str]) -> &'static str {
+    let number = |text: &str| semver::Version::parse(text).ok();
+    match (number(found), spoken.first().and_then(|oldest| number(oldest))) {
+        (Some(found), Some(oldest)) if found < oldest => {
+            "build the plugin against the `wit/` of this host: it speaks that version no more"
+        }
+        _ => "upgrade the host, or build the plugin against the `wit/` of this one",
+    }
 }
 
 fn list(names: &[String]) -> String {

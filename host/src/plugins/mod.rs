@@ -25,9 +25,9 @@ mod words;
 
 pub(crate) use asked::{Asked, Bench, Fault};
 pub(crate) use calls::Delivery;
-pub(crate) use contract::exports::salt::returner::job_cache::{Job, MinionReturn};
+pub(crate) use contract::{Job, MinionReturn, SPOKEN};
 pub(crate) use instance::{CallError, Instance, Stop, Trap};
-pub(crate) use load::{Exports, Interface, LoadError, Plugin, Runtime};
+pub(crate) use load::{Interface, LoadError, Plugin, Runtime};
 pub(crate) use needs::Need;
 pub(crate) use state::Grants;
 pub(crate) use trial::Noted;

@@ -50,7 +50,7 @@ impl Need {
     /// The capability that a kind of connection is for.
     pub(crate) fn of_connection(kind: &str) -> Option<Self> {
         match kind {
-            "mysql" | "sqlite" => Some(Need::Sql),
+            "mysql" | "postgres" | "sqlite" => Some(Need::Sql),
             "redis" => Some(Need::Redis),
             "mongo" => Some(Need::Mongo),
             _ => None,

@@ -19,6 +19,10 @@ use crate::connections::{
     AnswerBounds, Connection, HttpBounds, HttpClient, OpenError, Peers, Purpose, SqlTransaction,
 };
 
+/// How many of WASI's things (sockets, streams, requests, what it waits for) an instance may
+/// hold at once: many of them are file descriptors of the host.
+const RESOURCES: usize = 1_000;
+
 /// What a returner is given: the whole of what its guest can reach.
 pub(crate) struct Grants {
     /// The returner's name, under which its guest's log lines stand.
@@ -131,7 +135,9 @@ impl GuestState {
         let stderr = Stderr::default();
         let mut wasi = WasiCtx::builder();
         wasi.stdout(stderr.clone()).stderr(stderr.clone());
-        sockets::allow(&mut wasi, grants.peers.as_ref());
+        sockets::allow(&mut wasi, &grants);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES);
         Self {
             usage: Usage::new(&grants.limits),
             http: WasiHttpCtx::new(),
@@ -142,7 +148,7 @@ impl GuestState {
             transactions: BTreeMap::new(),
             noted: Vec::new(),
             wasi: wasi.build(),
-            table: ResourceTable::new(),
+            table,
         }
     }
 

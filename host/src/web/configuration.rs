@@ -121,7 +121,10 @@ pub(super) async fn reload(
                 |Difference { subject, change, widens }: Difference| Change { subject, change, widens };
             Ok(Json(Answer { applied, changes: changes.into_iter().map(change).collect() }))
         }
-        Err(errors) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, errors)
-            .hint("nothing was changed: the version before it runs on")),
+        // Each error has its own hint.
+        Err(errors) => Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!("{errors}\nnothing was changed: the version before it runs on"),
+        )),
     }
 }

@@ -75,7 +75,7 @@ pub(super) struct Whole {
 pub(super) async fn list(State(app): State<Arc<App>>, params: Parameters) -> Result<Json<Listed>, Problem> {
     let Query(params) = params?;
     let limit = params.limit.unwrap_or(LISTED).clamp(1, MOST_LISTED);
-    let mut found = app.dead_letters.list(params.filter()?, limit + 1).await?;
+    let mut found = app.dead_letters.list(params.filter(&app).await?, limit + 1).await?;
     let more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().map(|last| last.id).filter(|_| more);
@@ -98,7 +98,7 @@ pub(super) async fn replay(
     State(app): State<Arc<App>>,
     params: Parameters,
 ) -> Result<Json<serde_json::Value>, Problem> {
-    let filter = params?.chosen()?;
+    let filter = params?.chosen(&app).await?;
     let replayed = to_its_end(async move { app.dead_letters.replay(filter).await }).await?;
     Ok(Json(json!({ "replayed": replayed })))
 }
@@ -107,7 +107,7 @@ pub(super) async fn remove(
     State(app): State<Arc<App>>,
     params: Parameters,
 ) -> Result<Json<serde_json::Value>, Problem> {
-    let filter = params?.chosen()?;
+    let filter = params?.chosen(&app).await?;
     let dropped = to_its_end(async move { app.dead_letters.drop_all(filter).await }).await?;
     Ok(Json(json!({ "dropped": dropped })))
 }
@@ -124,7 +124,7 @@ async fn to_its_end(
 }
 
 impl Params {
-    fn filter(&self) -> Result<DeadFilter, Problem> {
+    async fn filter(&self, app: &App) -> Result<DeadFilter, Problem> {
         let bad = |name: &str, reason: &dyn std::fmt::Display| {
             Problem::new(StatusCode::BAD_REQUEST, format!("`{name}`: {reason}"))
         };
@@ -141,6 +141,13 @@ impl Params {
                 return Err(bad(name, &"it is empty"));
             }
         }
+        // Nobody is told that a returner has none because its name is misspelt.
+        if let Some(name) = &self.returner
+            && let Err(unknown) = app.lanes.get(name)
+            && !app.dead_letters.had_lane(name).await?
+        {
+            return Err(unknown.into());
+        }
         let ids = self.id.iter().flat_map(|ids| ids.split(',')).map(|id| id.trim().parse::<i64>());
         Ok(DeadFilter {
             returner: self.returner.clone(),
@@ -154,7 +161,7 @@ impl Params {
 
     /// As [`filter`](Self::filter), for what changes them: nobody means all by saying
     /// nothing.
-    fn chosen(&self) -> Result<DeadFilter, Problem> {
+    async fn chosen(&self, app: &App) -> Result<DeadFilter, Problem> {
         let named = [&self.id, &self.returner, &self.reason, &self.older_than, &self.newer_than];
         if !self.all && named.iter().all(|name| name.is_none()) {
             let problem = Problem::new(StatusCode::BAD_REQUEST, "nothing says which dead letters are meant");
@@ -162,7 +169,7 @@ impl Params {
                 "name them by `id`, `returner`, `reason`, `older_than` or `newer_than`, or say `all=true`",
             ));
         }
-        self.filter()
+        self.filter(app).await
     }
 }
 

@@ -45,6 +45,8 @@ struct Entry {
     held: Option<Held>,
     last_error: Option<LastError>,
     went_back: Option<WentBack>,
+    /// The last that its plugin wrote into the log as a warning.
+    warning: Option<Warning>,
     plugin: Plugin,
     grants: Grants,
     limits: Limits,
@@ -91,6 +93,12 @@ struct WentBack {
 }
 
 #[derive(Debug, Serialize)]
+struct Warning {
+    message: String,
+    at: String,
+}
+
+#[derive(Debug, Serialize)]
 struct Orphaned {
     name: String,
     depth: u64,
@@ -101,6 +109,8 @@ struct Orphaned {
 struct Plugin {
     name: String,
     version: Option<String>,
+    /// Of the contract, that it was built for.
+    contract: &'static str,
     sha256: String,
     file: Option<PathBuf>,
     exports: Vec<&'static str>,
@@ -176,6 +186,7 @@ async fn entry(lane: &Lane) -> Entry {
         held: status.held.map(|held| Held::at(held, now)),
         last_error: status.last_error.map(LastError::from),
         went_back: status.went_back.map(WentBack::from),
+        warning: returner.grants.log.warning().map(|(message, at)| Warning { message, at: moment(at) }),
         plugin: plugin(&returner),
         grants: grants(&returner),
         limits: limits(&returner),
@@ -235,6 +246,7 @@ fn plugin(returner: &Returner) -> Plugin {
     Plugin {
         name: plugin.name.clone(),
         version: plugin.version.clone(),
+        contract: plugin.contract,
         sha256: plugin.sha256.clone(),
         file: plugin.file.clone(),
         exports: plugin.exports.iter().map(|interface| interface.name()).collect(),

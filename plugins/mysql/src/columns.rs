@@ -55,6 +55,14 @@ impl Columns {
         done
     }
 
+    /// Whether they take less than those of `schema.sql`, as those of Salt's manual do.
+    pub(crate) fn are_salts(&self) -> bool {
+        let shapes = self.shapes.borrow();
+        let lacks_some = |shape: &Shape| shape.charset != Charset::Unicode;
+        let cuts = |shape: Shape| matches!(shape.width, Width::Characters(width) if width < 255);
+        shapes.iter().flatten().any(lacks_some) || shapes[Column::Fun as usize].is_some_and(cuts)
+    }
+
     /// Whether `salt_returns.fun` may have other functions as the same text as this one.
     pub(crate) fn is_shared(&self, fun: &str) -> bool {
         self.shapes.borrow()[Column::Fun as usize].is_some_and(|shape| shape.is_shared(fun))

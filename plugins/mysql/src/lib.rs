@@ -11,7 +11,7 @@ mod fit;
 use returner_sdk::sql::{self, Value};
 use returner_sdk::{
     Event, Events, Failure, Job, JobCache, JobLoad, JobMinions, JobReturn, Loads, MinionReturn, Outcome,
-    Returner,
+    Returner, log,
 };
 use returner_sql::{CONNECTION, Column, Dialect, clean, events, job_cache, loads, returns, schema};
 
@@ -32,8 +32,17 @@ impl Returner for Mysql {
         let statement =
             "SELECT `table_name` FROM `information_schema`.`tables` WHERE `table_schema` = DATABASE()";
         let rows = sql::query(CONNECTION, statement, &[])?;
-        schema::create(SCHEMA, &rows.into_texts().map(|[table]| table).collect())
+        schema::create(SCHEMA, &rows.into_texts().map(|[table]| table).collect())?;
+        if Columns::with(|columns| Ok(columns.are_salts()))? {
+            log::warn(
+                "the tables are those of Salt's manual: names of functions over 50 characters are cut there, and \
+                 job ids, minions and tags that a column does not take are rejected; `returner schema mysql` prints \
+                 better ones",
+            );
+        }
+        Ok(())
     }
+
     fn store(batch: Vec<JobReturn>) -> Outcome {
         Columns::with(|columns| returns::store(columns, batch, INSERT, |item| row(columns, item)))
     }

@@ -1,11 +1,20 @@
 //! Saying why something was not stored, and whether trying again can help.
 
+use std::time::Duration;
+
 use crate::{Failure, Refusal, Retry, mongo, redis, sql};
 
 impl Failure {
     /// Try again later. The host waits longer each time.
     pub fn retry(message: impl Into<String>) -> Self {
         Self::Retry(Retry { message: message.into(), after: None })
+    }
+
+    /// As [`retry`](Self::retry), but not before this much time has passed: what HTTP's
+    /// `Retry-After` says, for example.
+    pub fn retry_after(message: impl Into<String>, wait: Duration) -> Self {
+        let millis = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        Self::Retry(Retry { message: message.into(), after: Some(millis) })
     }
 
     /// It will never be stored. The host sets it aside as a dead letter, which an

@@ -54,6 +54,13 @@ struct Returner {
     state: String,
     depth: u64,
     last_error: Option<LastError>,
+    warning: Option<Warning>,
+}
+
+/// What its plugin warned of last.
+#[derive(Debug, Deserialize)]
+struct Warning {
+    message: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -262,7 +269,11 @@ impl Visit {
     }
 
     fn status(&mut self, status: &Status) {
-        for Returner { name, state, depth, last_error } in &status.returners {
+        for Returner { name, state, depth, last_error, warning } in &status.returners {
+            if let Some(Warning { message }) = warning {
+                let hint = "nothing is lost by it; the host's log has it with what came before";
+                self.wrong(format!("the plugin of `{name}` warns: {message}"), hint);
+            }
             match last_error {
                 Some(error) if state != "ready" => {
                     let what =

@@ -7,6 +7,7 @@ use super::*;
 mod difference;
 mod fuzz;
 mod loading;
+mod postgres;
 mod returners;
 mod salt;
 mod salt_events;

@@ -17,6 +17,13 @@ fn a_bus_is_a_socket_or_an_address() {
 }
 
 #[test]
+fn a_master_without_a_name_is_warned_of() {
+    let found = warnings("return: sqlite3\nhost.salt_events: /s\n");
+    assert!(found.len() == 1 && found[0].starts_with("conf:2: `host.salt_events` is followed"), "{found:?}");
+    assert_eq!(warnings("return: sqlite3\nid: salt_master\nhost.salt_events: /s\n"), Vec::<String>::new());
+}
+
+#[test]
 fn tags_take_and_leave() {
     let found = bus("host:\n  salt_events: /s\n  salt_event_tags: ['salt/*', '!salt/auth', mine]\n");
     for (tag, wanted) in [("salt/key", true), ("salt/auth", false), ("mine", true), ("other", false)] {

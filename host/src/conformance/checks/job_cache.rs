@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::super::desk::{Desk, told};
-use super::super::items::{jid, odd, plain};
+use super::super::items::{is_failed_run, jid, odd, plain};
 use super::super::{Kit, Verdict};
 use crate::items::{Item, Kind};
 use crate::journal::now;
@@ -119,13 +119,17 @@ async fn job(
 async fn lists(desk: &mut Desk<'_>, has_loads: bool) -> Result<Vec<String>, String> {
     let mut wrong = Vec::new();
     let failed = |error: CallError| told(&error);
-    let expected: BTreeSet<String> = (1..=JOBS).map(|number| format!("minion{number}")).collect();
+    let minions = |numbers: &dyn Fn(usize) -> bool| -> BTreeSet<String> {
+        (1..=JOBS).filter(|number| numbers(*number)).map(|number| format!("minion{number}")).collect()
+    };
+    let expected = minions(&|_| true);
     let known: BTreeSet<String> = desk.instance().get_minions().await.map_err(failed)?.into_iter().collect();
     if known != expected {
         wrong.push(format!("`get-minions` gives {known:?} in place of {expected:?}"));
     }
     let newest = desk.instance().get_fun(FUN).await.map_err(failed)?;
     let newest: BTreeSet<String> = newest.into_iter().map(|answer| answer.minion).collect();
+    let expected = minions(&|number| !is_failed_run(number));
     if newest != expected {
         wrong.push(format!("`get-fun` has answers of {newest:?} in place of {expected:?}"));
     }

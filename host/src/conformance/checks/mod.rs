@@ -88,7 +88,7 @@ impl Check {
             }
             Check::QuestionFaults => "a question is not answered wrongly when a call of the host fails",
             Check::Calls => "no call leaves anything behind for the next",
-            Check::Memory => "10,000 calls do not fill half of its memory, at which the host replaces it",
+            Check::Memory => "many calls do not fill half of its memory, at which the host replaces it",
             Check::ReadYourWrites => "the job cache gives back what was stored, and cleans it",
         }
     }

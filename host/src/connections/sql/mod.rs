@@ -13,6 +13,11 @@
 mod mysql;
 mod mysql_error;
 mod mysql_value;
+mod placeholders;
+mod postgres;
+mod postgres_error;
+mod postgres_value;
+mod server;
 mod sqlite;
 mod sqlite_error;
 mod sqlite_session;
@@ -20,22 +25,28 @@ mod statement;
 
 use std::time::Duration;
 
-use self::mysql::{MysqlPool, MysqlTransaction};
+use self::mysql::Mysql;
+use self::postgres::Postgres;
+use self::server::{ServerPool, ServerTransaction};
 use self::sqlite::{SqlitePool, SqliteTransaction};
 use super::answer::{AnswerBounds, TooLarge};
 use super::pool::LeaseError;
 use super::{CheckError, OpenError};
-use crate::config::{MysqlSettings, SqliteSettings};
+use crate::config::{MysqlSettings, PostgresSettings, SqliteSettings};
+
+pub(crate) use self::placeholders::numbered;
 
 /// Connections to one SQL database.
 pub(crate) enum SqlPool {
-    Mysql(MysqlPool),
+    Mysql(ServerPool<Mysql>),
+    Postgres(ServerPool<Postgres>),
     Sqlite(SqlitePool),
 }
 
 /// The statements of one call. Dropped without an end, it is rolled back.
 pub(crate) enum SqlTransaction {
-    Mysql(MysqlTransaction),
+    Mysql(ServerTransaction<Mysql>),
+    Postgres(Box<ServerTransaction<Postgres>>),
     Sqlite(Box<SqliteTransaction>),
 }
 
@@ -81,7 +92,7 @@ pub(crate) enum SqlErrorKind {
 #[error("{message}{}", code.as_deref().map(|code| format!(" ({code})")).unwrap_or_default())]
 pub(crate) struct SqlError {
     pub(crate) kind: SqlErrorKind,
-    /// The server's own code: MySQL's `1062`, SQLite's extended `2067`.
+    /// The server's own code: MySQL's `1062`, PostgreSQL's `23505`, SQLite's extended `2067`.
     pub(crate) code: Option<String>,
     /// Never credentials.
     pub(crate) message: String,
@@ -102,7 +113,15 @@ pub(crate) enum CommitError {
 
 impl SqlPool {
     pub(super) fn mysql(name: &str, settings: &MysqlSettings, bound: Duration) -> Result<Self, OpenError> {
-        MysqlPool::open(name, settings, bound).map(Self::Mysql)
+        Ok(Self::Mysql(ServerPool::new(Mysql::new(name, settings, bound)?, bound)))
+    }
+
+    pub(super) fn postgres(
+        name: &str,
+        settings: &PostgresSettings,
+        bound: Duration,
+    ) -> Result<Self, OpenError> {
+        Ok(Self::Postgres(ServerPool::new(Postgres::new(name, settings, bound)?, bound)))
     }
 
     pub(super) fn sqlite(settings: &SqliteSettings, bound: Duration) -> Self {
@@ -112,6 +131,7 @@ impl SqlPool {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Mysql(_) => "mysql",
+            Self::Postgres(_) => "postgres",
             Self::Sqlite(_) => "sqlite",
         }
     }
@@ -120,6 +140,7 @@ impl SqlPool {
     pub(crate) async fn begin(&self, purpose: Purpose) -> Result<SqlTransaction, SqlError> {
         match self {
             Self::Mysql(pool) => pool.begin().await.map(SqlTransaction::Mysql),
+            Self::Postgres(pool) => pool.begin().await.map(Box::new).map(SqlTransaction::Postgres),
             Self::Sqlite(pool) => {
                 pool.begin(purpose).await.map(|transaction| SqlTransaction::Sqlite(Box::new(transaction)))
             }
@@ -129,6 +150,7 @@ impl SqlPool {
     pub(super) async fn check(&self) -> Result<String, CheckError> {
         let version = match self {
             Self::Mysql(pool) => pool.version().await,
+            Self::Postgres(pool) => pool.version().await,
             Self::Sqlite(pool) => pool.version().await,
         };
         version.map_err(|error| CheckError(error.to_string()))
@@ -137,6 +159,7 @@ impl SqlPool {
     pub(super) async fn close(&self) {
         match self {
             Self::Mysql(pool) => pool.close().await,
+            Self::Postgres(pool) => pool.close().await,
             Self::Sqlite(pool) => pool.close().await,
         }
     }
@@ -153,6 +176,7 @@ impl SqlTransaction {
         statement::refuse_transaction_control(&statement)?;
         match self {
             Self::Mysql(transaction) => transaction.execute(statement, params).await,
+            Self::Postgres(transaction) => transaction.execute(statement, params).await,
             Self::Sqlite(transaction) => transaction.execute(statement, params).await,
         }
     }
@@ -167,6 +191,7 @@ impl SqlTransaction {
         statement::refuse_transaction_control(&statement)?;
         match self {
             Self::Mysql(transaction) => transaction.query(statement, params, bounds).await,
+            Self::Postgres(transaction) => transaction.query(statement, params, bounds).await,
             Self::Sqlite(transaction) => transaction.query(statement, params, bounds).await,
         }
     }
@@ -174,6 +199,7 @@ impl SqlTransaction {
     pub(crate) async fn commit(self) -> Result<(), CommitError> {
         match self {
             Self::Mysql(transaction) => transaction.commit().await,
+            Self::Postgres(transaction) => transaction.commit().await,
             Self::Sqlite(transaction) => transaction.commit().await,
         }
     }
@@ -181,6 +207,7 @@ impl SqlTransaction {
     pub(crate) async fn rollback(self) {
         match self {
             Self::Mysql(transaction) => transaction.rollback().await,
+            Self::Postgres(transaction) => transaction.rollback().await,
             Self::Sqlite(transaction) => transaction.rollback().await,
         }
     }

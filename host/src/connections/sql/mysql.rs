@@ -14,10 +14,11 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::mysql_error::{ends_transaction, error_of};
-use super::{CommitError, SqlError, SqlErrorKind, SqlRows, SqlValue, mysql_value, size, statement};
+use super::server::{Control, Driver, QueryError};
+use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, mysql_value, size};
 use crate::config::{Address, MysqlSettings};
 use crate::connections::answer::{AnswerBounds, AnswerSize};
-use crate::connections::pool::{CONNECTIONS, FRESH, Lease, PING, Pool, Server};
+use crate::connections::pool::{FRESH, PING, Server};
 use crate::connections::{OpenError, connect_bound, tls};
 
 /// Prepared statements kept by one connection.
@@ -28,22 +29,6 @@ const PACKET_OVERHEAD: usize = 64;
 
 /// What a parameter takes beside its bytes, at most: its type and its length.
 const PARAMETER_OVERHEAD: usize = 12;
-
-pub(crate) struct MysqlPool {
-    pool: Pool<Mysql>,
-    bound: Duration,
-}
-
-pub(crate) struct MysqlTransaction {
-    /// None once the connection was thrown away.
-    lease: Option<Lease<Mysql>>,
-    /// Why nothing of it can be committed any more.
-    lost: Option<SqlError>,
-    /// It may have left its mark on the connection.
-    marked: bool,
-    bound: Duration,
-    server: String,
-}
 
 pub(crate) struct Mysql {
     options: MySqlConnectOptions,
@@ -61,168 +46,8 @@ pub(crate) struct Session {
     max_packet: usize,
 }
 
-impl MysqlPool {
-    pub(super) fn open(name: &str, settings: &MysqlSettings, bound: Duration) -> Result<Self, OpenError> {
-        let pool = Pool::new(Mysql::new(name, settings, bound)?, CONNECTIONS);
-        Ok(Self { pool, bound })
-    }
-
-    pub(super) async fn begin(&self) -> Result<MysqlTransaction, SqlError> {
-        let lease = self.lease().await?;
-        let server = self.pool.server().address.clone();
-        let mut transaction =
-            MysqlTransaction { lease: Some(lease), lost: None, marked: false, bound: self.bound, server };
-        transaction.control("BEGIN").await?;
-        Ok(transaction)
-    }
-
-    pub(super) async fn version(&self) -> Result<String, SqlError> {
-        let lease = self.lease().await?;
-        let version = lease.connection.version.clone();
-        lease.give_back();
-        Ok(version)
-    }
-
-    pub(super) async fn close(&self) {
-        self.pool.close().await;
-    }
-
-    async fn lease(&self) -> Result<Lease<Mysql>, SqlError> {
-        let lease = self.pool.lease(self.bound).await;
-        lease.map_err(|error| SqlError::no_connection(error, &self.pool.server().address, self.bound))
-    }
-}
-
-impl MysqlTransaction {
-    pub(super) async fn execute(
-        &mut self,
-        statement: String,
-        params: Vec<SqlValue>,
-    ) -> Result<u64, SqlError> {
-        self.marked |= statement::changes_session(&statement);
-        let bound = self.bound;
-        let session = self.session()?;
-        let arguments = arguments(&statement, params, session.max_packet)?;
-        let query = sqlx::query_with(AssertSqlSafe(statement), arguments);
-        let done = timeout(bound, query.execute(&mut session.connection)).await;
-        self.outcome(done.map(|done| done.map_err(|error| error_of(&error)))).map(|done| done.rows_affected())
-    }
-
-    pub(super) async fn query(
-        &mut self,
-        statement: String,
-        params: Vec<SqlValue>,
-        bounds: AnswerBounds,
-    ) -> Result<SqlRows, SqlError> {
-        self.marked |= statement::changes_session(&statement);
-        let bound = self.bound;
-        let session = self.session()?;
-        let arguments = arguments(&statement, params, session.max_packet)?;
-        let rows = timeout(bound, rows(&mut session.connection, statement, arguments, bounds)).await;
-        match rows {
-            // The rest of the answer is still on its way.
-            Ok(Err(RowsError::Answer(error))) => Err(self.lose(error)),
-            Ok(Err(RowsError::Server(error))) => self.outcome(Ok(Err(error_of(&error)))),
-            Ok(Ok(rows)) => Ok(rows),
-            Err(elapsed) => self.outcome(Err(elapsed)),
-        }
-    }
-
-    pub(super) async fn commit(mut self) -> Result<(), CommitError> {
-        if let Some(error) = self.lost.take() {
-            self.rollback().await;
-            return Err(CommitError::RolledBack(error));
-        }
-        match self.control("COMMIT").await {
-            Ok(()) => {
-                self.give_back();
-                Ok(())
-            }
-            Err(error) if matches!(error.kind, SqlErrorKind::Unavailable) => Err(CommitError::Unknown(error)),
-            // The connection is gone with the answer: only the host's time ran out.
-            Err(error) if self.lease.is_none() => Err(CommitError::Unknown(error)),
-            Err(error) => Err(CommitError::RolledBack(error)),
-        }
-    }
-
-    /// Ends it; where the server does not answer, by ending the connection.
-    pub(super) async fn rollback(mut self) {
-        if self.lease.is_some() && self.control("ROLLBACK").await.is_ok() {
-            self.give_back();
-        }
-    }
-
-    async fn control(&mut self, statement: &'static str) -> Result<(), SqlError> {
-        let Some(lease) = &mut self.lease else { return Err(self.gone()) };
-        let done = timeout(self.bound, lease.connection.connection.execute(statement)).await;
-        self.outcome(done.map(|done| done.map_err(|error| error_of(&error)))).map(drop)
-    }
-
-    /// The session, unless what was written on it may be undone.
-    fn session(&mut self) -> Result<&mut Session, SqlError> {
-        if let Some(error) = &self.lost {
-            return Err(error.clone());
-        }
-        let gone = self.gone();
-        self.lease.as_mut().map(|lease| &mut lease.connection).ok_or(gone)
-    }
-
-    /// Draws the consequences of an error for the transaction and its connection.
-    fn outcome<T>(
-        &mut self,
-        done: Result<Result<T, SqlError>, tokio::time::error::Elapsed>,
-    ) -> Result<T, SqlError> {
-        let error = match done {
-            Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) if error.kind == SqlErrorKind::Unavailable && error.code.is_none() => {
-                let message = format!("the connection to {} broke: {}", self.server, error.message);
-                SqlError { message, ..error }
-            }
-            Ok(Err(error)) => error,
-            Err(_) => {
-                let message = format!("{} did not answer within {:?}", self.server, self.bound);
-                return Err(self.lose(SqlError::timeout(message)));
-            }
-        };
-        if error.kind == SqlErrorKind::Unavailable {
-            if let Some(lease) = self.lease.take() {
-                lease.broken();
-            }
-            return Err(self.lose(error));
-        }
-        // The driver's own: it may still wait for an answer.
-        if error.code.is_none() {
-            return Err(self.lose(error));
-        }
-        if ends_transaction(&error) {
-            self.lost = Some(error.clone());
-        }
-        Err(error)
-    }
-
-    /// Throws the connection away: it is in the middle of the protocol.
-    fn lose(&mut self, error: SqlError) -> SqlError {
-        self.lease = None;
-        self.lost = Some(error.clone());
-        error
-    }
-
-    fn gone(&self) -> SqlError {
-        self.lost
-            .clone()
-            .unwrap_or_else(|| SqlError::unavailable(format!("the connection to {} is gone", self.server)))
-    }
-
-    fn give_back(&mut self) {
-        match self.lease.take() {
-            Some(lease) if !self.marked => lease.give_back(),
-            _ => {}
-        }
-    }
-}
-
 impl Mysql {
-    fn new(name: &str, settings: &MysqlSettings, bound: Duration) -> Result<Self, OpenError> {
+    pub(super) fn new(name: &str, settings: &MysqlSettings, bound: Duration) -> Result<Self, OpenError> {
         let mut options = MySqlConnectOptions::new()
             .username(&settings.user)
             .database(&settings.database)
@@ -283,6 +108,51 @@ impl Server for Mysql {
     }
 }
 
+impl Driver for Mysql {
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn version(session: &Session) -> &str {
+        &session.version
+    }
+
+    async fn control(session: &mut Session, control: Control) -> Result<(), SqlError> {
+        let done = session.connection.execute(control.statement()).await;
+        done.map(drop).map_err(|error| error_of(&error))
+    }
+
+    async fn execute(
+        session: &mut Session,
+        statement: String,
+        params: Vec<SqlValue>,
+    ) -> Result<u64, SqlError> {
+        let arguments = arguments(&statement, params, session.max_packet)?;
+        let done =
+            sqlx::query_with(AssertSqlSafe(statement), arguments).execute(&mut session.connection).await;
+        done.map(|done| done.rows_affected()).map_err(|error| error_of(&error))
+    }
+
+    async fn query(
+        session: &mut Session,
+        statement: String,
+        params: Vec<SqlValue>,
+        bounds: AnswerBounds,
+    ) -> Result<SqlRows, QueryError> {
+        let arguments = arguments(&statement, params, session.max_packet)?;
+        rows(&mut session.connection, statement, arguments, bounds).await
+    }
+
+    fn ends_transaction(error: &SqlError) -> bool {
+        ends_transaction(error)
+    }
+
+    /// A packet was too large: an operator may have raised the bound, which a session reads once.
+    fn is_outdated(error: &SqlError) -> bool {
+        error.code.as_deref() == Some("1153")
+    }
+}
+
 /// Encryption as the settings want it; where they say nothing, as MySQL's own clients
 /// do it: if the server offers it, and without looking at its certificate.
 fn with_tls(
@@ -317,33 +187,29 @@ fn setup(bound: Duration) -> String {
     )
 }
 
-enum RowsError {
-    Server(sqlx::Error),
-    Answer(SqlError),
-}
-
 async fn rows(
     connection: &mut MySqlConnection,
     statement: String,
     arguments: MySqlArguments,
     bounds: AnswerBounds,
-) -> Result<SqlRows, RowsError> {
+) -> Result<SqlRows, QueryError> {
+    let server = |error: sqlx::Error| QueryError::Server(error_of(&error));
     let mut answer = SqlRows::default();
     let mut held = AnswerSize::within(bounds);
     let statement = AssertSqlSafe(statement).into_sql_str();
     let mut rows = sqlx::query_with(statement.clone(), arguments).fetch(&mut *connection);
-    while let Some(row) = rows.try_next().await.map_err(RowsError::Server)? {
+    while let Some(row) = rows.try_next().await.map_err(server)? {
         if answer.columns.is_empty() {
             answer.columns = names(row.columns());
         }
-        let row = mysql_value::row(&row).map_err(RowsError::Answer)?;
-        held.add(size(&row)).map_err(|error| RowsError::Answer(error.into()))?;
+        let row = mysql_value::row(&row).map_err(QueryError::Answer)?;
+        held.add(size(&row)).map_err(|error| QueryError::Answer(error.into()))?;
         answer.rows.push(row);
     }
     drop(rows);
     if answer.rows.is_empty() {
         // Only rows come with the names; the prepared statement has them too.
-        let prepared = connection.prepare(statement).await.map_err(RowsError::Server)?;
+        let prepared = connection.prepare(statement).await.map_err(server)?;
         answer.columns = names(prepared.columns());
     }
     Ok(answer)

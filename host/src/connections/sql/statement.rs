@@ -8,17 +8,33 @@ use super::{SqlError, SqlErrorKind};
 const TRANSACTION: [&str; 9] =
     ["ABORT", "BEGIN", "COMMIT", "END", "RELEASE", "ROLLBACK", "SAVEPOINT", "START", "XA"];
 
-const SESSION: [&str; 10] =
-    ["CALL", "CREATE", "EXECUTE", "FLUSH", "HANDLER", "LOCK", "PREPARE", "SET", "UNLOCK", "USE"];
+const SESSION: [&str; 15] = [
+    "CALL", "CREATE", "DECLARE", "DISCARD", "EXECUTE", "FLUSH", "HANDLER", "LISTEN", "LOAD", "LOCK",
+    "PREPARE", "RESET", "SET", "UNLOCK", "USE",
+];
 
 const READING: [&str; 6] = ["DESCRIBE", "EXPLAIN", "PRAGMA", "SELECT", "SHOW", "VALUES"];
 
 /// The host begins and ends transactions.
 pub(super) fn refuse_transaction_control(statement: &str) -> Result<(), SqlError> {
-    let Some(word) = first_word(statement, &TRANSACTION) else { return Ok(()) };
+    let Some(word) = first_word(statement, &TRANSACTION).or_else(|| prepares_a_commit(statement)) else {
+        return Ok(());
+    };
     let message =
         format!("{word} is not for plugins: the host begins the transaction, and commits when a call is ok");
     Err(SqlError::new(SqlErrorKind::Statement, message, false))
+}
+
+/// PostgreSQL's first half of a commit in two phases, which takes the transaction away.
+fn prepares_a_commit(statement: &str) -> Option<&'static str> {
+    let rest = after_comments(statement).get("PREPARE".len()..)?;
+    let prepares = first_word(statement, &["PREPARE"]).is_some();
+    (prepares && first_word(rest, &["TRANSACTION"]).is_some()).then_some("PREPARE TRANSACTION")
+}
+
+/// Whether it speaks another protocol from here on: PostgreSQL's COPY.
+pub(super) fn copies(statement: &str) -> bool {
+    first_word(statement, &["COPY"]).is_some()
 }
 
 /// Whether it may leave its mark on the connection (a variable, a lock, a temporary
@@ -70,12 +86,19 @@ mod tests {
             "start transaction",
             "/*!50000 COMMIT */",
             "xa start 'a'",
+            "prepare /* x */ transaction 'a'",
         ] {
             assert!(refuse_transaction_control(statement).is_err(), "{statement}");
         }
-        for statement in
-            ["INSERT INTO begin VALUES (1)", "SELECT 'commit'", "beginning", "", "/* unfinished", "-- only"]
-        {
+        for statement in [
+            "INSERT INTO begin VALUES (1)",
+            "SELECT 'commit'",
+            "beginning",
+            "",
+            "/* unfinished",
+            "-- only",
+            "PREPARE x AS SELECT 1",
+        ] {
             assert!(refuse_transaction_control(statement).is_ok(), "{statement}");
         }
     }

@@ -32,6 +32,7 @@ use crate::config::{Address, SaltEventsSettings};
 use crate::telemetry::SaltEventsMetrics;
 
 pub(crate) use gaps::{Gap, Gaps};
+pub(crate) use receive::knock;
 
 /// By how much a moment that is kept is earlier than what is known, in milliseconds: clocks of
 /// two processes are read at two times.

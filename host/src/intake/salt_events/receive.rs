@@ -135,7 +135,7 @@ impl Receiver {
         let mut wait = WAITS.0;
         self.events.begins(&self.address);
         loop {
-            let lost = match self.connect().await {
+            let lost = match connect(&self.address).await {
                 Ok(stream) => self.receive(stream, &mut wait).await,
                 Err(lost) => lost,
             };
@@ -144,16 +144,6 @@ impl Receiver {
             sleep(wait).await;
             wait = (wait * 2).min(WAITS.1);
         }
-    }
-
-    async fn connect(&self) -> Result<Stream, Lost> {
-        let connect = async {
-            Ok::<Stream, io::Error>(match &self.address {
-                Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
-                Address::Tcp { host, port } => Box::new(TcpStream::connect((host.as_str(), *port)).await?),
-            })
-        };
-        Ok(timeout(TO_CONNECT, connect).await.map_err(|_| Lost::Silent)??)
     }
 
     /// A connection is shown as one when it has stayed open for a while, and counts from its
@@ -197,4 +187,19 @@ impl Receiver {
             }
         }
     }
+}
+
+async fn connect(address: &Address) -> Result<Stream, Lost> {
+    let connect = async {
+        Ok::<Stream, io::Error>(match address {
+            Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            Address::Tcp { host, port } => Box::new(TcpStream::connect((host.as_str(), *port)).await?),
+        })
+    };
+    Ok(timeout(TO_CONNECT, connect).await.map_err(|_| Lost::Silent)??)
+}
+
+/// Whether somebody listens there; it need not be a master.
+pub(crate) async fn knock(address: &Address) -> Result<(), String> {
+    connect(address).await.map(drop).map_err(|lost| lost.to_string())
 }

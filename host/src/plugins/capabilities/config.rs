@@ -1,6 +1,6 @@
 //! `config`: the returner's options.
 
-use crate::plugins::contract::salt::returner::config::Host;
+use crate::plugins::contract::v0_1::salt::returner::config::Host;
 use crate::plugins::state::GuestState;
 
 impl Host for GuestState {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::connections::{HttpError, HttpRequest, HttpResponse};
 use crate::plugins::asked::{Asked, CallFailure, Fault};
-use crate::plugins::contract::salt::returner::http::{Error, Host, Request, Response};
+use crate::plugins::contract::v0_1::salt::returner::http::{Error, Host, Request, Response};
 use crate::plugins::state::{Grants, GuestState};
 
 impl Host for GuestState {

@@ -1,18 +1,19 @@
 //! `log`: a guest's lines in the host's log, under the returner's name.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
 use crate::plugins::asked::Asked;
-use crate::plugins::contract::salt::returner::log::{Host, Level};
+use crate::plugins::contract::v0_1::salt::returner::log::{Host, Level};
 use crate::plugins::state::GuestState;
 use crate::plugins::words;
 
-/// How many lines the plugin of one returner may write.
+/// How many lines the plugin of one returner may write, and the last in which it warned.
 pub(crate) struct LogBudget {
     lines: u64,
     second: Mutex<Second>,
+    warning: Mutex<Option<(String, SystemTime)>>,
 }
 
 struct Second {
@@ -32,7 +33,21 @@ struct Turn {
 impl LogBudget {
     /// `lines`: in a second.
     pub(crate) fn new(lines: u64) -> Self {
-        Self { lines, second: Mutex::new(Second { begun: Instant::now(), written: 0, dropped: 0 }) }
+        let second = Second { begun: Instant::now(), written: 0, dropped: 0 };
+        Self { lines, second: Mutex::new(second), warning: Mutex::default() }
+    }
+
+    /// Says what the host refused a plugin, as one of the lines that this may write.
+    pub(crate) fn warn(&self, returner: &str, message: String) {
+        if self.turn().speaks {
+            tracing::warn!(returner, "{message}");
+            *self.warning.lock() = Some((message, SystemTime::now()));
+        }
+    }
+
+    /// The last line at the level of a warning, or above it, and when it came.
+    pub(crate) fn warning(&self) -> Option<(String, SystemTime)> {
+        self.warning.lock().clone()
     }
 
     fn turn(&self) -> Turn {
@@ -83,6 +98,9 @@ impl Host for GuestState {
         let field =
             |(name, value): &(String, String)| format!(" {}={:?}", words::line(name), words::line(value));
         let fields = words::line(&fields.iter().map(field).collect::<String>());
+        if matches!(level, Level::Warn | Level::Error) {
+            *self.grants.log.warning.lock() = Some((format!("{message}{fields}"), SystemTime::now()));
+        }
         match level {
             Level::Trace => tracing::trace!(target: "plugin", returner, "{message}{fields}"),
             Level::Debug => tracing::debug!(target: "plugin", returner, "{message}{fields}"),

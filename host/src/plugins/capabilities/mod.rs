@@ -20,7 +20,7 @@ use bytesize::ByteSize;
 
 pub(crate) use self::log::LogBudget;
 pub(super) use self::wasi_http::Requests;
-use super::contract::salt::returner::types;
+use super::contract::v0_1::salt::returner::types;
 use super::narrow::{Narrowed, Refused};
 use super::state::GuestState;
 use crate::connections::Connection;

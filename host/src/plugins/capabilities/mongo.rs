@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::connections::{Connection, MongoError, MongoFind, MongoPool, MongoUpdate, MongoWriteError};
 use crate::plugins::asked::{Asked, CallFailure, Fault};
-use crate::plugins::contract::salt::returner::mongo::{Error, FindOptions, Host, Update, WriteError};
+use crate::plugins::contract::v0_1::salt::returner::mongo::{Error, FindOptions, Host, Update, WriteError};
 use crate::plugins::narrow::Narrowed;
 use crate::plugins::state::GuestState;
 

@@ -2,7 +2,7 @@
 
 use crate::connections::{Connection, RedisError, RedisPool, RedisReply, RedisScalar};
 use crate::plugins::asked::{Asked, CallFailure, Fault};
-use crate::plugins::contract::salt::returner::redis::{Error, Host, Reply, Scalar};
+use crate::plugins::contract::v0_1::salt::returner::redis::{Error, Host, Reply, Scalar};
 use crate::plugins::narrow::Narrowed;
 use crate::plugins::state::GuestState;
 use crate::plugins::trial::only_looks;

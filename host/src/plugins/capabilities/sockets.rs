@@ -11,60 +11,104 @@ use std::sync::Arc;
 use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::{
-    self, Host, HostResolveAddressStream, ResolveAddressStream,
+    self, HostResolveAddressStream, ResolveAddressStream,
 };
-use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddress, Network};
-use wasmtime_wasi::p2::{DynPollable, SocketError};
+use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddress, IpAddressFamily, Network};
+use wasmtime_wasi::p2::bindings::sockets::{tcp_create_socket, udp_create_socket};
+use wasmtime_wasi::p2::{DynPollable, SocketError, SocketResult, TcpSocket, UdpSocket};
 use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView, WasiSocketsView};
 
-use crate::connections::{Peers, Protocol};
-use crate::plugins::state::GuestState;
+use crate::connections::Protocol;
+use crate::plugins::asked::Asked;
+use crate::plugins::state::{Grants, GuestState};
+use crate::plugins::words;
 
-/// What sockets may do; nothing without peers.
-pub(in crate::plugins) fn allow(wasi: &mut WasiCtxBuilder, peers: Option<&Arc<Peers>>) {
-    let uses = |protocol| peers.is_some_and(|peers| peers.uses(protocol));
-    wasi.allow_tcp(uses(Protocol::Tcp)).allow_udp(uses(Protocol::Udp));
-    wasi.allow_ip_name_lookup(peers.is_some());
-    if let Some(peers) = peers {
-        let peers = Arc::clone(peers);
-        wasi.socket_addr_check(move |address, wanted| check(Arc::clone(&peers), address, wanted));
-    }
+/// What sockets may do. Without peers there are none: each is a file descriptor of the host.
+pub(in crate::plugins) fn allow(wasi: &mut WasiCtxBuilder, grants: &Arc<Grants>) {
+    wasi.allow_tcp(grants.uses(Protocol::Tcp)).allow_udp(grants.uses(Protocol::Udp));
+    wasi.allow_ip_name_lookup(grants.peers.is_some());
+    let grants = Arc::clone(grants);
+    wasi.socket_addr_check(move |address, wanted| check(Arc::clone(&grants), address, wanted));
 }
 
 type Checked = Pin<Box<dyn Future<Output = bool> + Send + Sync>>;
 
-/// To and from peers only; nobody listens, and no port is chosen.
-fn check(peers: Arc<Peers>, address: SocketAddr, wanted: SocketAddrUse) -> Checked {
+/// To and from peers only; nobody listens, and no port is chosen. What is refused is said
+/// here, because a guest is told no more than that it may not.
+fn check(grants: Arc<Grants>, address: SocketAddr, wanted: SocketAddrUse) -> Checked {
     let protocol = match wanted {
         SocketAddrUse::TcpConnect => Protocol::Tcp,
         SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => Protocol::Udp,
-        SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
-            return Box::pin(std::future::ready(address.port() == 0));
+        SocketAddrUse::TcpBind | SocketAddrUse::UdpBind if address.port() == 0 => {
+            return Box::pin(std::future::ready(true));
         }
-        _ => return Box::pin(std::future::ready(false)),
+        _ => {
+            grants.asked_to("be reached at", &address.to_string(), Some("no plugin may".to_owned()));
+            return Box::pin(std::future::ready(false));
+        }
     };
-    Box::pin(async move { peers.allow(protocol, address).await })
+    Box::pin(async move {
+        let allowed = match &grants.peers {
+            Some(peers) => peers.allow(protocol, address).await,
+            None => false,
+        };
+        let missing = (!allowed).then(|| grants.not_listed());
+        grants.asked_to("connect to", &format!("{protocol}://{address}"), missing);
+        allowed
+    })
 }
 
-/// Puts the look-up of names in the place of WASI's own.
-pub(in crate::plugins) fn link_look_ups(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+impl Grants {
+    fn uses(&self, protocol: Protocol) -> bool {
+        self.peers.as_ref().is_some_and(|peers| peers.uses(protocol))
+    }
+
+    fn not_listed(&self) -> String {
+        format!("it is not in `{}.allow_connect`", self.returner)
+    }
+
+    /// A guest wants a socket, and does not say for whom.
+    fn asked_for_socket(&self, protocol: Protocol) {
+        if !self.uses(protocol) {
+            let missing = format!("`{}.allow_connect` names no such peer", self.returner);
+            self.asked_to("use", &format!("{protocol}://"), Some(missing));
+        }
+    }
+
+    /// A guest wants something of an address or a name; `missing` is why it may not.
+    fn asked_to(&self, act: &str, address: &str, missing: Option<String>) {
+        if let Some(bench) = &self.bench {
+            let answer = missing.as_deref().unwrap_or("allowed");
+            bench.answered(&Asked::one::<Vec<u8>>(format!("{act} {address}"), []), answer);
+        }
+        if let Some(missing) = missing {
+            self.log.warn(&self.returner, format!("its plugin wants to {act} `{address}`: {missing}"));
+        }
+    }
+}
+
+/// Puts the look-up of names, and what tells of sockets, in the place of WASI's own.
+pub(in crate::plugins) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+    fn view(state: &mut GuestState) -> View<'_> {
+        let grants = Arc::clone(&state.grants);
+        View { grants, sockets: state.sockets() }
+    }
     linker.allow_shadowing(true);
-    ip_name_lookup::add_to_linker::<_, LookUps>(linker, |state| {
-        let peers = state.grants.peers.clone();
-        View { peers, sockets: state.sockets() }
-    })?;
+    ip_name_lookup::add_to_linker::<_, Sockets>(linker, view)?;
+    tcp_create_socket::add_to_linker::<_, Sockets>(linker, view)?;
+    udp_create_socket::add_to_linker::<_, Sockets>(linker, view)?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
-struct LookUps;
+struct Sockets;
 
-impl HasData for LookUps {
+impl HasData for Sockets {
     type Data<'a> = View<'a>;
 }
 
 struct View<'a> {
-    peers: Option<Arc<Peers>>,
+    grants: Arc<Grants>,
     sockets: WasiSocketsCtxView<'a>,
 }
 
@@ -88,13 +132,28 @@ impl network::HostNetwork for View<'_> {
     }
 }
 
-impl Host for View<'_> {
+impl tcp_create_socket::Host for View<'_> {
+    fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
+        self.grants.asked_for_socket(Protocol::Tcp);
+        tcp_create_socket::Host::create_tcp_socket(&mut self.sockets, family)
+    }
+}
+
+impl udp_create_socket::Host for View<'_> {
+    async fn create_udp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<UdpSocket>> {
+        self.grants.asked_for_socket(Protocol::Udp);
+        udp_create_socket::Host::create_udp_socket(&mut self.sockets, family).await
+    }
+}
+
+impl ip_name_lookup::Host for View<'_> {
     fn resolve_addresses(
         &mut self,
         network: Resource<Network>,
         name: String,
     ) -> Result<Resource<ResolveAddressStream>, SocketError> {
-        if !self.peers.as_ref().is_some_and(|peers| peers.names(&name)) {
+        if !self.grants.peers.as_ref().is_some_and(|peers| peers.names(&name)) {
+            self.grants.asked_to("look up", &words::line(&name), Some(self.grants.not_listed()));
             return Err(ErrorCode::AccessDenied.into());
         }
         self.sockets.resolve_addresses(network, name)

@@ -5,7 +5,7 @@
 
 use crate::connections::{Connection, SqlError, SqlErrorKind, SqlRows, SqlTransaction, SqlValue};
 use crate::plugins::asked::{Asked, CallFailure, Fault};
-use crate::plugins::contract::salt::returner::sql::{Error, Host, Kind, Rows, Value};
+use crate::plugins::contract::v0_1::salt::returner::sql::{Error, Host, Kind, Rows, Value};
 use crate::plugins::state::GuestState;
 use crate::plugins::trial::is_beyond_rollback;
 

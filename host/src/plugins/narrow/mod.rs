@@ -34,12 +34,24 @@ impl Narrowed {
     pub(crate) fn new(narrowing: &Narrowing, kind: &str) -> Self {
         Self(match narrowing.clone() {
             Narrowing::Tables(granted) => {
-                let dialect = if kind == "sqlite" { Dialect::Sqlite } else { Dialect::Mysql };
+                let dialect = match kind {
+                    "sqlite" => Dialect::Sqlite,
+                    "postgres" => Dialect::Postgres,
+                    _ => Dialect::Mysql,
+                };
                 Rules::Sql(SqlRules::new(dialect, granted))
             }
             Narrowing::Redis { commands, keys } => Rules::Redis { commands, keys },
             Narrowing::Collections(granted) => Rules::Mongo(granted),
         })
+    }
+
+    /// What it grants in vain: Redis commands that are not let through under a narrowing.
+    pub(crate) fn never(&self) -> Vec<String> {
+        match &self.0 {
+            Rules::Redis { commands, .. } => redis::never(commands),
+            Rules::Sql(_) | Rules::Mongo(_) => Vec::new(),
+        }
     }
 
     pub(super) fn allows_statement(&self, statement: &str) -> Result<(), Refused> {

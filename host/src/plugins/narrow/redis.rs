@@ -43,6 +43,12 @@ fn keys_of(command: &str) -> Option<Keys> {
     })
 }
 
+/// Of granted commands those that never go through.
+pub(super) fn never(commands: &BTreeSet<String>) -> Vec<String> {
+    let never = |command: &&String| *command != ANY && *command != "SCAN" && keys_of(command).is_none();
+    commands.iter().filter(never).cloned().collect()
+}
+
 /// Whether a command may go through.
 pub(super) fn allows(
     commands: &BTreeSet<String>,

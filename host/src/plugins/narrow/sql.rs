@@ -10,16 +10,18 @@ mod changes;
 mod definitions;
 mod reading;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use parking_lot::Mutex;
 use sqlparser::ast::{ObjectName, ObjectNamePart, ObjectType, Statement};
-use sqlparser::dialect::{self, MySqlDialect, SQLiteDialect};
+use sqlparser::dialect::{self, MySqlDialect, PostgreSqlDialect, SQLiteDialect};
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, Tokenizer, Whitespace};
 
 use super::{Refused, granted};
 use crate::config::Actions;
+use crate::connections::numbered;
 
 use reading::read;
 
@@ -33,6 +35,7 @@ const KNOWN: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     Mysql,
+    Postgres,
     Sqlite,
 }
 
@@ -57,9 +60,8 @@ impl SqlRules {
             return Ok(());
         }
         for (verb, table) in uses(self.dialect, statement)? {
-            let is_special = table.is_function
-                || table.name.contains('.')
-                || table.name.to_ascii_lowercase().starts_with("sqlite_");
+            let is_special =
+                table.is_function || table.name.contains('.') || self.dialect.is_own_table(&table.name);
             if !granted(&self.granted, &table.name, verb, is_special) {
                 return Err(Refused(format!("`{verb}` on the table `{}`", table.name)));
             }
@@ -70,6 +72,19 @@ impl SqlRules {
         }
         known.insert(digest);
         Ok(())
+    }
+}
+
+impl Dialect {
+    /// Whether a table is the server's own, which stands in no schema of its own name.
+    fn is_own_table(self, name: &str) -> bool {
+        let begins =
+            |with: &str| name.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
+        match self {
+            Dialect::Mysql => false,
+            Dialect::Postgres => begins("pg_"),
+            Dialect::Sqlite => begins("sqlite_"),
+        }
     }
 }
 
@@ -91,22 +106,40 @@ fn refused(what: &str) -> Refused {
 fn uses(dialect: Dialect, statement: &str) -> Result<Uses, Refused> {
     let parser: &dyn dialect::Dialect = match dialect {
         Dialect::Mysql => &MySqlDialect {},
+        Dialect::Postgres => &PostgreSqlDialect {},
         Dialect::Sqlite => &SQLiteDialect {},
     };
     let broken = |error: &dyn std::fmt::Display| Refused(format!("a statement that cannot be read: {error}"));
     if statement.contains('\\') {
         return Err(refused("a backslash"));
     }
-    let tokens = Tokenizer::new(parser, statement).tokenize().map_err(|error| broken(&error))?;
+    // As the server will be given it.
+    let statement = match dialect {
+        Dialect::Postgres => Cow::Owned(numbered(statement)),
+        Dialect::Mysql | Dialect::Sqlite => Cow::Borrowed(statement),
+    };
+    let mut tokens = Tokenizer::new(parser, &statement).tokenize().map_err(|error| broken(&error))?;
     for token in &tokens {
         check_token(dialect, token)?;
     }
-    check_signs(statement, &tokens)?;
+    check_signs(&statement, &tokens)?;
+    if dialect == Dialect::Postgres {
+        tokens.iter_mut().for_each(fold);
+    }
     let mut parser = Parser::new(parser).with_recursion_limit(DEPTH).with_tokens(tokens);
     let mut statements = parser.parse_statements().map_err(|error| broken(&error))?;
     match (statements.pop(), statements.is_empty()) {
         (Some(statement), true) => of_statement(&statement),
         _ => Err(refused("anything but one statement")),
+    }
+}
+
+/// PostgreSQL takes a name that is not quoted for one in lower case.
+fn fold(token: &mut Token) {
+    if let Token::Word(word) = token
+        && word.quote_style.is_none()
+    {
+        word.value.make_ascii_lowercase();
     }
 }
 
@@ -117,14 +150,18 @@ fn check_token(dialect: Dialect, token: &Token) -> Result<(), Refused> {
             None if word.value.contains('@') => Err(refused("a variable")),
             // One that begins with a digit may be a number and a word: `1e1FROM`.
             None if !is_plain_word(&word.value) => Err(refused(&format!("the word `{}`", word.value))),
-            None | Some('`') => Ok(()),
-            Some('"') if dialect == Dialect::Sqlite => Ok(()),
-            Some(_) => Err(refused("a name in brackets or double quotes")),
+            None => Ok(()),
+            Some('`') if dialect != Dialect::Postgres => Ok(()),
+            Some('"') if dialect != Dialect::Mysql => Ok(()),
+            Some(_) => Err(refused("a name in quotes or brackets that are not the server's")),
         },
         Token::Whitespace(Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_)) => {
             Err(refused("a comment"))
         }
-        Token::Placeholder(text) if text == "?" => Ok(()),
+        Token::Placeholder(text) if text == "?" && dialect != Dialect::Postgres => Ok(()),
+        Token::Placeholder(text) if dialect == Dialect::Postgres && is_numbered(text) => Ok(()),
+        // A cast.
+        Token::DoubleColon if dialect == Dialect::Postgres => Ok(()),
         Token::EOF
         | Token::Number(..)
         | Token::SingleQuotedString(_)
@@ -150,6 +187,11 @@ fn check_token(dialect: Dialect, token: &Token) -> Result<(), Refused> {
         | Token::LongArrow => Ok(()),
         other => Err(refused(&format!("`{other}`"))),
     }
+}
+
+fn is_numbered(placeholder: &str) -> bool {
+    let number = placeholder.strip_prefix('$');
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
 fn is_plain_word(word: &str) -> bool {

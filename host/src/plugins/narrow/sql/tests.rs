@@ -117,6 +117,59 @@ fn every_other_table_and_verb_is_refused() {
 }
 
 #[test]
+fn postgresql_has_ways_of_its_own() {
+    let rules = rules(Dialect::Postgres, &[("audit", &["select", "insert", "create"]), ("*", &[])]);
+    for statement in [
+        "INSERT INTO audit (a, b) VALUES (?, ?::jsonb), (?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO AUDIT VALUES (?)",
+        "INSERT INTO \"audit\" VALUES (1, 'it''s', NULL)",
+        "SELECT a, b->>'x' FROM audit WHERE a = ? AND b->'x' = '1'::jsonb ORDER BY a LIMIT 10",
+        "CREATE TABLE IF NOT EXISTS audit (id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
+         at TIMESTAMPTZ NOT NULL DEFAULT now(), doc JSONB, UNIQUE (at, id))",
+        "CREATE INDEX IF NOT EXISTS i ON audit (at)",
+    ] {
+        assert_eq!(rules.allows(statement), Ok(()), "{statement}");
+    }
+    for statement in [
+        "SELECT * FROM \"Audit\"",
+        "SELECT * FROM `audit`",
+        "SELECT * FROM secrets",
+        "SELECT * FROM pg_class",
+        "SELECT * FROM PG_SHADOW",
+        "SELECT * FROM public.audit",
+        "SELECT * FROM information_schema.tables",
+        "SELECT * FROM ONLY secrets",
+        "SELECT pg_read_file('/etc/passwd')",
+        "SELECT pg_sleep(100)",
+        "SELECT set_config('role', 'postgres', false)",
+        "SELECT * FROM audit, LATERAL (SELECT * FROM secrets) AS x",
+        "SELECT * FROM generate_series(1, 10)",
+        "SELECT query_to_xml('SELECT * FROM secrets', true, true, '')",
+        "SELECT E'\\' FROM secrets --'",
+        "SELECT $$x$$ FROM audit",
+        "SELECT $a$ FROM audit $a$, a FROM secrets",
+        "SELECT a ?? 'x' FROM audit",
+        "SELECT U&'x' FROM audit",
+        "INSERT INTO audit (a) VALUES (1) ON CONFLICT (a) DO UPDATE SET a = 1",
+        "INSERT INTO audit SELECT * FROM secrets",
+        "WITH x AS (DELETE FROM audit RETURNING *) SELECT * FROM x",
+        "COPY audit TO '/tmp/x'",
+        "COPY audit FROM PROGRAM 'id'",
+        "DO 'BEGIN END'",
+        "TABLE secrets",
+        "SELECT a INTO secrets FROM audit",
+        "CREATE TEMP TABLE audit (a INT)",
+        "CREATE UNLOGGED TABLE audit (a INT)",
+        "CREATE TABLE audit (LIKE secrets)",
+        "CREATE TABLE audit (a INT) INHERITS (secrets)",
+        "CREATE TABLE audit (a INT REFERENCES secrets (a))",
+        "LISTEN x",
+    ] {
+        assert!(rules.allows(statement).is_err(), "{statement}");
+    }
+}
+
+#[test]
 fn changes_reach_the_table_that_is_granted_only() {
     let rules =
         rules(Dialect::Mysql, &[("audit", &["update", "delete", "create", "alter", "drop", "insert"])]);

@@ -1,0 +1,276 @@
+//! PostgreSQL, by tokio-postgres.
+//!
+//! A session is in UTC. Statements and lock waits end on the server before the host's bound
+//! of time does. PostgreSQL gives up a whole transaction for one failed statement; a
+//! savepoint before each one makes it as with the other servers, where only the statement is
+//! undone.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use tokio::time::timeout;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Config, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::placeholders::numbered;
+use super::postgres_error::{ends_transaction, error_of};
+use super::postgres_value::{self, Param};
+use super::server::{Control, Driver, QueryError};
+use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, size, statement};
+use crate::config::{PostgresSettings, PostgresTls};
+use crate::connections::answer::{AnswerBounds, AnswerSize};
+use crate::connections::pool::{FRESH, PING, Server};
+use crate::connections::tls::{self, Verify};
+use crate::connections::{OpenError, connect_bound};
+
+/// Prepared statements kept by one connection.
+const STATEMENTS: usize = 100;
+
+/// The most parameters of a statement: their number goes over in 16 bits.
+const MAX_PARAMS: usize = 65_535;
+
+/// Undone to, if the statement after it fails.
+const SAVEPOINT: &str = "SAVEPOINT statement";
+const NEXT_SAVEPOINT: &str = "RELEASE SAVEPOINT statement; SAVEPOINT statement";
+const TO_SAVEPOINT: &str = "ROLLBACK TO SAVEPOINT statement";
+
+pub(crate) struct Postgres {
+    config: Config,
+    tls: MakeRustlsConnect,
+    /// For messages: `db.example:5432`.
+    address: String,
+    /// Sets up a session.
+    setup: String,
+    bound: Duration,
+}
+
+pub(crate) struct Session {
+    client: Client,
+    /// Reads and writes; ends with the session, also if the server hangs.
+    wire: AbortOnDropHandle<Result<(), tokio_postgres::Error>>,
+    version: String,
+    statements: HashMap<String, Statement>,
+    /// There is a savepoint in this transaction.
+    saved: bool,
+}
+
+impl Postgres {
+    pub(super) fn new(name: &str, settings: &PostgresSettings, bound: Duration) -> Result<Self, OpenError> {
+        let PostgresSettings { host, port, user, password, database, tls_mode, tls } = settings;
+        let mut config = Config::new();
+        config.host(host).port(*port).user(user).dbname(database).application_name("returner");
+        if let Some(password) = password {
+            config.password(password.expose());
+        }
+        // libpq's modes (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
+        let (mode, verify) = match tls_mode {
+            PostgresTls::Disable => (SslMode::Disable, Verify::Nothing),
+            PostgresTls::Prefer => (SslMode::Prefer, Verify::Nothing),
+            PostgresTls::Require => (SslMode::Require, Verify::Nothing),
+            PostgresTls::VerifyCa => (SslMode::Require, Verify::Authority),
+            PostgresTls::VerifyFull => (SslMode::Require, Verify::Name),
+        };
+        config.ssl_mode(mode);
+        let pem = tls::read(tls).map_err(|error| OpenError::new(name, error))?;
+        let tls = tls::client(pem, verify).map_err(|error| OpenError::new(name, error))?;
+        Ok(Self {
+            config,
+            tls: MakeRustlsConnect::new(tls),
+            address: format!("{host}:{port}"),
+            setup: setup(bound),
+            bound,
+        })
+    }
+
+    async fn session(&self) -> Result<Session, tokio_postgres::Error> {
+        let (client, connection) = self.config.connect(self.tls.clone()).await?;
+        let wire = AbortOnDropHandle::new(tokio::spawn(connection));
+        client.batch_execute(&self.setup).await?;
+        let version = client.query_one("SELECT version()", &[]).await?.try_get(0)?;
+        Ok(Session { client, wire, version, statements: HashMap::new(), saved: false })
+    }
+}
+
+impl Session {
+    /// Makes the point to which a statement that fails is undone.
+    async fn save(&mut self) -> Result<(), SqlError> {
+        let savepoint = if self.saved { NEXT_SAVEPOINT } else { SAVEPOINT };
+        self.client.batch_execute(savepoint).await.map_err(|error| error_of(&error))?;
+        self.saved = true;
+        Ok(())
+    }
+
+    /// After a statement that the server refused. Where that ends the transaction, it ends at
+    /// once: whoever waits for its locks goes on.
+    async fn undo(&mut self, error: SqlError) -> SqlError {
+        if error.code.is_none() || error.kind == SqlErrorKind::Unavailable {
+            return error;
+        }
+        let back = if ends_transaction(&error) { Control::Rollback.statement() } else { TO_SAVEPOINT };
+        match self.client.batch_execute(back).await {
+            Ok(()) => error,
+            Err(failed) => SqlError { code: None, ..error_of(&failed) },
+        }
+    }
+
+    /// The prepared statement, if these are parameters for it.
+    async fn prepared(&mut self, text: &str, params: &[SqlValue]) -> Result<Statement, SqlError> {
+        if params.len() > MAX_PARAMS {
+            let count = params.len();
+            return Err(wrong(format!("{count} parameters; PostgreSQL takes {MAX_PARAMS} in one statement")));
+        }
+        if statement::copies(text) {
+            return Err(wrong("COPY is not for plugins; INSERT takes many rows at once".to_owned()));
+        }
+        let statement = match self.statements.get(text) {
+            Some(known) => known.clone(),
+            None => {
+                let prepared = self.client.prepare(&numbered(text)).await;
+                let prepared = prepared.map_err(|error| error_of(&error))?;
+                if self.statements.len() >= STATEMENTS {
+                    self.statements.clear();
+                }
+                self.statements.insert(text.to_owned(), prepared.clone());
+                prepared
+            }
+        };
+        let (given, wanted) = (params.len(), statement.params().len());
+        if given != wanted {
+            return Err(wrong(format!("{given} parameters where the statement has {wanted} `?`")));
+        }
+        let is_text = |(param, wanted): (&SqlValue, &Type)| postgres_value::fits(param, wanted);
+        match params.iter().zip(statement.params()).position(|pair| !is_text(pair)) {
+            Some(place) => {
+                Err(wrong(format!("the parameter {} has bytes that are no text, in place of one", place + 1)))
+            }
+            None => Ok(statement),
+        }
+    }
+
+    /// The error of a statement; one that was prepared may be about tables that changed since.
+    fn failed(&mut self, text: &str, error: &tokio_postgres::Error) -> SqlError {
+        self.statements.remove(text);
+        error_of(error)
+    }
+
+    async fn execute(&mut self, statement: &str, params: Vec<SqlValue>) -> Result<u64, SqlError> {
+        let prepared = self.prepared(statement, &params).await?;
+        let done = self.client.execute_raw(&prepared, params.into_iter().map(Param)).await;
+        done.map_err(|error| self.failed(statement, &error))
+    }
+
+    async fn query(
+        &mut self,
+        statement: &str,
+        params: Vec<SqlValue>,
+        bounds: AnswerBounds,
+    ) -> Result<SqlRows, QueryError> {
+        let prepared = self.prepared(statement, &params).await?;
+        let columns = prepared.columns().iter().map(|column| column.name().to_owned()).collect();
+        let mut answer = SqlRows { columns, rows: Vec::new() };
+        let mut held = AnswerSize::within(bounds);
+        let rows = self.client.query_raw(&prepared, params.into_iter().map(Param)).await;
+        let mut rows = std::pin::pin!(rows.map_err(|error| self.failed(statement, &error))?);
+        while let Some(row) = rows.try_next().await.map_err(|error| self.failed(statement, &error))? {
+            let row = postgres_value::row(&row).map_err(QueryError::Answer)?;
+            held.add(size(&row)).map_err(|error| QueryError::Answer(error.into()))?;
+            answer.rows.push(row);
+        }
+        Ok(answer)
+    }
+}
+
+/// The error of a statement that is not sent. It has the code of a syntax error, as the server
+/// would say it: the connection is in order.
+fn wrong(message: String) -> SqlError {
+    SqlError { code: Some("42601".to_owned()), ..SqlError::new(SqlErrorKind::Statement, message, false) }
+}
+
+impl Server for Postgres {
+    type Connection = Session;
+    type Error = SqlError;
+
+    async fn connect(&self) -> Result<Session, SqlError> {
+        let bound = connect_bound(self.bound);
+        let mut error = match timeout(bound, self.session()).await {
+            Ok(Ok(session)) => return Ok(session),
+            Ok(Err(error)) => error_of(&error),
+            Err(_) => SqlError::timeout(format!("no answer within {bound:?}")),
+        };
+        error.message = format!("cannot connect to {}: {}", self.address, error.message);
+        Err(error)
+    }
+
+    async fn is_alive(&self, session: &mut Session, idle: Duration) -> bool {
+        !session.wire.is_finished()
+            && (idle < FRESH || matches!(timeout(PING, session.client.check_connection()).await, Ok(Ok(()))))
+    }
+
+    async fn disconnect(&self, session: Session) {
+        let Session { client, wire, .. } = session;
+        drop(client);
+        // Nothing depends on whether the server hears it.
+        let _ = timeout(PING, wire).await;
+    }
+}
+
+impl Driver for Postgres {
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn version(session: &Session) -> &str {
+        &session.version
+    }
+
+    async fn control(session: &mut Session, control: Control) -> Result<(), SqlError> {
+        session.saved = false;
+        session.client.batch_execute(control.statement()).await.map_err(|error| error_of(&error))
+    }
+
+    async fn execute(
+        session: &mut Session,
+        statement: String,
+        params: Vec<SqlValue>,
+    ) -> Result<u64, SqlError> {
+        session.save().await?;
+        match session.execute(&statement, params).await {
+            Ok(changed) => Ok(changed),
+            Err(error) => Err(session.undo(error).await),
+        }
+    }
+
+    async fn query(
+        session: &mut Session,
+        statement: String,
+        params: Vec<SqlValue>,
+        bounds: AnswerBounds,
+    ) -> Result<SqlRows, QueryError> {
+        session.save().await?;
+        match session.query(&statement, params, bounds).await {
+            Err(QueryError::Server(error)) => Err(session.undo(error).await.into()),
+            done => done,
+        }
+    }
+
+    fn ends_transaction(error: &SqlError) -> bool {
+        ends_transaction(error)
+    }
+}
+
+fn setup(bound: Duration) -> String {
+    let bound = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX).min(i32::MAX as u64);
+    let lock_wait = bound.saturating_sub(1000).max(bound / 2).max(1);
+    format!(
+        "SET timezone = 'UTC'; SET statement_timeout = {bound}; SET lock_timeout = {lock_wait}; \
+         SET standard_conforming_strings = on"
+    )
+}
+
+#[cfg(test)]
+#[path = "postgres_tests.rs"]
+mod tests;

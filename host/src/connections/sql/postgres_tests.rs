@@ -1,0 +1,322 @@
+//! What `sql` promises, on a real PostgreSQL.
+
+use returner_servers::{Authority, Postgres as TestServer, PostgresDatabase, Server as _};
+
+use super::*;
+use crate::config::TlsSettings;
+use crate::connections::Purpose;
+use crate::connections::sql::{CommitError, SqlPool, SqlTransaction};
+
+const BOUND: Duration = Duration::from_secs(5);
+const BOUNDS: AnswerBounds = AnswerBounds { bytes: 1 << 20, rows: 1000 };
+
+fn settings(database: &PostgresDatabase) -> PostgresSettings {
+    let option = |name: &str| {
+        let options = database.options();
+        let found = options.iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| value.clone()).expect("one of Salt's options")
+    };
+    PostgresSettings {
+        host: option("host"),
+        port: option("port").parse().expect("a port"),
+        user: option("user"),
+        password: Some(option("pass").as_str().into()),
+        database: option("db"),
+        tls_mode: PostgresTls::Prefer,
+        tls: TlsSettings::default(),
+    }
+}
+
+fn open(database: &PostgresDatabase, bound: Duration) -> SqlPool {
+    SqlPool::postgres("pgjsonb", &settings(database), bound).expect("good settings")
+}
+
+async fn shared() -> (PostgresDatabase, SqlPool) {
+    let database = TestServer::shared().await.database().await;
+    let pool = open(&database, BOUND);
+    (database, pool)
+}
+
+async fn begin(pool: &SqlPool) -> SqlTransaction {
+    pool.begin(Purpose::Write).await.expect("a transaction")
+}
+
+async fn execute(transaction: &mut SqlTransaction, statement: &str) -> Result<u64, SqlError> {
+    transaction.execute(statement.to_owned(), Vec::new()).await
+}
+
+async fn refused(transaction: &mut SqlTransaction, statement: &str) -> SqlError {
+    match execute(transaction, statement).await {
+        Err(error) => error,
+        Ok(_) => panic!("`{statement}` was not refused"),
+    }
+}
+
+fn text(text: &str) -> SqlValue {
+    SqlValue::Text(text.to_owned())
+}
+
+#[tokio::test]
+async fn values_come_back_as_they_went() {
+    let (database, pool) = shared().await;
+    database
+        .execute(
+            "CREATE TABLE t (a bool, b smallint, c bigint, d float8, e text, f varchar(9), g bytea, h jsonb, \
+             i json, j timestamptz, k timestamp, l date, m uuid, n numeric, o text)",
+        )
+        .await;
+    let values = vec![
+        SqlValue::Boolean(true),
+        SqlValue::Integer(-7),
+        SqlValue::Integer(i64::MIN),
+        SqlValue::Float(0.1),
+        text("😀 '\\"),
+        text("ü"),
+        SqlValue::Bytes(vec![0, 255, b'?']),
+        text(r#"{"b": [1, null], "a": "\u00e9"}"#),
+        text(r#"{"b":1}"#),
+        text("2026-11-24 04:05:06.000001"),
+        text("2026-11-24T04:05:06"),
+        text("2026-11-24"),
+        text("6f2c0b3e-0000-4000-8000-00000000000f"),
+        text("-1200340000.0500"),
+        SqlValue::Null,
+    ];
+    let mut transaction = begin(&pool).await;
+    let places = vec!["?"; values.len()].join(", ");
+    let inserted = transaction.execute(format!("INSERT INTO t VALUES ({places})"), values.clone()).await;
+    assert_eq!(inserted.ok(), Some(1));
+    let rows = transaction.query("SELECT * FROM t".to_owned(), Vec::new(), BOUNDS).await.expect("rows");
+    transaction.commit().await.expect("a commit");
+    let mut expected = values;
+    expected[7] = text(r#"{"a": "é", "b": [1, null]}"#);
+    expected[9] = text("2026-11-24 04:05:06.000001+00");
+    expected[10] = text("2026-11-24 04:05:06");
+    assert_eq!(rows.rows, [expected]);
+    assert_eq!(rows.columns.first().map(String::as_str), Some("a"));
+}
+
+#[tokio::test]
+async fn what_the_server_prints_is_what_comes() {
+    let (database, pool) = shared().await;
+    let numbers =
+        "0 7 -7 10000 -120034 1.25 0.00120 -0.00000001 3.000 123456789012345678901234567890.5 1e40 NaN";
+    let numbers: Vec<&str> = numbers.split(' ').collect();
+    let columns: Vec<String> = numbers
+        .iter()
+        .flat_map(|number| [format!("'{number}'::numeric"), format!("'{number}'::numeric::text")])
+        .collect();
+    let mut transaction = begin(&pool).await;
+    let statement = format!("SELECT {}", columns.join(", "));
+    let rows = transaction.query(statement, Vec::new(), BOUNDS).await.expect("numbers");
+    for pair in rows.rows[0].as_chunks::<2>().0 {
+        assert_eq!(pair[0], pair[1]);
+    }
+    let statement =
+        "SELECT count(*), NULL::int, 'x' || ?, ?::int + 1, '{\"a\": 1}'::jsonb ?? 'a', 1.5::float4";
+    let params = vec![text("y"), SqlValue::Integer(4)];
+    let rows = transaction.query(statement.to_owned(), params, BOUNDS).await.expect("one of each");
+    let expected = [
+        SqlValue::Integer(1),
+        SqlValue::Null,
+        text("xy"),
+        SqlValue::Integer(5),
+        SqlValue::Boolean(true),
+        SqlValue::Float(1.5),
+    ];
+    assert_eq!(rows.rows, [expected]);
+    let odd = transaction.query("SELECT 1 AS a, ARRAY[1] AS b".to_owned(), Vec::new(), BOUNDS).await;
+    assert!(odd.is_err_and(|error| error.message.contains("`b`") && error.message.contains("::text")));
+    drop(database);
+}
+
+/// As with other servers, though PostgreSQL itself gives up the whole transaction.
+#[tokio::test]
+async fn a_statement_that_fails_undoes_itself_only() {
+    let (database, pool) = shared().await;
+    database.execute("CREATE TABLE t (a int PRIMARY KEY, b varchar(3))").await;
+    let mut transaction = begin(&pool).await;
+    execute(&mut transaction, "INSERT INTO t VALUES (1, 'a')").await.expect("the first");
+    for (statement, kind, code, retryable) in [
+        ("INSERT INTO t VALUES (2, 'x'), (1, 'y')", SqlErrorKind::Constraint, "23505", false),
+        ("INSERT INTO t VALUES (3, 'long')", SqlErrorKind::Data, "22001", false),
+        ("INSERT INTO t VALUES (4, E'\\001' || chr(0))", SqlErrorKind::Data, "54000", false),
+        ("INSERT INTO nowhere VALUES (1)", SqlErrorKind::Statement, "42P01", true),
+        ("INSERT INTO t (c) VALUES (1)", SqlErrorKind::Statement, "42703", true),
+        ("INSERT INTO", SqlErrorKind::Statement, "42601", false),
+        ("COPY t FROM STDIN", SqlErrorKind::Statement, "42601", false),
+        ("INSERT INTO t VALUES (?, ?)", SqlErrorKind::Statement, "42601", false),
+    ] {
+        let error = refused(&mut transaction, statement).await;
+        assert_eq!(
+            (error.kind, error.code.as_deref(), error.retryable),
+            (kind, Some(code), retryable),
+            "{error}"
+        );
+    }
+    let nul = transaction.execute("INSERT INTO t VALUES (9, ?)".to_owned(), vec![text("\0")]).await;
+    assert!(nul.is_err_and(|error| error.kind == SqlErrorKind::Data && !error.retryable));
+    execute(&mut transaction, "INSERT INTO t VALUES (5, 'b')").await.expect("the last");
+    transaction.commit().await.expect("a commit");
+    assert_eq!(database.rows("SELECT a FROM t ORDER BY a").await, [["1"], ["5"]]);
+}
+
+#[tokio::test]
+async fn what_is_not_committed_is_undone_and_a_refused_commit_says_so() {
+    let (database, pool) = shared().await;
+    database.execute("CREATE TABLE t (a int UNIQUE DEFERRABLE INITIALLY DEFERRED)").await;
+    let mut transaction = begin(&pool).await;
+    execute(&mut transaction, "INSERT INTO t VALUES (1)").await.expect("a row");
+    transaction.rollback().await;
+    let mut transaction = begin(&pool).await;
+    execute(&mut transaction, "INSERT INTO t VALUES (1)").await.expect("a row");
+    drop(transaction);
+    let mut transaction = begin(&pool).await;
+    execute(&mut transaction, "INSERT INTO t VALUES (1), (1)").await.expect("it is looked at in the end");
+    let refused = transaction.commit().await;
+    assert!(
+        matches!(&refused, Err(CommitError::RolledBack(error)) if error.kind == SqlErrorKind::Constraint),
+        "{refused:?}"
+    );
+    assert_eq!(database.count("t").await, 0);
+    for statement in ["COMMIT", "SAVEPOINT x", "rollback to statement"] {
+        assert_eq!(refused_by_host(&pool, statement).await, SqlErrorKind::Statement, "{statement}");
+    }
+}
+
+async fn refused_by_host(pool: &SqlPool, statement: &str) -> SqlErrorKind {
+    refused(&mut begin(pool).await, statement).await.kind
+}
+
+/// Each waits for the other: the server ends one of them, and nothing of that one is committed.
+#[tokio::test]
+async fn a_deadlock_ends_the_transaction() {
+    let (database, pool) = shared().await;
+    database.execute("CREATE TABLE t (a int PRIMARY KEY, b int); INSERT INTO t VALUES (1, 0), (2, 0)").await;
+    let (mut one, mut other) = (begin(&pool).await, begin(&pool).await);
+    execute(&mut one, "UPDATE t SET b = b + 1 WHERE a = 1").await.expect("the first row");
+    execute(&mut other, "UPDATE t SET b = b + 1 WHERE a = 2").await.expect("the second row");
+    let (first, second) = tokio::join!(
+        execute(&mut one, "UPDATE t SET b = b + 1 WHERE a = 2"),
+        execute(&mut other, "UPDATE t SET b = b + 1 WHERE a = 1")
+    );
+    let (winner, mut loser, error) = match (first, second) {
+        (Ok(_), Err(error)) => (one, other, error),
+        (Err(error), Ok(_)) => (other, one, error),
+        both => panic!("one of them is ended: {both:?}"),
+    };
+    assert_eq!(
+        (error.kind, error.code.as_deref(), error.retryable),
+        (SqlErrorKind::Timeout, Some("40P01"), true)
+    );
+    assert_eq!(refused(&mut loser, "UPDATE t SET b = 9").await, error, "nothing more of it goes through");
+    assert!(matches!(loser.commit().await, Err(CommitError::RolledBack(_))));
+    winner.commit().await.expect("a commit");
+    assert_eq!(database.rows("SELECT b FROM t ORDER BY a").await, [["1"], ["1"]]);
+}
+
+#[tokio::test]
+async fn an_answer_and_a_statement_have_bounds() {
+    let (database, _) = shared().await;
+    let pool = open(&database, Duration::from_secs(1));
+    let mut transaction = begin(&pool).await;
+    let rows = transaction.query("SELECT generate_series(1, 2000)".to_owned(), Vec::new(), BOUNDS).await;
+    assert!(
+        rows.is_err_and(|error| error.kind == SqlErrorKind::Data && error.message.contains("limits.rows"))
+    );
+    let error = refused(&mut begin(&pool).await, "SELECT pg_sleep(100)").await;
+    assert_eq!((error.kind, error.retryable), (SqlErrorKind::Timeout, true), "{error}");
+    let many = transaction_with(&pool, 70_000).await;
+    assert!(many.is_err_and(|error| error.message.contains("65535")));
+    begin(&pool).await.commit().await.expect("the pool is well");
+}
+
+async fn transaction_with(pool: &SqlPool, params: usize) -> Result<u64, SqlError> {
+    let places = vec!["?"; params].join(", ");
+    let params = vec![SqlValue::Integer(1); params];
+    begin(pool).await.execute(format!("SELECT 1 WHERE 1 IN ({places})"), params).await
+}
+
+/// A table that is made again has other columns than the prepared statement knows.
+#[tokio::test]
+async fn a_table_that_changes_is_read_anew() {
+    let (database, pool) = shared().await;
+    database.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)").await;
+    let read = async || {
+        let mut transaction = begin(&pool).await;
+        let rows = transaction.query("SELECT * FROM t".to_owned(), Vec::new(), BOUNDS).await;
+        transaction.commit().await.expect("a commit");
+        rows
+    };
+    assert_eq!(read().await.expect("a row").rows, [[SqlValue::Integer(1)]]);
+    database.execute("ALTER TABLE t ADD COLUMN b text DEFAULT 'new'").await;
+    assert!(read().await.is_err_and(|error| error.retryable), "the plan is not right any more");
+    assert_eq!(read().await.expect("a row").rows, [[SqlValue::Integer(1), text("new")]]);
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_or_goes_is_an_error_and_found_again() {
+    let mut server = TestServer::start().await;
+    let database = server.database().await;
+    database.execute("CREATE TABLE t (a int)").await;
+    let pool = open(&database, Duration::from_secs(1));
+    begin(&pool).await.commit().await.expect("it is there");
+    let mut transaction = begin(&pool).await;
+    server.kill();
+    let error = refused(&mut transaction, "INSERT INTO t VALUES (1)").await;
+    assert_eq!((error.kind, error.retryable), (SqlErrorKind::Unavailable, true), "{error}");
+    assert!(matches!(transaction.commit().await, Err(CommitError::RolledBack(_))));
+    let error = pool.begin(Purpose::Write).await.err().expect("nobody is there");
+    assert_eq!((error.kind, error.retryable), (SqlErrorKind::Unavailable, true), "{error}");
+    assert!(error.message.starts_with("cannot connect to 127.0.0.1:"), "{error}");
+    server.restart().await;
+    let mut transaction = begin(&pool).await;
+    execute(&mut transaction, "INSERT INTO t VALUES (1)").await.expect("it is back");
+    transaction.commit().await.expect("a commit");
+    assert_eq!(database.count("t").await, 1);
+    assert!(pool.check().await.is_ok_and(|version| version.starts_with("PostgreSQL ")));
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_denied_and_not_shown() {
+    let (database, _) = shared().await;
+    let wrong = PostgresSettings { password: Some("geheim".into()), ..settings(&database) };
+    let pool = SqlPool::postgres("pgjsonb", &wrong, BOUND).expect("good settings");
+    let error = pool.begin(Purpose::Write).await.err().expect("it is wrong");
+    assert_eq!((error.kind, error.retryable), (SqlErrorKind::Denied, true));
+    assert!(!error.message.contains("geheim"), "{error}");
+}
+
+/// Who vouches for the server, and whether it has the name that is asked for.
+#[tokio::test]
+async fn certificates_are_looked_at_as_the_mode_says() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let server = TestServer::start_with_tls(&authority.issue("server")).await;
+    let database = server.database().await;
+    let try_out = async |mode: PostgresTls, host: &str, ca: Option<&Authority>| {
+        let ca = ca.map(Authority::ca);
+        let tls = TlsSettings { ca, ..TlsSettings::default() };
+        let settings = PostgresSettings { host: host.to_owned(), tls_mode: mode, tls, ..settings(&database) };
+        let pool = SqlPool::postgres("pgjsonb", &settings, BOUND).expect("good settings");
+        let mut transaction = pool.begin(Purpose::Read).await?;
+        let statement = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()".to_owned();
+        Ok::<_, SqlError>(transaction.query(statement, Vec::new(), BOUNDS).await?.rows[0][0].clone())
+    };
+    let encrypted = Ok(SqlValue::Boolean(true));
+    assert_eq!(try_out(PostgresTls::Disable, "127.0.0.1", None).await, Ok(SqlValue::Boolean(false)));
+    assert_eq!(try_out(PostgresTls::Prefer, "127.0.0.1", None).await, encrypted);
+    assert_eq!(try_out(PostgresTls::Require, "127.0.0.1", Some(&stranger)).await, encrypted);
+    assert_eq!(try_out(PostgresTls::VerifyCa, "127.0.0.1", Some(&authority)).await, encrypted);
+    assert_eq!(try_out(PostgresTls::VerifyFull, "localhost", Some(&authority)).await, encrypted);
+    // Another way to the same machine, which the certificate does not name.
+    assert_eq!(try_out(PostgresTls::VerifyCa, "127.0.0.2", Some(&authority)).await, encrypted);
+    for (mode, host, ca) in [
+        (PostgresTls::VerifyFull, "127.0.0.2", Some(&authority)),
+        (PostgresTls::VerifyFull, "localhost", Some(&stranger)),
+        (PostgresTls::VerifyCa, "localhost", Some(&stranger)),
+        (PostgresTls::VerifyCa, "localhost", None),
+    ] {
+        let refused = try_out(mode, host, ca).await;
+        assert!(refused.is_err_and(|error| error.message.contains("certificate")), "{mode:?} {host}");
+    }
+}

@@ -1,0 +1,245 @@
+//! A transaction on a server that is reached over the network, whatever it speaks.
+//!
+//! A statement that fails undoes itself only, and the rest of the transaction goes on, as
+//! long as its connection is in order and the server keeps what was written before.
+
+use std::time::Duration;
+
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
+
+use super::{CommitError, SqlError, SqlErrorKind, SqlRows, SqlValue, statement};
+use crate::connections::answer::AnswerBounds;
+use crate::connections::pool::{CONNECTIONS, Lease, Pool, Server};
+
+/// How one kind of server is spoken to. Nothing here has a bound of time of its own. An error
+/// without a code is the driver's or the connection's: the connection is not used again.
+pub(crate) trait Driver: Server<Error = SqlError> {
+    /// For messages: `db.example:3306`.
+    fn address(&self) -> &str;
+
+    fn version(connection: &Self::Connection) -> &str;
+
+    fn control(
+        connection: &mut Self::Connection,
+        control: Control,
+    ) -> impl Future<Output = Result<(), SqlError>> + Send;
+
+    fn execute(
+        connection: &mut Self::Connection,
+        statement: String,
+        params: Vec<SqlValue>,
+    ) -> impl Future<Output = Result<u64, SqlError>> + Send;
+
+    fn query(
+        connection: &mut Self::Connection,
+        statement: String,
+        params: Vec<SqlValue>,
+        bounds: AnswerBounds,
+    ) -> impl Future<Output = Result<SqlRows, QueryError>> + Send;
+
+    /// Whether the server undid all of the transaction, or may have.
+    fn ends_transaction(error: &SqlError) -> bool;
+
+    /// Whether an error is about something that a new connection may know better.
+    fn is_outdated(_: &SqlError) -> bool {
+        false
+    }
+}
+
+/// The bounds of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Control {
+    Begin,
+    Commit,
+    Rollback,
+}
+
+impl Control {
+    pub(super) fn statement(self) -> &'static str {
+        match self {
+            Control::Begin => "BEGIN",
+            Control::Commit => "COMMIT",
+            Control::Rollback => "ROLLBACK",
+        }
+    }
+}
+
+/// Why there is no answer to a query.
+pub(crate) enum QueryError {
+    Server(SqlError),
+    /// It cannot be handed on, and the rest of it is still on its way.
+    Answer(SqlError),
+}
+
+impl From<SqlError> for QueryError {
+    fn from(error: SqlError) -> Self {
+        Self::Server(error)
+    }
+}
+
+pub(crate) struct ServerPool<D: Driver> {
+    pool: Pool<D>,
+    bound: Duration,
+}
+
+pub(crate) struct ServerTransaction<D: Driver> {
+    /// None once the connection was thrown away.
+    lease: Option<Lease<D>>,
+    /// Why nothing of it can be committed any more.
+    lost: Option<SqlError>,
+    /// It may have left its mark on the connection.
+    marked: bool,
+    bound: Duration,
+    server: String,
+}
+
+impl<D: Driver> ServerPool<D> {
+    pub(super) fn new(driver: D, bound: Duration) -> Self {
+        Self { pool: Pool::new(driver, CONNECTIONS), bound }
+    }
+
+    pub(super) async fn begin(&self) -> Result<ServerTransaction<D>, SqlError> {
+        let lease = self.lease().await?;
+        let server = self.pool.server().address().to_owned();
+        let mut transaction =
+            ServerTransaction { lease: Some(lease), lost: None, marked: false, bound: self.bound, server };
+        transaction.control(Control::Begin).await?;
+        Ok(transaction)
+    }
+
+    pub(super) async fn version(&self) -> Result<String, SqlError> {
+        let lease = self.lease().await?;
+        let version = D::version(&lease.connection).to_owned();
+        lease.give_back();
+        Ok(version)
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn lease(&self) -> Result<Lease<D>, SqlError> {
+        let lease = self.pool.lease(self.bound).await;
+        lease.map_err(|error| SqlError::no_connection(error, self.pool.server().address(), self.bound))
+    }
+}
+
+impl<D: Driver> ServerTransaction<D> {
+    pub(super) async fn execute(
+        &mut self,
+        statement: String,
+        params: Vec<SqlValue>,
+    ) -> Result<u64, SqlError> {
+        self.marked |= statement::changes_session(&statement);
+        let bound = self.bound;
+        let done = timeout(bound, D::execute(self.connection()?, statement, params)).await;
+        self.outcome(done)
+    }
+
+    pub(super) async fn query(
+        &mut self,
+        statement: String,
+        params: Vec<SqlValue>,
+        bounds: AnswerBounds,
+    ) -> Result<SqlRows, SqlError> {
+        self.marked |= statement::changes_session(&statement);
+        let bound = self.bound;
+        match timeout(bound, D::query(self.connection()?, statement, params, bounds)).await {
+            Ok(Err(QueryError::Answer(error))) => Err(self.lose(error)),
+            Ok(Err(QueryError::Server(error))) => self.outcome(Ok(Err(error))),
+            Ok(Ok(rows)) => Ok(rows),
+            Err(elapsed) => self.outcome(Err(elapsed)),
+        }
+    }
+
+    pub(super) async fn commit(mut self) -> Result<(), CommitError> {
+        if let Some(error) = self.lost.take() {
+            self.rollback().await;
+            return Err(CommitError::RolledBack(error));
+        }
+        match self.control(Control::Commit).await {
+            Ok(()) => {
+                self.give_back();
+                Ok(())
+            }
+            Err(error) if matches!(error.kind, SqlErrorKind::Unavailable) => Err(CommitError::Unknown(error)),
+            // The connection is gone with the answer: only the host's time ran out.
+            Err(error) if self.lease.is_none() => Err(CommitError::Unknown(error)),
+            Err(error) => Err(CommitError::RolledBack(error)),
+        }
+    }
+
+    /// Ends it; where the server does not answer, by ending the connection.
+    pub(super) async fn rollback(mut self) {
+        if self.lease.is_some() && self.control(Control::Rollback).await.is_ok() {
+            self.give_back();
+        }
+    }
+
+    async fn control(&mut self, control: Control) -> Result<(), SqlError> {
+        let Some(lease) = &mut self.lease else { return Err(self.gone()) };
+        let done = timeout(self.bound, D::control(&mut lease.connection, control)).await;
+        self.outcome(done)
+    }
+
+    /// The connection, unless what was written on it may be undone.
+    fn connection(&mut self) -> Result<&mut D::Connection, SqlError> {
+        if let Some(error) = &self.lost {
+            return Err(error.clone());
+        }
+        let gone = self.gone();
+        self.lease.as_mut().map(|lease| &mut lease.connection).ok_or(gone)
+    }
+
+    /// Draws the consequences of an error for the transaction and its connection.
+    fn outcome<T>(&mut self, done: Result<Result<T, SqlError>, Elapsed>) -> Result<T, SqlError> {
+        let error = match done {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(error)) if error.kind == SqlErrorKind::Unavailable && error.code.is_none() => {
+                let message = format!("the connection to {} broke: {}", self.server, error.message);
+                SqlError { message, ..error }
+            }
+            Ok(Err(error)) => error,
+            Err(_) => {
+                let message = format!("{} did not answer within {:?}", self.server, self.bound);
+                return Err(self.lose(SqlError::timeout(message)));
+            }
+        };
+        if error.kind == SqlErrorKind::Unavailable {
+            if let Some(lease) = self.lease.take() {
+                lease.broken();
+            }
+            return Err(self.lose(error));
+        }
+        // The driver's own: it may still wait for an answer.
+        if error.code.is_none() {
+            return Err(self.lose(error));
+        }
+        if D::ends_transaction(&error) {
+            self.lost = Some(error.clone());
+        }
+        self.marked |= D::is_outdated(&error);
+        Err(error)
+    }
+
+    /// Throws the connection away: it is in the middle of the protocol.
+    fn lose(&mut self, error: SqlError) -> SqlError {
+        self.lease = None;
+        self.lost = Some(error.clone());
+        error
+    }
+
+    fn gone(&self) -> SqlError {
+        self.lost
+            .clone()
+            .unwrap_or_else(|| SqlError::unavailable(format!("the connection to {} is gone", self.server)))
+    }
+
+    fn give_back(&mut self) {
+        match self.lease.take() {
+            Some(lease) if !self.marked => lease.give_back(),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! Where a lane and its workers write down how they are doing, and others read it.
+//!
+//! Each worker reports through a [`Reporter`] of its own: a lane is failing as long as one of
+//! them is, because its window is settled whole.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+
+use super::batch::Task;
+use super::crashes::Crashes;
+use super::probation::{Counts, Record};
+use super::recent::Recent;
+use super::returner::Returner;
+use super::status::{Failing, HeldItems, LastError, Next, State, Status, WentBack};
+use crate::journal::{Held, Seq, Settlement, now};
+use crate::plugins::Trap;
+use crate::telemetry::{CallEnd, LaneMetrics};
+
+/// How many of the newest dead letters are remembered by their place.
+const RECENT_DEAD: usize = 10_000;
+
+/// Shared by a lane, its workers and whoever looks.
+pub(super) struct Board {
+    metrics: LaneMetrics,
+    crashes: Arc<Crashes>,
+    pub(super) recent: Recent,
+    notes: Mutex<Notes>,
+}
+
+struct Notes {
+    setting_up: bool,
+    stopped: bool,
+    dead: u64,
+    held: BTreeMap<Seq, Held>,
+    recent_dead: VecDeque<Seq>,
+    last_error: Option<(String, SystemTime, Instant)>,
+    went_back: Option<WentBack>,
+    /// The returner whose plugin that was.
+    failed: Option<Arc<Returner>>,
+    /// By reporter.
+    failing: BTreeMap<u64, Series>,
+    /// The plugin answers, and stores nothing of what is new.
+    refusing: Option<Refusing>,
+    reporters: u64,
+}
+
+/// Since when, and how often.
+#[derive(Debug)]
+struct Refusing {
+    since: SystemTime,
+    begun: Instant,
+    tries: u32,
+}
+
+#[derive(Debug)]
+struct Series {
+    since: SystemTime,
+    begun: Instant,
+    tries: u32,
+    next: Next,
+    next_try: Instant,
+}
+
+impl Board {
+    pub(super) fn new(metrics: LaneMetrics, crashes: &Arc<Crashes>, dead: u64, held: &[Held]) -> Arc<Self> {
+        let notes = Notes {
+            setting_up: true,
+            stopped: false,
+            dead,
+            held: held.iter().map(|held| (held.seq, held.clone())).collect(),
+            recent_dead: VecDeque::new(),
+            last_error: None,
+            went_back: None,
+            failed: None,
+            failing: BTreeMap::new(),
+            refusing: None,
+            reporters: 0,
+        };
+        Arc::new(Self {
+            metrics,
+            crashes: Arc::clone(crashes),
+            recent: Recent::default(),
+            notes: Mutex::new(notes),
+        })
+    }
+
+    pub(super) fn reporter(self: &Arc<Self>) -> Reporter {
+        let mut notes = self.notes.lock();
+        notes.reporters += 1;
+        Reporter { board: Arc::clone(self), number: notes.reporters }
+    }
+
+    pub(super) fn look(&self) -> Status {
+        let notes = self.notes.lock();
+        let oldest = notes.held.values().next();
+        Status {
+            state: notes.state(),
+            stored: self.metrics.stored.get(),
+            retried: self.metrics.retried.get(),
+            dead: notes.dead,
+            failing: notes.failing(),
+            held: oldest.map(|oldest| HeldItems { count: notes.held.len(), oldest: oldest.clone() }),
+            last_error: notes.last_error.clone().map(|(message, at, when)| LastError {
+                message,
+                at,
+                ago: when.elapsed(),
+            }),
+            went_back: notes.went_back.clone(),
+        }
+    }
+
+    /// What was stored and rejected since the host started.
+    pub(super) fn counts(&self) -> Counts {
+        Counts { stored: self.metrics.stored.get(), rejected: self.metrics.dead.get() }
+    }
+
+    /// Whether one of these items waits to be tried again on its own.
+    pub(super) fn holds(&self, seqs: RangeInclusive<Seq>) -> bool {
+        !seqs.is_empty() && self.notes.lock().held.range(seqs).next().is_some()
+    }
+
+    /// Whether one of these items is a dead letter.
+    pub(super) fn rejected(&self, seqs: &RangeInclusive<Seq>) -> bool {
+        self.notes.lock().recent_dead.iter().any(|seq| seqs.contains(seq))
+    }
+
+    /// The places of what waits to be tried again on its own.
+    pub(super) fn held(&self) -> Vec<Seq> {
+        self.notes.lock().held.keys().copied().collect()
+    }
+
+    /// Dead letters that wait to be tried again.
+    pub(super) fn exhumed(&self, items: &[Held]) {
+        let mut notes = self.notes.lock();
+        for held in items {
+            notes.dead = notes.dead.saturating_sub(1);
+            notes.recent_dead.retain(|dead| *dead != held.seq);
+            notes.held.insert(held.seq, held.clone());
+        }
+    }
+
+    /// Dead letters that were removed for good.
+    pub(super) fn dropped(&self, dead: u64) {
+        let mut notes = self.notes.lock();
+        notes.dead = notes.dead.saturating_sub(dead);
+    }
+
+    /// What became of a window's items.
+    pub(super) fn settled(&self, stored: usize, settlement: &Settlement) {
+        self.metrics.stored.inc_by(stored as u64);
+        self.metrics.dead.inc_by(settlement.dead.len() as u64);
+        self.metrics.retried.inc_by(settlement.held.len() as u64);
+        let mut notes = self.notes.lock();
+        notes.refused(stored, &settlement.held);
+        notes.dead += settlement.dead.len() as u64;
+        for seq in &settlement.released {
+            notes.held.remove(seq);
+        }
+        notes.held.extend(settlement.held.iter().map(|held| (held.seq, held.clone())));
+        notes.recent_dead.extend(settlement.dead.iter().map(|dead| dead.entry.seq));
+        let excess = notes.recent_dead.len().saturating_sub(RECENT_DEAD);
+        notes.recent_dead.drain(..excess);
+        if let Some(held) = settlement.held.iter().rfind(|held| held.not_before > 0) {
+            notes.error(format!("to be tried again on its own: {}", held.reason));
+        }
+        if let Some(dead) = settlement.dead.last() {
+            notes.error(format!("dead letter: {}: {}", dead.entry.item.title(), dead.reason));
+        }
+    }
+
+    /// Nothing is left that can be tried now: what failed is settled, or held.
+    pub(super) fn at_rest(&self) {
+        self.notes.lock().failing.clear();
+    }
+
+    /// Another returner takes over; it is the one before, or a new one.
+    pub(super) fn begins(&self, goes_back: bool) {
+        let mut notes = self.notes.lock();
+        notes.setting_up = true;
+        if !goes_back {
+            (notes.went_back, notes.failed) = (None, None);
+        }
+    }
+
+    /// The returner that failed its probation last, if the one before it runs since.
+    pub(super) fn failed(&self) -> Option<Arc<Returner>> {
+        self.notes.lock().failed.clone()
+    }
+
+    /// A plugin was too bad, and the one before it runs again.
+    pub(super) fn went_back(&self, failed: &Arc<Returner>, before: &Returner, record: Record) {
+        let (from, to) = (failed.plugin.title(), before.plugin.title());
+        self.metrics.went_back.inc();
+        let Record { counts: Counts { stored, rejected }, reason, .. } = record;
+        tracing::error!(
+            returner = self.metrics.returner(),
+            stored,
+            rejected,
+            "`{from}` is worse than `{to}`, which runs again and is given what it rejected: {reason}"
+        );
+        let at = SystemTime::now();
+        let mut notes = self.notes.lock();
+        notes.went_back = Some(WentBack { from, to, stored, rejected, reason, at });
+        notes.failed = Some(Arc::clone(failed));
+    }
+
+    pub(super) fn stopped(&self) {
+        self.notes.lock().stopped = true;
+    }
+}
+
+impl Notes {
+    fn state(&self) -> State {
+        match self {
+            Notes { stopped: true, .. } => State::Stopped,
+            Notes { setting_up: true, .. } => State::SettingUp,
+            notes if notes.failing().is_none() => State::Ready,
+            _ => State::Retrying,
+        }
+    }
+
+    /// Of its workers, the one that fails longest; or else that the plugin refuses everything.
+    fn failing(&self) -> Option<Failing> {
+        let longest = self.failing.values().min_by_key(|series| series.begun);
+        longest.map(Series::look).or_else(|| {
+            let refusing = self.refusing.as_ref()?;
+            let soonest = self.held.values().map(|held| held.not_before).min()?;
+            let wait = Duration::from_millis(soonest.saturating_sub(now()));
+            Some(Failing {
+                since: refusing.since,
+                lasted: refusing.begun.elapsed(),
+                tries: refusing.tries,
+                next: Next::Apart(self.held.len()),
+                next_in: Some(wait).filter(|wait| !wait.is_zero()),
+            })
+        })
+    }
+
+    /// Hears what is to be tried again, before it is added. One item that is refused beside others
+    /// that are stored is no fault of the whole, and neither is that one when it is tried alone.
+    fn refused(&mut self, stored: usize, again: &[Held]) {
+        let refused = || again.iter().filter(|held| held.not_before > 0);
+        if stored > 0 {
+            self.refusing = None;
+        } else if self.refusing.is_some() || refused().any(|held| !self.held.contains_key(&held.seq)) {
+            let now = Refusing { since: SystemTime::now(), begun: Instant::now(), tries: 0 };
+            self.refusing.get_or_insert(now).tries += u32::from(refused().next().is_some());
+        }
+    }
+
+    fn error(&mut self, message: String) {
+        self.last_error = Some((message, SystemTime::now(), Instant::now()));
+    }
+}
+
+impl Series {
+    fn look(&self) -> Failing {
+        let next_in = self.next_try.checked_duration_since(Instant::now());
+        Failing {
+            since: self.since,
+            lasted: self.begun.elapsed(),
+            tries: self.tries,
+            next: self.next,
+            next_in: next_in.filter(|wait| !wait.is_zero()),
+        }
+    }
+}
+
+/// The place where one worker says how it is doing. A worker that is gone fails no more.
+pub(super) struct Reporter {
+    board: Arc<Board>,
+    number: u64,
+}
+
+impl Reporter {
+    /// A try failed; what is next comes after a wait.
+    pub(super) fn failed(&self, message: &str, next: Next, wait: Duration) {
+        let mut notes = self.board.notes.lock();
+        notes.error(message.to_owned());
+        let now = Instant::now();
+        let begun = Series { since: SystemTime::now(), begun: now, tries: 0, next, next_try: now };
+        let series = notes.failing.entry(self.number).or_insert(begun);
+        series.tries += 1;
+        series.next = next;
+        series.next_try = now + wait;
+    }
+
+    /// The wait is another than the last report said.
+    pub(super) fn waits(&self, wait: Duration) {
+        if let Some(series) = self.board.notes.lock().failing.get_mut(&self.number) {
+            series.next_try = Instant::now() + wait;
+        }
+    }
+
+    /// The last try went well.
+    pub(super) fn well(&self) {
+        self.board.notes.lock().failing.remove(&self.number);
+    }
+
+    pub(super) fn set_up(&self) {
+        self.well();
+        self.board.notes.lock().setting_up = false;
+    }
+
+    /// The guest was stopped in a call.
+    pub(super) fn crashed(&self, returner: &Returner, function: &str, tasks: &[Task], trap: &Trap) {
+        self.board.crashes.note(returner, function, tasks, trap);
+    }
+
+    pub(super) fn retried(&self, items: usize) {
+        self.board.metrics.retried.inc_by(items as u64);
+    }
+
+    pub(super) fn called(&self, end: CallEnd, took: Duration) {
+        self.board.metrics.called(end, took);
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        self.well();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::items::Kind;
+    use crate::telemetry::Metrics;
+
+    const WAIT: Duration = Duration::from_secs(60);
+    const NEXT: Next = Next::Store(Kind::Return, 2);
+
+    fn board() -> Arc<Board> {
+        with_held(&[])
+    }
+
+    fn with_held(held: &[Held]) -> Arc<Board> {
+        let directory = tempfile::tempdir().unwrap();
+        let crashes = Crashes::open(directory.path()).unwrap();
+        Board::new(Metrics::new().lane("mysql"), &crashes, 0, held)
+    }
+
+    #[test]
+    fn a_series_of_failures_keeps_its_beginning_and_ends_with_a_success() {
+        let board = board();
+        let worker = board.reporter();
+        worker.failed("first", Next::SetUp, WAIT);
+        assert_eq!(board.look().state, State::SettingUp);
+        let first = board.look().failing.unwrap();
+        worker.set_up();
+        assert_eq!(board.look().state, State::Ready);
+        worker.failed("second", NEXT, WAIT);
+        let begun = board.look().failing.unwrap();
+        assert!(begun.since >= first.since && begun.tries == 1 && begun.next_in.unwrap() <= WAIT);
+        std::thread::sleep(Duration::from_millis(5));
+        worker.failed("third", NEXT, Duration::ZERO);
+        let again = board.look();
+        let failing = again.failing.unwrap();
+        assert_eq!((again.state, failing.since, failing.tries), (State::Retrying, begun.since, 2));
+        assert_eq!(failing.next_in, None, "it is being tried");
+        assert!(failing.lasted >= Duration::from_millis(5));
+        assert_eq!(again.last_error.unwrap().message, "third");
+        worker.well();
+        let well = board.look();
+        assert!(well.state == State::Ready && well.failing.is_none() && well.last_error.is_some());
+    }
+
+    #[test]
+    fn a_lane_fails_until_each_of_its_workers_is_well() {
+        let board = board();
+        let (first, second) = (board.reporter(), board.reporter());
+        first.set_up();
+        first.failed("x", NEXT, WAIT);
+        second.failed("x", NEXT, WAIT);
+        first.well();
+        assert_eq!(board.look().state, State::Retrying);
+        drop(second);
+        assert_eq!(board.look().state, State::Ready);
+        first.failed("x", NEXT, WAIT);
+        board.at_rest();
+        assert_eq!(board.look().state, State::Ready);
+    }
+
+    #[test]
+    fn held_items_are_told_by_the_oldest() {
+        let held = |seq| Held { seq, tries: 1, not_before: 0, reason: "r".to_owned(), redelivered: false };
+        let board = with_held(&[held(7), held(3)]);
+        let status = board.look().held.unwrap();
+        assert_eq!((status.count, status.oldest.seq), (2, 3));
+        assert!(board.holds(4..=7) && !board.holds(4..=6));
+        let settlement = Settlement { released: vec![3, 7], held: vec![held(9)], ..Settlement::default() };
+        board.settled(2, &settlement);
+        let status = board.look();
+        assert_eq!((status.stored, status.retried), (2, 1));
+        assert_eq!(status.held.unwrap().oldest.seq, 9);
+    }
+
+    /// A plugin that refuses one item after the other answers, and its lane is not well.
+    #[test]
+    fn a_lane_whose_plugin_stores_nothing_is_not_ready() {
+        let refused = |seq| Held { seq, tries: 1, not_before: 1, reason: "r".to_owned(), redelivered: false };
+        let settle = |board: &Board, stored, held: &[u64], released: &[u64]| {
+            let held = held.iter().map(|seq| refused(*seq)).collect();
+            let settlement = Settlement { held, released: released.to_vec(), ..Settlement::default() };
+            board.settled(stored, &settlement);
+        };
+        let board = board();
+        board.reporter().set_up();
+        settle(&board, 1, &[1], &[]);
+        settle(&board, 0, &[1], &[]);
+        assert_eq!(board.look().state, State::Ready, "the others are stored");
+        settle(&board, 0, &[2, 3], &[]);
+        settle(&board, 0, &[1, 2, 3], &[]);
+        board.at_rest();
+        let status = board.look();
+        let failing = status.failing.unwrap();
+        assert_eq!((status.state, failing.tries, failing.next), (State::Retrying, 2, Next::Apart(3)));
+        settle(&board, 1, &[], &[1]);
+        assert_eq!(board.look().state, State::Ready);
+        settle(&board, 0, &[4], &[]);
+        assert_eq!(board.look().state, State::Retrying);
+        // What it refuses for good is a dead letter: nothing is left to try.
+        settle(&board, 0, &[], &[2, 3, 4]);
+        let status = board.look();
+        assert!(status.state == State::Ready && status.held.is_none());
+    }
+}

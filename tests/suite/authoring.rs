@@ -6,14 +6,18 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::SystemTime;
 
-use returner_servers::{Directory, Host, Mongodb, Redis, SqliteDatabase, make, new_jid, ret, returner};
+use returner_servers::{
+    Directory, Host, Mongodb, Redis, SqliteDatabase, guest, make, new_jid, ret, returner,
+    returner_in_background, until,
+};
 use serde_json::json;
 
 /// What a build leaves beside the folder's own files that the next folder can use.
 const SHARED: [&str; 3] = [".venv", "node_modules", "target"];
 
-/// Of the check of memory, which is thorough without this, and takes a minute in JavaScript.
-const CALLS: &str = "ARGS=--calls 500";
+/// Of the check of memory, which is thorough without this, and takes a minute in JavaScript. With
+/// fewer, one step of a collector looks like a leak.
+const CALLS: &str = "ARGS=--calls 2000";
 
 fn begin(directory: &Directory, name: &str, language: &str, kind: &str) {
     let run = returner(directory.path(), &["plugins", "new", name, "--lang", language, "--kind", kind]);
@@ -112,6 +116,33 @@ async fn a_returner_in_go() {
 #[tokio::test]
 async fn a_returner_in_c() {
     of_language("c").await;
+}
+
+/// What is saved is built and run again; what does not build is said, and waited on.
+#[tokio::test]
+async fn a_plugin_is_built_and_run_again_on_each_change() {
+    let directory = Directory::new("watch");
+    let plugins = [guest("nameless").await, guest("hostile").await].map(|path| path.display().to_string());
+    // It builds by copying the component that a source names.
+    directory.write("Makefile", "audit.wasm: source\n\tcp \"$$(cat source)\" $@\n");
+    directory.write(".gitignore", "*.wasm\n*.log\n");
+    directory.write("source", &plugins[0]);
+    let watch = returner_in_background(directory.path(), &["plugins", "run", "audit.wasm", "--watch"]);
+    let ran = async |words: &str, times: usize| {
+        until(&format!("`{words}`, {times} times"), async || {
+            let log = watch.log();
+            let waits = log.matches("-- waiting for a change of 2 files").count() == times;
+            if waits && log.contains(words) { Ok(()) } else { Err(log) }
+        })
+        .await;
+    };
+    ran("\n0.1.0\n", 1).await;
+    directory.write("source", &plugins[1]);
+    ran("hostile 0.1.0\n", 2).await;
+    directory.write("source", "nowhere.wasm");
+    ran("error: `make` ended with exit status: 2", 3).await;
+    directory.write("source", &plugins[1]);
+    ran("stored 3 of 3", 4).await;
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn check(file: &[u8]) -> Run {
 fn refuses(file: &[u8], words: &[&str]) {
     let run = check(file);
     run.expect(2);
-    for part in words.iter().chain(&["audit.wasm", "hint: "]) {
+    for part in words.iter().chain(&["returner.yaml:2: ", "audit.wasm", "hint: "]) {
         assert!(run.stderr.contains(part), "nothing of `{part}`:\n{}", run.stderr);
     }
 }

@@ -315,6 +315,12 @@ async fn check_tells_programs_what_it_finds() {
     assert!(mysql["server"].is_null() && mysql["error"].is_string(), "{checked}");
     assert_eq!((&checked["findings"][0]["error"], &checked["findings"][1]), (&json!(true), &Value::Null));
     assert!(!run.stdout.contains("s3cret"), "{}", run.stdout);
+
+    // A bus that nobody has.
+    let run = check(&format!("id: m\nhost.salt_events: /nowhere/bus.ipc\n{config}"), &["--connect"]);
+    let checked = parsed(&run.expect(1).stdout);
+    let message = checked["findings"][0]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("`host.salt_events`: `/nowhere/bus.ipc`: No such file"), "{checked}");
 }
 
 #[test]
@@ -356,4 +362,17 @@ async fn what_needs_no_host() {
     assert_eq!(mysql.count("salt_events").await, 0);
     let help = show(&["--help"]);
     assert!(help.contains("Exit codes"), "{help}");
+}
+
+#[test]
+fn the_version_says_which_contracts_are_spoken() {
+    let directory = Directory::new("version");
+    let run = returner(directory.path(), &["--version"]);
+    assert_eq!(run.expect(0).stdout, "returner 0.1.0\nsalt:returner 0.1.0\n");
+    let shown = returner(directory.path(), &["plugins", "show", "mysql"]);
+    assert!(
+        shown.expect(0).stdout.contains("built    for the contract salt:returner 0.1.0\n"),
+        "{}",
+        shown.stdout
+    );
 }

@@ -69,7 +69,6 @@ async fn they_are_found_by_returner_reason_and_age() {
     wait_dead(&host, 2).await;
     for (query, count) in [
         ("?returner=mysql", 2),
-        ("?returner=redis", 0),
         ("?reason=full_ret", 2),
         ("?reason=nothing", 0),
         ("?newer_than=1h", 2),
@@ -82,6 +81,9 @@ async fn they_are_found_by_returner_reason_and_age() {
     let rest = listed(&host, &format!("?after={}", page["next"])).await;
     assert_eq!(rest.len(), 1, "{page}");
     host.get("/v1/dead-letters?older_than=soon").await.problem_saying(400, "older_than");
+    host.get("/v1/dead-letters?returner=mysqll").await.problem_saying(404, "`mysqll`");
+    let replay = host.post("/v1/dead-letters/replay?returner=mysqll", &json!(null)).await;
+    assert_eq!(replay.problem_saying(404, "`mysqll`")["known"], json!(["mysql"]));
     host.get("/v1/dead-letters?id=x").await.problem_saying(400, "`id`");
     host.get("/v1/dead-letters/x").await.problem(400);
     // Nobody means all of them by an empty word.

@@ -59,6 +59,11 @@ async fn a_disk_that_can_only_be_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flush_that_fails_on_a_disk_without_room_for_a_copy() {
+    holds(Scenario::FailedFlush, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn memory_and_the_journal_stay_flat() {
     holds(Scenario::Soak, 60).await;
 }

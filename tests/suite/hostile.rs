@@ -238,3 +238,28 @@ async fn its_answers_are_not_believed() {
     let endless = "/v1/jobs?older_than=1d&returner=hostile";
     fixture.host.send(reqwest::Method::DELETE, endless, "").await.expect(200);
 }
+
+/// It says when to come again, and is not asked before: the one item, or all of them.
+#[tokio::test]
+async fn what_says_when_to_try_again_is_left_alone_until_then() {
+    const MOST_OF_A_DAY: u64 = 23 * 3_600_000;
+    let mut fixture = Fixture::new("").await;
+    let waits = async |host: &Host, of: &str| {
+        until("the returner to put it off", async || {
+            let entry = host.returner("hostile").await;
+            let wait = entry[of]["next_try_ms"].as_u64().filter(|wait| *wait > MOST_OF_A_DAY);
+            wait.map(|_| entry.clone()).ok_or(entry)
+        })
+        .await
+    };
+    fixture.send("later").await;
+    let entry = waits(&fixture.host, "held").await;
+    assert_eq!(
+        (&entry["held"]["items"], &entry["stored"], &entry["state"]),
+        (&json!(1), &json!(2), &json!("ready"))
+    );
+    assert_eq!(entry["held"]["reason"], "it is late", "{entry}");
+    fixture.send("all later").await;
+    let entry = waits(&fixture.host, "failing").await;
+    assert_eq!((&entry["depth"], &entry["state"]), (&json!(4), &json!("retrying")), "{entry}");
+}

@@ -10,6 +10,7 @@ mod bad_plugins;
 mod command_line;
 mod conformance;
 mod dead_letters;
+mod examples;
 mod faults;
 mod hang;
 mod hostile;

@@ -3,7 +3,9 @@
 
 use mongodb::bson::doc;
 use reqwest::Method;
-use returner_servers::{Host, SqliteDatabase, bson_as_json, event, guest, load, new_jid, ret, until};
+use returner_servers::{
+    Host, SqliteDatabase, bson_as_json, event, guest, load, new_jid, ret, returner, until,
+};
 use serde_json::{Value, json};
 
 use crate::stores::{NAMES, Stores, TUTORIAL};
@@ -292,4 +294,23 @@ async fn without_a_configuration_it_stores_in_sqlite() {
     for part in ["http://127.0.0.1:4510", "returner-data", "sqlite3", "curl "] {
         assert!(greeting.contains(part), "nothing of `{part}` in:\n{greeting}");
     }
+}
+
+/// Without `master_job_cache`, the first of `return` that can answer does.
+#[tokio::test]
+async fn a_returner_that_answers_no_questions_is_not_asked() {
+    let (plugin, database) = (guest("nameless").await, SqliteDatabase::new());
+    let plugin = format!("mute.plugin: {}\n", plugin.display());
+    let config = format!("return: [mute, sqlite3]\n{plugin}{}", database.config());
+    let host = Host::start(&config).await;
+    let jid = new_jid();
+    let item = ret(&jid, "web1", "test.ping", json!(true));
+    host.post("/v1/returns?returner=sqlite3&wait=stored", &item).await.expect(200);
+    let answers = host.get(&format!("/v1/jobs/{jid}/returns")).await.expect(200).json();
+    assert_eq!(answers["returns"][0]["minion"], "web1", "{answers}");
+    host.get(&format!("/v1/jobs/{jid}/returns?returner=mute"))
+        .await
+        .problem_saying(400, "answers no questions");
+    let checked = returner(host.directory(), &["check", "--config", "returner.yaml"]);
+    assert!(checked.expect(0).stdout.contains("questions to   sqlite3\n"), "{}", checked.stdout);
 }

@@ -1,8 +1,11 @@
 //! Crashes: what was acknowledged is stored, and in SQL it is stored once.
 
+use std::time::{Duration, Instant};
+
 use reqwest::Method;
 use returner_servers::{
-    Flavour, Host, Mariadb, Mongodb, MysqlDatabase, Redis, Server, SqliteDatabase, new_jid, ret,
+    Cut, Flavour, Host, Mariadb, Mongodb, MysqlDatabase, Proxy, Redis, Server, SqliteDatabase, new_jid, ret,
+    until, until_within,
 };
 use serde_json::{Value, json};
 
@@ -109,6 +112,24 @@ async fn kills_of_the_database_in_the_middle_of_delivery_double_nothing() {
     each_once(&database, &jobs, 500).await;
 }
 
+/// Half a statement; a transaction that MySQL undoes; one that it has, and nobody is told.
+#[tokio::test]
+async fn a_connection_cut_in_a_statement_or_at_commit_doubles_nothing() {
+    let database = Mariadb::shared().await.database().await;
+    let (proxy, config) = Proxy::in_front_of("mysql", &database.options()).await;
+    let host = Host::start(&format!("return: mysql\n{config}mysql.delivery: {{max_backoff: 1s}}\n")).await;
+    let mut jobs = Vec::new();
+    for cut in [Cut::InStatement, Cut::BeforeCommit, Cut::AfterCommit] {
+        let jid = new_jid();
+        proxy.arm(cut);
+        host.post("/v1/returns", &returns(&jid, 300)).await.expect(202);
+        host.wait_drained("mysql").await;
+        assert!(!proxy.is_armed(), "{cut:?}: nothing was cut");
+        jobs.push(jid);
+    }
+    each_once(&database, &jobs, 300).await;
+}
+
 #[tokio::test]
 async fn a_client_that_sends_again_after_a_kill_doubles_nothing() {
     let database = SqliteDatabase::new();
@@ -134,4 +155,55 @@ async fn stopping_is_clean() {
     host.restart().await;
     host.wait_drained("sqlite3").await;
     assert_eq!(database.count("salt_returns").await, 500);
+}
+
+/// A lane that has failed for long waits long, but not for a server that is back: it looks twice
+/// a second whether it is.
+#[tokio::test]
+async fn a_server_that_is_back_is_found_long_before_the_next_try() {
+    const LONG: Duration = Duration::from_secs(10);
+    let mut server = Mariadb::start().await;
+    let database = server.database().await;
+    let host = Host::start(&format!("return: mysql\n{}", database.config())).await;
+    let jid = new_jid();
+    host.store("/v1/returns", &returns(&jid, 10)).await;
+    server.kill();
+    let waits = new_jid();
+    host.post("/v1/returns", &returns(&waits, 10)).await.expect(202);
+    // With jitter, a long wait comes sooner or later.
+    let next = until_within(Duration::from_secs(300), "a long wait", async || {
+        let entry = host.returner("mysql").await;
+        let wait = Duration::from_millis(entry["failing"]["next_try_ms"].as_u64().unwrap_or(0));
+        if wait > LONG { Ok(Instant::now() + wait) } else { Err(entry.to_string()) }
+    })
+    .await;
+    server.restart().await;
+    host.wait_drained("mysql").await;
+    assert!(Instant::now() < next, "it waited for its next try");
+    each_once(&database, &[jid, waits], 10).await;
+}
+
+/// The first signal lets the call under way end, which hangs; the second waits for nothing.
+#[tokio::test]
+async fn a_second_signal_stops_at_once_and_loses_nothing() {
+    let mut server = Mariadb::start().await;
+    let database = server.database().await;
+    let limits = "host.drain: 60s\nmysql.limits: {host_call: 60s, time: 60s}\n";
+    let mut host = Host::start(&format!("return: mysql\n{}{limits}", database.config())).await;
+    let (before, hung) = (new_jid(), new_jid());
+    host.store("/v1/returns", &returns(&before, 10)).await;
+    server.pause();
+    host.post("/v1/returns", &returns(&hung, 10)).await.expect(202);
+    host.ask_to_stop();
+    until("the host to hear of the first signal", async || {
+        if host.log().contains("no more is taken in") { Ok(()) } else { Err(host.log()) }
+    })
+    .await;
+    assert!(host.is_running(), "it waits for MySQL: {}", host.log());
+    let status = host.terminate();
+    assert!(status.success() && host.log().contains("stopped at once"), "{status}; {}", host.log());
+    server.resume();
+    host.restart().await;
+    host.wait_drained("mysql").await;
+    each_once(&database, &[before, hung], 10).await;
 }

@@ -6,7 +6,9 @@ mod under_load;
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use returner_servers::{Host, Mariadb, Redis, Server, SqliteDatabase};
 use returner_servers::{free_port, new_jid, ret, returner, until};
 use serde_json::{Value, json};
@@ -59,6 +61,26 @@ async fn a_returner_is_added_and_one_that_stays_is_left_alone() {
     assert_eq!((&again["applied"], changes(&again).len()), (&json!(false), 0));
     assert_eq!(metric(&host, "returner_configuration_reloads_total{result=\"applied\"}").await, "1");
     assert_eq!(metric(&host, "returner_configuration_reloads_total{result=\"unchanged\"}").await, "1");
+}
+
+/// Whoever wants to look first can: nothing is taken that nobody asked for.
+#[tokio::test]
+async fn a_file_that_is_not_watched_is_taken_when_that_is_asked_for() {
+    let database = SqliteDatabase::new();
+    let host = Host::start(&format!("host.watch: false\n{}", database.config())).await;
+    host.rewrite(&format!("host.watch: false\nsqlite3.delivery: {{batch: 5}}\n{}", database.config()));
+    let look = async || {
+        let answer = host.send(Method::POST, "/v1/reload?dry_run=true", "").await.expect(200).json();
+        changes(&answer).len()
+    };
+    // Four times as long as one that is watched takes to be seen.
+    let end = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < end {
+        assert_eq!(look().await, 1, "it still differs from what runs");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let answer = host.send(Method::POST, "/v1/reload", "").await.expect(200).json();
+    assert_eq!((&answer["applied"], look().await), (&json!(true), 0));
 }
 
 #[tokio::test]

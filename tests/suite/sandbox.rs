@@ -72,6 +72,16 @@ async fn nothing_is_granted_by_default() {
         assert_said(&reach(&host, wanted).await, wanted, "refused: ");
     }
     assert!(!Path::new(&target).exists());
+    // The guest is told no more than that it may not; the operator is told what it wanted.
+    for (wanted, expected) in [
+        (format!("tcp {address}"), "use `tcp://`: `reaching.allow_connect` names no such peer"),
+        ("tcp example.com:80".to_owned(), "look up `example.com`: it is not in `reaching.allow_connect`"),
+        (format!("udp {address}"), "use `udp://`: `reaching.allow_connect` names no such peer"),
+    ] {
+        reach(&host, &wanted).await;
+        let refused = host.returner("reaching").await["warning"]["message"].clone();
+        assert_eq!(refused, json!(format!("its plugin wants to {expected}")));
+    }
 }
 
 #[tokio::test]
@@ -189,6 +199,13 @@ async fn of_the_network_the_listed_peers() {
     ] {
         assert_said(&reach(&host, &wanted).await, &wanted, words);
     }
+    reach(&host, &format!("tcp 127.0.0.1:{three}")).await;
+    assert_eq!(
+        host.returner("reaching").await["warning"]["message"],
+        format!(
+            "its plugin wants to connect to `tcp://127.0.0.1:{three}`: it is not in `reaching.allow_connect`"
+        ),
+    );
     let mut byte = [0; 8];
     assert_eq!(datagrams.recv(&mut byte).await.ok(), Some(1));
 }

@@ -1,7 +1,7 @@
 //! A system that fails under the host: flushes that fail, a disk that becomes read-only,
 //! and a clock that jumps.
 
-use returner_servers::{Host, Mariadb, Server, SqliteDatabase, System, new_jid, ret, until};
+use returner_servers::{Directory, Host, Mariadb, Server, SqliteDatabase, System, new_jid, ret, until};
 use serde_json::json;
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn refuses_and_goes_on(fail: fn(&System, bool)) {
     let database = server.database().await;
     let system = System::new();
     let config = format!("return: mysql\n{}mysql.delivery: {{max_backoff: 1s}}\n", database.config());
-    let mut host = Host::start_on(&system, &config).await;
+    let mut host = Host::start_on(&system, Directory::new("host"), &config).await;
     server.kill();
     let mut acknowledged = Vec::new();
     for round in 0..3 {
@@ -68,16 +68,19 @@ async fn a_clock_that_jumps_changes_no_promise() {
         mysql.config(),
         sqlite.config()
     );
-    let host = Host::start_on(&system, &config).await;
+    let mut host = Host::start_on(&system, Directory::new("host"), &config).await;
     let known = ret(&new_jid(), "web1", "test.ping", json!(true));
     host.store("/v1/returns", &known).await;
     for (jump, seconds) in [("an hour back", -3600), ("a day on", 24 * 3600), ("and back", 0)] {
         server.kill();
         host.post("/v1/returns", &ret(&new_jid(), "web1", "test.ping", json!(seconds))).await.expect(202);
         system.shift_clock(seconds);
-        // Within the window it is the same return as before.
-        let again = host.post("/v1/returns", &known).await.expect(202).json();
-        assert_eq!(again["duplicates"], 1, "{jump}");
+        // Within the window it is the same return as before, to this process and to the next.
+        for start in ["the same", "the next"] {
+            let again = host.post("/v1/returns", &known).await.expect(202).json();
+            assert_eq!(again["duplicates"], 1, "{jump}, {start} process");
+            host.restart().await;
+        }
         server.restart().await;
         for name in ["mysql", "sqlite3"] {
             host.wait_drained(name).await;

@@ -58,6 +58,18 @@ async fn one_that_rejects_what_the_one_before_stored() {
     let metrics = host.get("/metrics").await.expect(200).text.clone();
     assert!(metrics.contains("returner_plugins_went_back_total{returner=\"audit\"} 1"), "{metrics}");
 
+    // A file that changes for another reason does not give it another try.
+    let lines = "return: audit\naudit.plugin: plugin.wasm\nsqlite3.timeout: 3\n";
+    host.rewrite(lines);
+    until("the file to be read", async || {
+        let names = host.get("/v1/returners").await.expect(200).json();
+        let returners = names["returners"].as_array().map_or(0, Vec::len);
+        if returners == 2 { Ok(()) } else { Err(names.to_string()) }
+    })
+    .await;
+    let entry = host.returner("audit").await;
+    assert!(entry["went_back"].is_object() && entry["plugin"]["name"] == "hostile", "{entry}");
+
     // Asked for, it is tried again; and mended, it stays.
     host.send(reqwest::Method::POST, "/v1/reload", "").await.expect(200);
     until("the new one to have its turn", async || {

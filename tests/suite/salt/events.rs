@@ -243,6 +243,19 @@ async fn the_doctor_says_what_is_wrong() {
     let well = doctor(&followed.host);
     assert!(well.expect(0).stdout.contains("ok     the module `mysql` is there"), "{}", well.stdout);
     assert!(well.stdout.contains("takes what comes from here"), "{}", well.stdout);
+    // Tables as Salt's manual makes them.
+    followed.mysql.execute("ALTER TABLE salt_returns MODIFY fun varchar(50) NOT NULL").await;
+    followed.host.restart().await;
+    let narrow = until("the plugin to look at the tables", async || {
+        let run = doctor(&followed.host);
+        if run.stdout.contains("warns: the tables are those of Salt's manual") {
+            Ok(run)
+        } else {
+            Err(run.stdout)
+        }
+    })
+    .await;
+    assert!(narrow.expect(1).stdout.contains("`returner schema mysql`"), "{}", narrow.stdout);
     followed.host.kill();
     followed.minion.call(&["--local", "test.echo", "kept", "--return", "mysql"]);
     let away = doctor(&followed.host);

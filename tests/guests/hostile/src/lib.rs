@@ -43,6 +43,8 @@ fn harm(how: &str, index: usize, items: usize, refusals: &mut Vec<Refusal>) -> R
         "print" => (0..200_000).for_each(|number| eprintln!("line {number} of what is printed")),
         "beyond" => refusals.push(Refusal::new(items + 7, Failure::reject("an index beyond"))),
         "twice" => refusals.extend([1, 2].map(|_| Refusal::new(index, Failure::reject("said twice")))),
+        "later" => refusals.push(Refusal::new(index, tomorrow())),
+        "all later" => return Err(tomorrow()),
         "refuse" => refusals.push(Refusal::new(index, Failure::reject("not this one"))),
         "complain" => {
             eprintln!("it cannot stand this one");
@@ -64,6 +66,10 @@ fn harm(how: &str, index: usize, items: usize, refusals: &mut Vec<Refusal>) -> R
         _ => {}
     }
     Ok(())
+}
+
+fn tomorrow() -> Failure {
+    Failure::retry_after("it is late", std::time::Duration::from_secs(24 * 3600))
 }
 
 fn endless() {

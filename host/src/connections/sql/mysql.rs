@@ -14,12 +14,12 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::mysql_error::{ends_transaction, error_of};
-use super::server::{Control, Driver, QueryError};
+use super::server::{Control, Driver, QueryError, connected};
 use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, mysql_value, size};
 use crate::config::{Address, MysqlSettings};
 use crate::connections::answer::{AnswerBounds, AnswerSize};
 use crate::connections::pool::{FRESH, PING, Server};
-use crate::connections::{OpenError, connect_bound, tls};
+use crate::connections::{OpenError, tls};
 
 /// Prepared statements kept by one connection.
 const STATEMENTS: usize = 100;
@@ -88,14 +88,8 @@ impl Server for Mysql {
     type Error = SqlError;
 
     async fn connect(&self) -> Result<Session, SqlError> {
-        let bound = connect_bound(self.bound);
-        let mut error = match timeout(bound, self.session()).await {
-            Ok(Ok(session)) => return Ok(session),
-            Ok(Err(error)) => error_of(&error),
-            Err(_) => SqlError::timeout(format!("no answer within {bound:?}")),
-        };
-        error.message = format!("cannot connect to {}: {}", self.address, error.message);
-        Err(error)
+        let session = async { self.session().await.map_err(|error| error_of(&error)) };
+        connected(&self.address, self.bound, session).await
     }
 
     async fn is_alive(&self, session: &mut Session, idle: Duration) -> bool {

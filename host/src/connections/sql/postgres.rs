@@ -19,13 +19,13 @@ use tokio_util::task::AbortOnDropHandle;
 use super::placeholders::numbered;
 use super::postgres_error::{ends_transaction, error_of};
 use super::postgres_value::{self, Param};
-use super::server::{Control, Driver, QueryError};
+use super::server::{Control, Driver, QueryError, connected};
 use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, size, statement};
 use crate::config::{PostgresSettings, PostgresTls};
+use crate::connections::OpenError;
 use crate::connections::answer::{AnswerBounds, AnswerSize};
 use crate::connections::pool::{FRESH, PING, Server};
 use crate::connections::tls::{self, Verify};
-use crate::connections::{OpenError, connect_bound};
 
 /// Prepared statements kept by one connection.
 const STATEMENTS: usize = 100;
@@ -195,14 +195,8 @@ impl Server for Postgres {
     type Error = SqlError;
 
     async fn connect(&self) -> Result<Session, SqlError> {
-        let bound = connect_bound(self.bound);
-        let mut error = match timeout(bound, self.session()).await {
-            Ok(Ok(session)) => return Ok(session),
-            Ok(Err(error)) => error_of(&error),
-            Err(_) => SqlError::timeout(format!("no answer within {bound:?}")),
-        };
-        error.message = format!("cannot connect to {}: {}", self.address, error.message);
-        Err(error)
+        let session = async { self.session().await.map_err(|error| error_of(&error)) };
+        connected(&self.address, self.bound, session).await
     }
 
     async fn is_alive(&self, session: &mut Session, idle: Duration) -> bool {

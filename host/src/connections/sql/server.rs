@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::{CommitError, SqlError, SqlErrorKind, SqlRows, SqlValue, statement};
 use crate::connections::answer::AnswerBounds;
+use crate::connections::connect_bound;
 use crate::connections::pool::{CONNECTIONS, Lease, Pool, Server};
 
 /// How one kind of server is spoken to. Nothing here has a bound of time of its own. An error
@@ -45,6 +46,21 @@ pub(crate) trait Driver: Server<Error = SqlError> {
     fn is_outdated(_: &SqlError) -> bool {
         false
     }
+}
+
+/// What a server answers within the time for it, or why there is no connection to `address`.
+pub(super) async fn connected<S>(
+    address: &str,
+    bound: Duration,
+    session: impl Future<Output = Result<S, SqlError>>,
+) -> Result<S, SqlError> {
+    let bound = connect_bound(bound);
+    let answer = timeout(bound, session).await;
+    let answer = answer.unwrap_or_else(|_| Err(SqlError::timeout(format!("no answer within {bound:?}"))));
+    answer.map_err(|error| SqlError {
+        message: format!("cannot connect to {address}: {}", error.message),
+        ..error
+    })
 }
 
 /// The bounds of a transaction.

@@ -78,6 +78,31 @@ async fn each_check_finds_the_plugin_that_breaks_it() {
     assert!(["faults", "redelivery"].iter().all(|&name| not_tried.contains(name)), "{not_tried:?}");
 }
 
+/// What goes by a socket is not seen; that it cannot go there is a failure like any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_cannot_be_reached_is_a_failure() {
+    let broken = guest("broken").await;
+    let directory = Directory::new("conformance");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let peer = listener.local_addr().expect("it is bound");
+    let receiver = tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            tokio::spawn(async move { tokio::io::copy(&mut connection, &mut tokio::io::sink()).await });
+        }
+    });
+    let (allowed, option) = (format!("tcp://{peer}"), format!("peer={peer}"));
+    let granted = ["--connection", "db=sqlite::memory:", "--allow-connect", &allowed, "--option", &option];
+    let granted = [&granted[..], &["--real-sockets", "--json"]].concat();
+    let kit = |more: &[&str]| test(&directory, &shown(&broken), &[&granted[..], more].concat());
+    assert_conforms(&kit(&[]), &[]);
+    let run = kit(&["--option", "break=sockets"]);
+    let verdicts = verdicts(&run);
+    assert_eq!(named(&verdicts, "failed"), BTreeSet::from(["faults".to_owned()]), "{verdicts:#?}");
+    let why = &verdicts["faults"].1;
+    assert!(why.contains(&format!("connect to tcp://{peer}")) && why.contains("did not try again"), "{why}");
+    receiver.abort();
+}
+
 #[tokio::test]
 async fn a_report_is_for_people_and_for_machines() {
     let broken = guest("broken").await;

@@ -65,7 +65,7 @@ impl Example {
         fs::write(&file, granted).expect("a test's directory can be written to");
         let run = make(&self.folder(), &["test", "TEST_SERVER=", "ARGS=--calls 300 --real-sockets"]);
         let out = &run.expect(0).stdout;
-        assert!(out.contains("ok         many") && !out.contains("FAILED"), "{out}");
+        assert!(out.contains("ok         faults") && !out.contains("FAILED"), "{out}");
         fs::write(&file, lines).expect("a test's directory can be written to");
     }
 

@@ -209,3 +209,15 @@ async fn of_the_network_the_listed_peers() {
     let mut byte = [0; 8];
     assert_eq!(datagrams.recv(&mut byte).await.ok(), Some(1));
 }
+
+/// A socket is a file descriptor of the host, and of those it has not many.
+#[tokio::test]
+async fn a_plugin_holds_only_so_many_sockets() {
+    let host = host("reaching.allow_connect: ['udp://127.0.0.1:9']\n").await;
+    assert_said(&reach(&host, "sockets 100").await, "sockets 100", "reached: 100 at once");
+    let said = reach(&host, "sockets 100000").await;
+    assert!(said.contains("held 1000 of WASI's things at once"), "{said}");
+    // What it held is given back, and others are served.
+    assert_said(&reach(&host, "sockets 100").await, "sockets 100", "reached: 100 at once");
+    host.get("/healthz").await.expect(200);
+}

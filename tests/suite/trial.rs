@@ -1,10 +1,15 @@
 //! Another plugin is tried on a returner's last items: what it would do is told, and nothing
 //! of it is done.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use returner_servers::{
     Directory, Host, Mariadb, Redis, Run, another_build, guest, new_jid, ret, returner, until,
 };
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 const TABLE: &str = "CREATE TABLE trapping (jid VARCHAR(255), id VARCHAR(255), value TEXT, KEY (jid, id))";
 
@@ -89,4 +94,66 @@ async fn what_cannot_be_undone_is_held_back() {
     let told: Value = serde_json::from_str(&told.expect(0).stdout).expect("JSON");
     assert_eq!((&told["differing"], &told["other"]["calls"]), (&json!(0), &json!(1)), "{told}");
     assert_eq!(database.keys().await, Vec::<String>::new(), "it was held back");
+}
+
+/// A plugin with a library of its own for HTTP, or with sockets, reaches nobody in a trial either.
+#[tokio::test]
+async fn what_goes_out_by_wasi_is_held_back() {
+    let peer = Counting::start().await;
+    let (plugin, port) = (guest("reaching").await, peer.port);
+    let config = format!(
+        "return: audit\naudit.plugin: {}\naudit.allow_http: ['http://127.0.0.1:{port}']\n\
+         audit.allow_connect: ['tcp://127.0.0.1:{port}']\n",
+        plugin.display()
+    );
+    let host = Host::start(&config).await;
+    for wanted in [format!("wasi-http http://127.0.0.1:{port}/"), format!("tcp 127.0.0.1:{port}")] {
+        host.post("/v1/returns", &ret(&new_jid(), "m", "test.arg", json!(wanted))).await.expect(202);
+        host.wait_drained("audit").await;
+    }
+    let letters = host.get("/v1/dead-letters").await.expect(200).json().to_string();
+    assert_eq!((letters.matches("reached: ").count(), peer.count()), (2, 2), "{letters}");
+    let directory = Directory::new("trial");
+    let other = directory.write("other.wasm", another_build(&plugin, "other"));
+    let told = trial(&host, "audit", &other, &["--json"]);
+    let told: Value = serde_json::from_str(&told.expect(0).stdout).expect("JSON");
+    assert_eq!((&told["differing"], &told["other"]["calls"]), (&json!(0), &json!(2)), "{told}");
+    // Our own connection comes after any of theirs.
+    peer.knock().await;
+    assert_eq!(peer.count(), 3, "nothing more went out");
+}
+
+/// A web server that counts its connections.
+struct Counting {
+    port: u16,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Counting {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&connections);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::Relaxed);
+                let _ = stream.read(&mut [0; 4096]).await;
+                let head = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nthere";
+                let _ = stream.write_all(head.as_bytes()).await;
+            }
+        });
+        Self { port, connections }
+    }
+
+    /// Returns when the connection was served.
+    async fn knock(&self) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("it listens");
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("it reads");
+        stream.read_to_end(&mut Vec::new()).await.expect("it answers");
+    }
+
+    fn count(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
 }

@@ -174,18 +174,18 @@ impl Run {
             (Kind::Event, &self.events, Interface::Events),
         ];
         for (kind, file, interface) in given {
-            let text = match file {
+            let (text, name) = match file {
                 Some(_) if !plugin.exports.contains(&interface) => {
                     let message = format!("`{}` does not export `{interface}`", plugin.title());
                     return Err(Failure::usage(format!("{message}: it takes no {}s", kind.name())));
                 }
-                Some(path) => read(path)?,
+                Some(path) => (read(path)?, path.display().to_string()),
                 None if kind == Kind::Return && self.loads.is_none() && self.events.is_none() => {
-                    SAMPLE.to_owned()
+                    (SAMPLE.to_owned(), "the sample".to_owned())
                 }
                 None => continue,
             };
-            batches.push((kind, parse(kind, &text)?));
+            batches.push((kind, parse(kind, &text, &name)?));
         }
         Ok(batches)
     }
@@ -273,8 +273,9 @@ fn read(path: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn parse(kind: Kind, text: &str) -> Result<Vec<Item>, Failure> {
-    let wrong = |error: String| Failure::usage(format!("{}s: {error}", kind.name()));
+/// The items of a text; `name` is the file's.
+fn parse(kind: Kind, text: &str, name: &str) -> Result<Vec<Item>, Failure> {
+    let wrong = |error: String| Failure::usage(format!("the {}s of `{name}`: {error}", kind.name()));
     let texts = items::split(text).map_err(|malformed| wrong(malformed.to_string()))?;
     let parsed = texts.into_iter().enumerate().map(|(index, text)| {
         let numbered = |reason: String| wrong(format!("number {}: {reason}", index + 1));

@@ -21,9 +21,17 @@ struct State {
     /// Which of them fails, from 0.
     fault: Option<(usize, Fault)>,
     /// The call that failed.
-    failed: Option<String>,
+    failed: Option<Failed>,
     /// The requests that the stand-in took.
     taken: Vec<String>,
+}
+
+/// A call that was made to fail.
+#[derive(Debug, Clone)]
+pub(super) struct Failed {
+    pub(super) call: String,
+    /// What it would have sent is not seen.
+    pub(super) by_socket: bool,
 }
 
 impl Script {
@@ -46,7 +54,7 @@ impl Script {
     }
 
     /// The call that failed, if it was made.
-    pub(super) fn failed(&self) -> Option<String> {
+    pub(super) fn failed(&self) -> Option<Failed> {
         self.0.lock().failed.clone()
     }
 
@@ -71,8 +79,9 @@ impl Bench for Script {
             call.push_str("...");
         }
         let fault = state.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        let fault = fault.filter(|fault| asked.faults().contains(fault));
         if fault.is_some() {
-            state.failed = Some(call.clone());
+            state.failed = Some(Failed { call: call.clone(), by_socket: asked.is_by_socket() });
         }
         state.calls.push(call);
         fault

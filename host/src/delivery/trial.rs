@@ -12,7 +12,7 @@ use super::lanes::{Lanes, RouteError};
 use super::returner::Returner;
 use crate::items::{Failure, Refusal};
 use crate::journal::Entry;
-use crate::plugins::{CallError, Delivery, Grants, Instance, LoadError, Noted, Plugin, Stop};
+use crate::plugins::{CallError, Delivery, Grants, Instance, LoadError, Noted, Notes, Plugin, Stop};
 
 /// The most differences of one kind that are told.
 const TOLD: usize = 20;
@@ -76,21 +76,17 @@ impl Lanes {
             return Err(TrialError::Nothing(name.to_owned()));
         }
         let other = Arc::new(self.runtime.load_bytes("the component", component).await?);
-        let grants = Arc::new(returner.grants.for_trial());
-        let present = tried(&returner, &returner.plugin, &grants, &entries).await;
-        let other = tried(&returner, &other, &grants, &entries).await;
+        let present = tried(&returner, &returner.plugin, &entries).await;
+        let other = tried(&returner, &other, &entries).await;
         Ok(compare(&entries, present, other))
     }
 }
 
 /// Batches as the lane makes them, but of one kind each and one after the other; and as the
 /// lane does, one that fails as a whole is halved, so that the item which does it is told.
-async fn tried(
-    returner: &Returner,
-    plugin: &Arc<Plugin>,
-    grants: &Arc<Grants>,
-    entries: &[Arc<Entry>],
-) -> Tried {
+async fn tried(returner: &Returner, plugin: &Arc<Plugin>, entries: &[Arc<Entry>]) -> Tried {
+    let notes = Arc::new(Notes::default());
+    let grants = Arc::new(returner.grants.for_trial(Arc::clone(&notes)));
     let mut tried = Tried { plugin: plugin.title(), ..Tried::default() };
     let mut instance = None;
     let most = returner.settings.delivery.batch.max(1);
@@ -100,10 +96,10 @@ async fn tried(
     batches.reverse();
     while let Some(batch) = batches.pop() {
         let begun = Instant::now();
-        let result = call(&mut instance, plugin, grants, batch).await;
+        let result = call(&mut instance, plugin, &grants, batch).await;
         tried.took += begun.elapsed();
-        if let Some(running) = &mut instance {
-            let noted = running.take_noted();
+        let noted = notes.take();
+        if let Some(running) = &instance {
             tried.memory = tried.memory.max(running.memory() as u64);
             if batch.len() > 1 && is_told_apart(&result) {
                 let (first, second) = batch.split_at(batch.len() / 2);

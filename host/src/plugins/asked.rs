@@ -1,5 +1,6 @@
-//! What a guest asks of the host: noted in a trial, and told at a bench, where an author tries
-//! a plugin out. A bench can also answer in a server's place. A host that serves has none.
+//! What a guest asks of the host, told at a bench: where an author tries a plugin out, and in
+//! a [`trial`](super::trial). A bench can also answer in a server's place. A returner that
+//! stores what comes in has none.
 
 use sha2::{Digest, Sha256};
 
@@ -12,6 +13,7 @@ use crate::connections::{HttpRequest, HttpResponse};
 pub(crate) struct Asked {
     /// One, or each command of a pipeline.
     parts: Vec<Part>,
+    by_socket: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,10 +63,26 @@ impl Asked {
     }
 
     pub(super) fn all(parts: impl IntoIterator<Item = (String, Vec<Vec<u8>>)>) -> Self {
-        Self { parts: parts.into_iter().map(|(what, handed)| Part { what, handed }).collect() }
+        let parts = parts.into_iter().map(|(what, handed)| Part { what, handed }).collect();
+        Self { parts, by_socket: false }
     }
 
-    fn noted(&self) -> impl Iterator<Item = Noted> {
+    /// Something of WASI's sockets. Nothing that is handed over there is seen.
+    pub(super) fn by_socket(what: String) -> Self {
+        Self { by_socket: true, ..Self::one::<Vec<u8>>(what, []) }
+    }
+
+    pub(crate) fn is_by_socket(&self) -> bool {
+        self.by_socket
+    }
+
+    /// The ways in which it can fail at a bench: of a socket, the host can only say that it may
+    /// not be.
+    pub(crate) fn faults(&self) -> &'static [Fault] {
+        if self.by_socket { &[Fault::Refuses] } else { &Fault::ALL }
+    }
+
+    pub(super) fn noted(&self) -> impl Iterator<Item = Noted> {
         self.parts.iter().map(|Part { what, handed }| {
             let mut digest = Sha256::new();
             for part in handed {
@@ -109,7 +127,7 @@ impl Fault {
 impl GuestState {
     /// A call, where somebody wants to know of it.
     pub(super) fn asked(&self, asked: impl FnOnce() -> Asked) -> Option<Asked> {
-        (self.is_trial() || self.grants.bench.is_some()).then(asked)
+        self.grants.bench.is_some().then(asked)
     }
 
     /// Does what a guest asked for; the guest's processor time does not run meanwhile.
@@ -120,9 +138,6 @@ impl GuestState {
         work: impl AsyncFnOnce(&mut Self) -> Result<T, E>,
         shown: impl FnOnce(&T) -> String,
     ) -> Result<T, E> {
-        if self.is_trial() {
-            self.note(asked.iter().flat_map(Asked::noted));
-        }
         let Some((bench, asked)) = self.grants.bench.clone().zip(asked) else {
             return self.host_call(work).await;
         };

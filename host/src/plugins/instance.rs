@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::error::Elapsed;
+use wasmtime::component::ResourceTableError;
 use wasmtime::{Store, Trap as WasmTrap};
 use wasmtime_wasi::I32Exit;
 
 use super::limits::on_epoch;
 use super::load::{Interface, Plugin};
-use super::state::{Grants, GuestState};
-use super::trial::Noted;
+use super::state::{Grants, GuestState, RESOURCES};
 use super::words;
 use crate::connections::{CommitError, Purpose};
 use crate::items::Failure;
@@ -172,11 +172,6 @@ impl Instance {
         }
     }
 
-    /// What the guest of a trial asked for since this was asked last.
-    pub(crate) fn take_noted(&mut self) -> Vec<Noted> {
-        mem::take(&mut self.store.data_mut().noted)
-    }
-
     /// The memory that it has, in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.store.data().usage.memory()
@@ -216,6 +211,12 @@ fn stopped(state: &GuestState, error: &wasmtime::Error) -> CallError {
         let bound = bytesize::ByteSize(limits.statement);
         let reason =
             format!("it handed over far more than {bound} in one call of the host (`limits.statement`)");
+        return trap(state, Stop::Memory, reason, backtrace);
+    }
+    if let Some(ResourceTableError::Full) = error.root_cause().downcast_ref() {
+        let reason = format!(
+            "it held {RESOURCES} of WASI's things at once (sockets, streams, requests): no more can be had"
+        );
         return trap(state, Stop::Memory, reason, backtrace);
     }
     let reason = match error.downcast_ref::<WasmTrap>() {

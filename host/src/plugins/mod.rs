@@ -30,4 +30,4 @@ pub(crate) use instance::{CallError, Instance, Stop, Trap};
 pub(crate) use load::{Interface, LoadError, Plugin, Runtime};
 pub(crate) use needs::Need;
 pub(crate) use state::Grants;
-pub(crate) use trial::Noted;
+pub(crate) use trial::{Noted, Notes};

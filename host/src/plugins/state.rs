@@ -13,7 +13,7 @@ use super::capabilities::{LogBudget, Requests, sockets};
 use super::limits::Usage;
 use super::narrow::Narrowed;
 use super::stderr::Stderr;
-use super::trial::Noted;
+use super::trial::Notes;
 use crate::config::{Limits, ReturnerSettings};
 use crate::connections::{
     AnswerBounds, Connection, HttpBounds, HttpClient, OpenError, Peers, Purpose, SqlTransaction,
@@ -21,7 +21,7 @@ use crate::connections::{
 
 /// How many of WASI's things (sockets, streams, requests, what it waits for) an instance may
 /// hold at once: many of them are file descriptors of the host.
-const RESOURCES: usize = 1_000;
+pub(super) const RESOURCES: usize = 1_000;
 
 /// What a returner is given: the whole of what its guest can reach.
 pub(crate) struct Grants {
@@ -40,7 +40,7 @@ pub(crate) struct Grants {
     pub(crate) limits: Limits,
     /// Nothing that is written stays: see [`trial`](super::trial).
     pub(crate) trial: bool,
-    /// Where an author tries the plugin out; none in a host that serves.
+    /// Where an author tries the plugin out, or a trial notes what it asks for.
     pub(crate) bench: Option<Arc<dyn Bench>>,
 }
 
@@ -88,19 +88,19 @@ impl Grants {
         }
     }
 
-    /// The same for a trial: without what goes out of the host's sight, and in silence.
-    pub(crate) fn for_trial(&self) -> Self {
+    /// The same for a trial, which is noted and in silence.
+    pub(crate) fn for_trial(&self, notes: Arc<Notes>) -> Self {
         Self {
             returner: self.returner.clone(),
             options: self.options.clone(),
             connections: self.connections.clone(),
             narrowed: self.narrowed.clone(),
-            http: None,
-            peers: None,
+            http: self.http.clone(),
+            peers: self.peers.clone(),
             log: LogBudget::new(0),
             limits: self.limits.clone(),
             trial: true,
-            bench: None,
+            bench: Some(notes),
         }
     }
 
@@ -120,8 +120,6 @@ pub(crate) struct GuestState {
     /// Transactions of the call that is under way, by the guest's name of the
     /// connection.
     pub(super) transactions: BTreeMap<String, SqlTransaction>,
-    /// What a trial's guest asked for.
-    pub(super) noted: Vec<Noted>,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     requests: Requests,
@@ -146,7 +144,6 @@ impl GuestState {
             stderr,
             purpose: Purpose::Read,
             transactions: BTreeMap::new(),
-            noted: Vec::new(),
             wasi: wasi.build(),
             table,
         }

@@ -3,11 +3,16 @@
 //! # Invariants
 //! - Nothing that is written stays. SQL is rolled back whatever the guest answers, and a
 //!   statement that a server commits by itself is refused; writes elsewhere (Redis, MongoDB,
-//!   HTTP) are held back, and answered as if they had been done.
+//!   HTTP, the contract's and WASI's) are held back, and answered as if they had been done.
+//!   What goes by a socket is refused: nobody here knows what its peer would answer.
 //! - Reading is real, and what is read is not changed by what was held back.
 //! - What the guest asks for is noted, so that two plugins can be compared.
 
+use parking_lot::Mutex;
+
+use super::asked::{Asked, Bench, Fault};
 use super::state::GuestState;
+use crate::connections::{HttpRequest, HttpResponse};
 
 /// The most calls that are noted.
 const MOST_NOTED: usize = 100_000;
@@ -21,14 +26,36 @@ pub(crate) struct Noted {
     pub(crate) digest: [u8; 32],
 }
 
+/// What a trial's guest asks for.
+#[derive(Debug, Default)]
+pub(crate) struct Notes(Mutex<Vec<Noted>>);
+
+impl Notes {
+    /// Since this was asked last.
+    pub(crate) fn take(&self) -> Vec<Noted> {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
+impl Bench for Notes {
+    /// Noted before it has ended, because a call can be broken off.
+    fn fault(&self, asked: &Asked) -> Option<Fault> {
+        let mut noted = self.0.lock();
+        let room = MOST_NOTED.saturating_sub(noted.len());
+        noted.extend(asked.noted().take(room));
+        asked.is_by_socket().then_some(Fault::Refuses)
+    }
+
+    fn answered(&self, _: &Asked, _: &str) {}
+
+    fn respond(&self, _: &HttpRequest, allowed: bool) -> Option<HttpResponse> {
+        allowed.then(|| HttpResponse { status: 200, headers: Vec::new(), body: Vec::new() })
+    }
+}
+
 impl GuestState {
     pub(super) fn is_trial(&self) -> bool {
         self.grants.trial
-    }
-
-    pub(super) fn note(&mut self, calls: impl Iterator<Item = Noted>) {
-        let room = MOST_NOTED.saturating_sub(self.noted.len());
-        self.noted.extend(calls.take(room));
     }
 }
 

@@ -58,5 +58,9 @@ fn tried_without_a_host(directory: &Directory, plugin: &str, table: &str) {
     assert!(denied.expect(1).stderr.contains("the connection `db` is not granted"), "{}", denied.stderr);
     directory.write("returns.ndjson", "{\"jid\": 7}\n");
     let wrong = run(&["--returns", "returns.ndjson"]);
-    assert!(wrong.expect(2).stderr.contains("returns: number 1: "), "{}", wrong.stderr);
+    assert!(
+        wrong.expect(2).stderr.contains("the returns of `returns.ndjson`: number 1: "),
+        "{}",
+        wrong.stderr
+    );
 }

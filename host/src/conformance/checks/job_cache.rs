@@ -216,7 +216,7 @@ pub(super) async fn faults(kit: &Kit) -> Result<Verdict, String> {
             desk.script.disarm();
             match answer {
                 Ok(answer) if answer != expected => {
-                    let asked = desk.script.failed().unwrap_or_default();
+                    let asked = desk.script.failed().map(|failed| failed.call).unwrap_or_default();
                     wrong.push(format!("`{name}` is answered wrongly when `{asked}` fails"));
                 }
                 Err(error @ CallError::Stopped(_)) => {

@@ -14,9 +14,6 @@ impl Host for GuestState {
         let asked = self.asked(|| asked(&request));
         let work = async |state: &mut Self| {
             state.fits([request.body.len()]).map_err(refused)?;
-            if state.is_trial() {
-                return Ok(HttpResponse { status: 200, headers: Vec::new(), body: Vec::new() });
-            }
             exchange(Arc::clone(&state.grants), request).await
         };
         let result = self.answer(asked, work, shown).await;

@@ -36,9 +36,10 @@ type Checked = Pin<Box<dyn Future<Output = bool> + Send + Sync>>;
 /// To and from peers only; nobody listens, and no port is chosen. What is refused is said
 /// here, because a guest is told no more than that it may not.
 fn check(grants: Arc<Grants>, address: SocketAddr, wanted: SocketAddrUse) -> Checked {
-    let protocol = match wanted {
-        SocketAddrUse::TcpConnect => Protocol::Tcp,
-        SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => Protocol::Udp,
+    let (act, protocol) = match wanted {
+        SocketAddrUse::TcpConnect => ("connect to", Protocol::Tcp),
+        SocketAddrUse::UdpSend => ("send to", Protocol::Udp),
+        SocketAddrUse::UdpReceive => ("hear from", Protocol::Udp),
         SocketAddrUse::TcpBind | SocketAddrUse::UdpBind if address.port() == 0 => {
             return Box::pin(std::future::ready(true));
         }
@@ -52,8 +53,13 @@ fn check(grants: Arc<Grants>, address: SocketAddr, wanted: SocketAddrUse) -> Che
             Some(peers) => peers.allow(protocol, address).await,
             None => false,
         };
+        let address = format!("{protocol}://{address}");
+        let goes_out = !matches!(wanted, SocketAddrUse::UdpReceive);
+        if allowed && goes_out && grants.lets_fail(act, &address) {
+            return false;
+        }
         let missing = (!allowed).then(|| grants.not_listed());
-        grants.asked_to("connect to", &format!("{protocol}://{address}"), missing);
+        grants.asked_to(act, &address, missing);
         allowed
     })
 }
@@ -75,11 +81,22 @@ impl Grants {
         }
     }
 
+    /// Whether a bench lets this fail.
+    fn lets_fail(&self, act: &str, address: &str) -> bool {
+        let Some(bench) = &self.bench else { return false };
+        let asked = Asked::by_socket(format!("{act} {address}"));
+        let fault = bench.fault(&asked);
+        if let Some(fault) = fault {
+            bench.answered(&asked, fault.message());
+        }
+        fault.is_some()
+    }
+
     /// A guest wants something of an address or a name; `missing` is why it may not.
     fn asked_to(&self, act: &str, address: &str, missing: Option<String>) {
         if let Some(bench) = &self.bench {
             let answer = missing.as_deref().unwrap_or("allowed");
-            bench.answered(&Asked::one::<Vec<u8>>(format!("{act} {address}"), []), answer);
+            bench.answered(&Asked::by_socket(format!("{act} {address}")), answer);
         }
         if let Some(missing) = missing {
             self.log.warn(&self.returner, format!("its plugin wants to {act} `{address}`: {missing}"));

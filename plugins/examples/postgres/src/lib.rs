@@ -1,13 +1,17 @@
 //! postgres: PostgreSQL, in the tables of Salt's own `pgjsonb` returner, as a store and as the
 //! master's job cache.
 
+mod column;
+mod job_cache;
+
 use std::collections::HashSet;
 
-use returner_sdk::sql::{self, Value};
+use returner_sdk::sql;
 use returner_sdk::{
-    Event, Events, Failure, Job, JobCache, JobLoad, JobMinions, JobReturn, Loads, MinionReturn, Outcome,
-    Returner, jid, json,
+    Event, Events, Failure, JobLoad, JobMinions, JobReturn, Loads, Outcome, Returner, jid, json,
 };
+
+use crate::column::{json_of, jsonb};
 
 const DB: &str = "db";
 
@@ -26,10 +30,6 @@ const SCHEMA: [&str; 5] = [
 
 /// The characters of `salt_returns.fun`; the whole name is in `full_ret`.
 const FUN: usize = 50;
-
-/// Stands before the code of what PostgreSQL's JSON cannot hold; and that of itself.
-const MARK: char = '␀';
-const MARKED: &str = "␀2400";
 
 struct Postgres;
 
@@ -124,131 +124,6 @@ impl Events for Postgres {
     }
 }
 
-impl JobCache for Postgres {
-    fn get_load(jid: String) -> Result<Option<String>, Failure> {
-        let rows = sql::query(DB, "SELECT load::text FROM jids WHERE jid = ?", &[jid.into()])?;
-        Ok(rows.into_texts().next().map(|[load]| json_of(&load)))
-    }
-
-    fn get_jid(jid: String) -> Result<Vec<MinionReturn>, Failure> {
-        returns(
-            "DISTINCT ON (id, fun, full_ret->'resource_id')",
-            "jid = ? ORDER BY id, fun, full_ret->'resource_id'",
-            jid,
-        )
-    }
-
-    fn get_fun(fun: String) -> Result<Vec<MinionReturn>, Failure> {
-        let newest = returns("DISTINCT ON (id)", "fun = ? ORDER BY id, jid DESC", cut(&fun))?;
-        // The column may have the beginning only.
-        let is_it = |answer: &MinionReturn| json::functions(&answer.full).is_none_or(|whole| whole == fun);
-        Ok(newest.into_iter().filter(is_it).collect())
-    }
-
-    fn get_jids(limit: Option<u32>) -> Result<Vec<Job>, Failure> {
-        let limit = limit.map_or(Value::Null, |limit| Value::Integer(limit.into()));
-        let rows = sql::query(DB, "SELECT jid, load::text FROM jids ORDER BY jid DESC LIMIT ?", &[limit])?;
-        let mut jobs: Vec<Job> =
-            rows.into_texts().map(|[jid, load]| Job { jid, load: json_of(&load) }).collect();
-        jobs.reverse();
-        Ok(jobs)
-    }
-
-    fn get_minions() -> Result<Vec<String>, Failure> {
-        let rows = sql::query(DB, "SELECT DISTINCT id FROM salt_returns ORDER BY id", &[])?;
-        Ok(rows.into_texts().map(|[minion]| minion).collect())
-    }
-
-    fn clean(before: u64) -> Result<u64, Failure> {
-        let (jid, at) = (Value::from(jid::at(before)), Value::from(jid::timestamp(before)));
-        sql::execute(DB, "DELETE FROM salt_returns WHERE jid < ?", std::slice::from_ref(&jid))?;
-        let jobs = sql::execute(DB, "DELETE FROM jids WHERE jid < ?", &[jid])?;
-        let events = sql::execute(DB, "DELETE FROM salt_events WHERE alter_time < ?", &[at])?;
-        Ok(jobs + events)
-    }
-}
-
-fn returns(which: &str, of: &str, value: String) -> Result<Vec<MinionReturn>, Failure> {
-    let statement =
-        format!("SELECT {which} id, jid, full_ret::text FROM salt_returns WHERE {of}, alter_time DESC");
-    let rows = sql::query(DB, &statement, &[value.into()])?;
-    let answer = |[minion, jid, full]: [String; 3]| MinionReturn { minion, jid, full: json_of(&full) };
-    Ok(rows.into_texts().map(answer).collect())
-}
-
 fn cut(fun: &str) -> String {
     fun.chars().take(FUN).collect()
-}
-
-/// A return's JSON for a column: PostgreSQL's has no NUL and no half of a surrogate pair. They
-/// are kept as a sign that is shown, and their code: `\u0000` as `␀0000`, a `␀` itself as `␀2400`.
-fn jsonb(json: &str) -> String {
-    let mut written = String::with_capacity(json.len());
-    let mut rest = json;
-    while let Some(at) = rest.find(['\\', MARK]) {
-        let (before, sign) = rest.split_at(at);
-        written.push_str(before);
-        let length = match unit(sign) {
-            None if sign.starts_with(MARK) => {
-                written.push_str(MARKED);
-                MARK.len_utf8()
-            }
-            Some(0xd800..0xdc00) if matches!(unit(&sign[6..]), Some(0xdc00..0xe000)) => {
-                written.push_str(&sign[..12]);
-                12
-            }
-            Some(code @ (0 | 0x2400 | 0xd800..0xe000)) => {
-                written.push_str(&format!("{MARK}{code:04x}"));
-                6
-            }
-            // Any other sign after a backslash is one byte.
-            _ => {
-                written.push_str(&sign[..2.min(sign.len())]);
-                2.min(sign.len())
-            }
-        };
-        rest = &sign[length..];
-    }
-    written.push_str(rest);
-    written
-}
-
-/// The return's JSON of what stands in a column.
-fn json_of(column: &str) -> String {
-    let mut parts = column.split(MARK);
-    let mut written = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        match part.get(..4) {
-            Some("2400") => written.push(MARK),
-            Some(code) => written.push_str(&format!("\\u{code}")),
-            // Written by somebody else.
-            None => written.push(MARK),
-        }
-        written.push_str(part.get(4..).unwrap_or(part));
-    }
-    written
-}
-
-/// The code unit of `\u1234`.
-fn unit(escape: &str) -> Option<u32> {
-    u32::from_str_radix(escape.strip_prefix("\\u")?.get(..4)?, 16).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_postgresql_cannot_hold_comes_back() {
-        for (salts, column) in [
-            (r#""a\u0000b""#, r#""a␀0000b""#),
-            (r#""\\u0000""#, r#""\\u0000""#),
-            (r#""\ud83d\ude00 \n""#, r#""\ud83d\ude00 \n""#),
-            (r#""\ud83d x""#, r#""␀d83d x""#),
-            (r#""␀0000""#, r#""␀24000000""#),
-        ] {
-            assert_eq!((jsonb(salts).as_str(), json_of(column).as_str()), (column, salts));
-        }
-        assert_eq!(json_of("\"\u{2400}\""), "\"\u{2400}\"");
-    }
 }

@@ -1,9 +1,12 @@
 //! Keeps to the contract, but for the one thing that the option `break` names: the name of
-//! the check of the conformance kit that is to find it.
+//! the check of the conformance kit that is to find it. With the option `peer` it also tells
+//! that peer of each batch, by a socket; `break: sockets` makes nothing of what comes of that.
 
 mod questions;
 
 use std::cell::RefCell;
+use std::io::Write;
+use std::net::TcpStream;
 
 use returner_sdk::sql::{self, Value};
 use returner_sdk::{
@@ -28,7 +31,7 @@ fn breaks(check: &str) -> bool {
 }
 
 impl Returner for Broken {
-    const OPTIONS: &'static [&'static str] = &["break"];
+    const OPTIONS: &'static [&'static str] = &["break", "peer"];
 
     fn setup() -> Result<(), Failure> {
         let again = SET_UP.with(|set_up| set_up.replace(true));
@@ -76,8 +79,20 @@ impl Returner for Broken {
                 kept.push(item);
             }
         }
+        tell(&kept)?;
         write(kept)?;
         Ok(refusals)
+    }
+}
+
+fn tell(batch: &[JobReturn]) -> Result<(), Failure> {
+    let Some(peer) = config::get("peer") else { return Ok(()) };
+    let told = TcpStream::connect(peer).and_then(|mut stream| {
+        batch.iter().try_for_each(|item| stream.write_all(format!("{}\n", item.jid).as_bytes()))
+    });
+    match told {
+        Err(_) if breaks("sockets") => Ok(()),
+        told => told.map_err(|error| Failure::retry(error.to_string())),
     }
 }
 

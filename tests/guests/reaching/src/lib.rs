@@ -74,6 +74,11 @@ fn reach(wanted: &str) -> Result<String, String> {
             .and_then(|socket| socket.send_to(b"x", what))
             .map(|_| "sent".to_owned())
             .map_err(|error| error.to_string()),
+        "sockets" => (0..what.parse().unwrap_or(0))
+            .map(|_| UdpSocket::bind("0.0.0.0:0"))
+            .collect::<Result<Vec<_>, _>>()
+            .map(|opened| format!("{} at once", opened.len()))
+            .map_err(|error| error.to_string()),
         other => Err(format!("nobody knows `{other}`")),
     }
 }

@@ -183,6 +183,38 @@ async fn a_server_that_is_back_is_found_long_before_the_next_try() {
     each_once(&database, &[jid, waits], 10).await;
 }
 
+/// A server that reads its data, after a restart, takes connections and answers with errors.
+#[tokio::test]
+async fn a_redis_that_is_loading_is_waited_for() {
+    let server = Redis::start().await;
+    let database = server.database().await;
+    let host = Host::start(&format!("return: redis\n{}", database.config())).await;
+    host.store("/v1/returns", &returns(&new_jid(), 10)).await;
+    database.ask::<()>(&["DEBUG", "POPULATE", "2000"]).await;
+    // It looks at its clients between the keys, each of which takes it two milliseconds.
+    for (key, value) in [("loading-process-events-interval-bytes", "1024"), ("key-load-delay", "2000")] {
+        database.ask::<()>(&["CONFIG", "SET", key, value]).await;
+    }
+    // It takes longer than a client waits.
+    let reload = database.try_ask::<()>(&["DEBUG", "RELOAD"]).await;
+    assert!(reload.is_err_and(|error| error.is_timeout()));
+    let jid = new_jid();
+    until("the server to be loading", async || match database.try_ask::<()>(&["GET", "x"]).await {
+        Err(error) if error.code() == Some("LOADING") => Ok(()),
+        answer => Err(format!("{answer:?}")),
+    })
+    .await;
+    host.post("/v1/returns", &returns(&jid, 10)).await.expect(202);
+    until("the lane to say why it waits", async || {
+        let entry = host.returner("redis").await;
+        if entry["last_error"].to_string().contains("LOADING") { Ok(()) } else { Err(entry.to_string()) }
+    })
+    .await;
+    host.wait_drained("redis").await;
+    assert_eq!(database.ask::<usize>(&["HLEN", &format!("ret:{jid}")]).await, 10);
+    assert_eq!(host.get("/v1/dead-letters").await.expect(200).json()["dead_letters"], json!([]));
+}
+
 /// The first signal lets the call under way end, which hangs; the second waits for nothing.
 #[tokio::test]
 async fn a_second_signal_stops_at_once_and_loses_nothing() {

@@ -137,6 +137,9 @@ impl Server for Redis {
             "always",
             "--save",
             "",
+            // For DEBUG.
+            "--enable-debug-command",
+            "local",
         ];
         let mut process = Process::spawn("redis", &find("redis-server", INSTEAD)?, directory, arguments)?;
         let url = self.url.clone();

@@ -71,6 +71,7 @@ async fn a_master_has_its_jobs_there(version: SaltVersion) {
     })
     .await;
     a_master_goes_on_without_the_host(&mut fixture).await;
+    a_job_has_the_returns_of_both_minions(&fixture).await;
 }
 
 /// As `salt` does: publishes, asks for the load, and waits for the answers.
@@ -85,6 +86,27 @@ async fn a_master_goes_on_without_the_host(fixture: &mut Fixture) {
     fixture.in_mysql("test.echo", &json!("four")).await;
     let jobs = fixture.master.runner(&["jobs.list_jobs", "search_function=test.echo"]);
     assert_eq!(jobs.as_object().map(serde_json::Map::len), Some(4), "{jobs}");
+}
+
+async fn a_job_has_the_returns_of_both_minions(fixture: &Fixture) {
+    let master = &fixture.master;
+    let _second = master.minion("m2", &url(&fixture.host)).await;
+    let both = json!({"m1": "five", "m2": "five"});
+    assert_eq!(master.salt(&["test.echo", "five"]), both);
+    let jobs = master.runner(&["jobs.list_jobs", "search_function=test.echo"]);
+    let jid = jobs.as_object().and_then(|jobs| jobs.keys().max()).expect("a job").clone();
+    until("the returns of both", async || {
+        let found = master.runner(&["jobs.lookup_jid", &jid]);
+        if found == both { Ok(()) } else { Err(found.to_string()) }
+    })
+    .await;
+    let job = master.runner(&["jobs.print_job", &jid]);
+    assert_eq!(job[&jid]["Minions"], json!(["m1", "m2"]), "{job}");
+    let rows: Vec<(String,)> = fixture
+        .mysql
+        .rows(&format!("SELECT CAST(id AS CHAR) FROM salt_returns WHERE jid = '{jid}' ORDER BY id"))
+        .await;
+    assert_eq!(rows, [("m1".to_owned(),), ("m2".to_owned(),)]);
 }
 
 /// Publishes as `salt --async` does, without a start of Python for each.

@@ -23,6 +23,11 @@ fn jid(entry: &Entry) -> u32 {
     item.jid.parse().unwrap()
 }
 
+fn dead_letter(entry: Arc<Entry>) -> DeadLetter {
+    let (reason, plugin, stderr) = ("r".to_owned(), "p".to_owned(), String::new());
+    DeadLetter { entry, reason, plugin, stderr, tries: 1, at: 1 }
+}
+
 fn bounds() -> Bounds {
     // A small tail, so that reading from the disk is tried too.
     Bounds { size: 1 << 30, window: Duration::from_secs(600), keys: 1000, tail: 300, reserve: 4096 }
@@ -102,8 +107,7 @@ async fn a_dead_letter_that_is_dropped_is_no_duplicate_any_more() {
     let mut opened = open(directory.path()).await;
     opened.append(&[1, 2], &[0, 1], true).await;
     let entry = opened.journal.next(opened.lanes[0].id, 0, 1, 1 << 20).await.unwrap().entries.remove(0);
-    let (reason, plugin, stderr) = ("bad".to_owned(), "p".to_owned(), String::new());
-    let dead = vec![DeadLetter { entry, reason, plugin, stderr, tries: 1, at: 1 }];
+    let dead = vec![dead_letter(entry)];
     let settlement = Settlement { through: 1, settled: 1, dead, ..Settlement::default() };
     opened.journal.settle(opened.lanes[0].id, settlement).unwrap();
     assert_eq!(opened.append(&[1], &[0, 1], true).await.duplicates, 1, "it may be replayed");
@@ -288,15 +292,8 @@ async fn dead_letters_that_are_dropped_make_room() {
     let new = || large(lane.id);
     while journal.append(vec![new()]).await.is_ok() {}
     let window = journal.next(lane.id, 0, 100, 100 << 20).await.unwrap();
-    let dead = |entry: &Arc<Entry>| DeadLetter {
-        entry: Arc::clone(entry),
-        reason: "r".to_owned(),
-        plugin: "p".to_owned(),
-        stderr: String::new(),
-        tries: 1,
-        at: 1,
-    };
-    let (settled, dead) = (window.entries.len() as u64, window.entries.iter().map(dead).collect());
+    let settled = window.entries.len() as u64;
+    let dead = window.entries.into_iter().map(dead_letter).collect();
     journal
         .settle(lane.id, Settlement { through: window.through, settled, dead, ..Settlement::default() })
         .unwrap();

@@ -12,8 +12,12 @@ use super::*;
 enum Step {
     /// This many items to these lanes.
     Append(u8, Vec<usize>),
-    /// The lane settles so many of its items; the first of them is held.
-    Settle(usize, u8, bool),
+    /// The lane settles so many of its items, the first of them in this way.
+    Settle(usize, u8, Fate),
+    /// The lane's oldest dead letter goes back to it.
+    Replay(usize),
+    /// The lane's oldest dead letter is removed.
+    Drop(usize),
     Stop,
     /// The process ends.
     Crash,
@@ -22,23 +26,34 @@ enum Step {
     PowerCut(u8, Vec<usize>, u64),
 }
 
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fate {
+    Stored,
+    Held,
+    Dead,
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let lanes = || proptest::sample::subsequence(vec![0, 1, 2], 1..=3);
+    let fates = proptest::sample::select(vec![Fate::Stored, Fate::Held, Fate::Dead]);
     prop_oneof![
         4 => (1..6u8, lanes()).prop_map(|(count, lanes)| Step::Append(count, lanes)),
-        4 => (0..3usize, 1..6u8, any::<bool>()).prop_map(|(lane, count, hold)| Step::Settle(lane, count, hold)),
+        4 => (0..3usize, 1..6u8, fates).prop_map(|(lane, count, fate)| Step::Settle(lane, count, fate)),
+        1 => (0..3usize).prop_map(Step::Replay),
+        1 => (0..3usize).prop_map(Step::Drop),
         1 => Just(Step::Stop),
         1 => Just(Step::Crash),
         2 => (1..6u8, lanes(), any::<u64>()).prop_map(|(count, lanes, seed)| Step::PowerCut(count, lanes, seed)),
     ]
 }
 
-/// What a lane must still deliver, by place.
+/// What a lane must still deliver, by place, and its dead letters, the oldest first.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Model {
     cursors: [Seq; 3],
     pending: [BTreeMap<Seq, u32>; 3],
     held: [BTreeMap<Seq, u32>; 3],
+    dead: [Vec<u32>; 3],
 }
 
 impl Model {
@@ -78,17 +93,39 @@ async fn check(steps: Vec<Step>) {
     let mut history = History(vec![Model::default()]);
     let mut next = 0;
     let mut unclear = 0;
-    // Held items that a crash left unclear.
+    // Held items that a crash left unclear, and those that were dead letters.
     let mut doubtful = BTreeSet::new();
+    let mut replayed = BTreeSet::new();
     for step in steps {
         match step {
             Step::Append(count, lanes) => {
                 let model = append(&opened, history.now(), &mut next, count, &lanes).await;
                 history.flushed(model);
             }
-            Step::Settle(lane, count, hold) => {
-                let model = settle(&opened, history.now(), lane, count, hold);
+            Step::Settle(lane, count, fate) => {
+                let model = settle(&opened, history.now(), lane, count, fate);
                 history.0.push(model);
+            }
+            Step::Replay(lane) => {
+                let mut model = history.now().clone();
+                let ids = oldest_dead(&opened, lane).await;
+                let held = opened.journal.replay(ids).await.unwrap();
+                assert_eq!(held.len(), usize::from(!model.dead[lane].is_empty()));
+                for (id, held) in held {
+                    assert_eq!(id, opened.lanes[lane].id);
+                    model.held[lane].insert(held.seq, model.dead[lane].remove(0));
+                    replayed.insert((id, held.seq));
+                }
+                history.flushed(model);
+            }
+            Step::Drop(lane) => {
+                let mut model = history.now().clone();
+                let ids = oldest_dead(&opened, lane).await;
+                for id in opened.journal.drop_dead(ids).await.unwrap() {
+                    assert_eq!(id, opened.lanes[lane].id);
+                    model.dead[lane].remove(0);
+                }
+                history.flushed(model);
             }
             Step::Stop => {
                 opened.journal.close(true).await;
@@ -98,7 +135,8 @@ async fn check(steps: Vec<Step>) {
                 if history.now().has_passed(unclear) {
                     assert!(opened.lanes.iter().all(|state| state.uncertain_through == 0));
                     let all = held(&opened, |_| true);
-                    assert_eq!(held(&opened, |held| held.redelivered), &all & &doubtful);
+                    let unclear = &doubtful | &replayed;
+                    assert_eq!(held(&opened, |held| held.redelivered), &all & &unclear);
                 } else {
                     doubtful = uncertain(&opened, history.now());
                 }
@@ -145,7 +183,12 @@ async fn append(opened: &Opened, model: &Model, next: &mut u32, count: u8, lanes
     model
 }
 
-fn settle(opened: &Opened, model: &Model, lane: usize, count: u8, hold: bool) -> Model {
+async fn oldest_dead(opened: &Opened, lane: usize) -> Vec<i64> {
+    let filter = DeadFilter { returner: Some(LANES[lane].to_owned()), ..DeadFilter::default() };
+    opened.journal.dead_ids(filter, 1).await.unwrap()
+}
+
+fn settle(opened: &Opened, model: &Model, lane: usize, count: u8, fate: Fate) -> Model {
     let mut model = model.clone();
     let done: Vec<(Seq, u32)> =
         model.pending[lane].iter().take(count.into()).map(|(seq, number)| (*seq, *number)).collect();
@@ -153,14 +196,24 @@ fn settle(opened: &Opened, model: &Model, lane: usize, count: u8, hold: bool) ->
     let mut settlement = Settlement { through, settled: done.len() as u64, ..Settlement::default() };
     for (at, (seq, number)) in done.into_iter().enumerate() {
         model.pending[lane].remove(&seq);
-        if hold && at == 0 {
-            settlement.settled -= 1;
-            let held = Held { seq, tries: 1, not_before: 5, reason: "r".to_owned(), redelivered: false };
-            settlement.held.push(held);
-            model.held[lane].insert(seq, number);
+        match fate {
+            Fate::Held if at == 0 => {
+                settlement.settled -= 1;
+                let held = Held { seq, tries: 1, not_before: 5, reason: "r".to_owned(), redelivered: false };
+                settlement.held.push(held);
+                model.held[lane].insert(seq, number);
+            }
+            Fate::Dead if at == 0 => {
+                let entry = Arc::new(Entry { seq, accepted: 1, item: item(number), lanes: Arc::from([]) });
+                settlement.dead.push(dead_letter(entry));
+                model.dead[lane].push(number);
+            }
+            _ => {}
         }
     }
-    if !hold && let Some((seq, _)) = model.held[lane].pop_first() {
+    if fate == Fate::Stored
+        && let Some((seq, _)) = model.held[lane].pop_first()
+    {
         settlement.released.push(seq);
         settlement.settled += 1;
     }
@@ -205,8 +258,24 @@ async fn read_all(opened: &Opened, known: Option<&Model>) -> Model {
         let held = opened.journal.entries(state.id, seqs.clone(), usize::MAX).await.unwrap();
         found.held[lane] = held.iter().map(|entry| (entry.seq, jid(entry))).collect();
         assert!(seqs.iter().eq(found.held[lane].keys()));
+        found.dead[lane] = dead(opened, name).await;
+        assert_eq!(state.dead, found.dead[lane].len() as u64);
     }
     found
+}
+
+/// The numbers of a lane's dead letters, the oldest first.
+async fn dead(opened: &Opened, lane: &str) -> Vec<u32> {
+    let filter = DeadFilter { returner: Some(lane.to_owned()), ..DeadFilter::default() };
+    let mut numbers = Vec::new();
+    for letter in opened.journal.dead_letters(filter, usize::MAX >> 1).await.unwrap() {
+        let whole = opened.journal.dead_letter(letter.id).await.unwrap().unwrap();
+        let Item::Return(item) = items::parse(letter.kind, &whole.body, String::new).unwrap() else {
+            panic!()
+        };
+        numbers.push(item.jid.parse().unwrap());
+    }
+    numbers
 }
 
 /// A journal's files, as they are on the disk.

@@ -22,17 +22,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     for plugin in PLUGINS {
         println!("cargo::rerun-if-changed={}", workspace.join("plugins").join(plugin).display());
     }
-    build_components(&workspace, &out.join("components"))?;
+    let components = components_directory(&out);
+    build_components(&workspace, &components)?;
 
     let engine = returner_engine::engine()?;
     for plugin in PLUGINS {
-        let built = format!("components/wasm32-wasip2/guest/returner_{plugin}.wasm");
-        let component = fs::read(out.join(built))?;
+        let built = format!("wasm32-wasip2/guest/returner_{plugin}.wasm");
+        let component = fs::read(components.join(built))?;
         let compiled = returner_engine::precompile(&engine, &component)?;
         fs::write(out.join(format!("{plugin}.wasm")), component)?;
         fs::write(out.join(format!("{plugin}.cwasm")), compiled)?;
     }
     Ok(())
+}
+
+/// Beside the directories of all build scripts, of which this one has several: clippy, for
+/// example, runs it for itself, and would build the plugins again.
+fn components_directory(out: &Path) -> PathBuf {
+    // target/release/build/returner-embedded-HASH/out
+    out.ancestors().nth(3).unwrap_or(out).join("bundled")
 }
 
 /// Runs cargo in a target directory of its own: the outer cargo holds the lock of

@@ -177,6 +177,10 @@ async fn what_is_old_can_be_deleted() {
     host.store("/v1/returns", &ret(old, "web1", "test.ping", json!(true))).await;
     let answer = host.store("/v1/returns", &ret("req", "web1", "test.ping", json!(true))).await;
     let new = answer["assigned"][0]["jid"].as_str().expect("a job id").to_owned();
+    // Ids that are no times, before those that are: more than any store reads at once.
+    let epochs: Vec<String> = (0..600).map(|number| format!("1{number:09}")).collect();
+    let returns: Value = epochs.iter().map(|jid| ret(jid, "web1", "test.ping", json!(jid))).collect();
+    host.store("/v1/returns", &returns).await;
     for name in NAMES {
         let delete = async |age: &str| {
             let path = format!("/v1/jobs?older_than={age}&returner={name}");
@@ -185,8 +189,28 @@ async fn what_is_old_can_be_deleted() {
         let status = async |jid: &str| host.get(&format!("/v1/jobs/{jid}?returner={name}")).await.status;
         assert_eq!(delete("30d").await, Some(1), "{name}");
         assert_eq!((status(old).await, status(&new).await), (404, 200), "{name}");
+        for jid in [&epochs[0], &epochs[599]] {
+            let path = format!("/v1/jobs/{jid}/returns?returner={name}");
+            let kept = host.get(&path).await.expect(200).json();
+            assert_eq!(kept["returns"].as_array().map(Vec::len), Some(1), "{name}: {kept}");
+        }
         let returns = host.get(&format!("/v1/jobs/{old}/returns?returner={name}")).await.expect(200).json();
         assert_eq!(returns["returns"], json!([]), "{name}: no orphan remains");
+    }
+}
+
+/// What comes late, by `returner salt backfill` for example, is no news.
+#[tokio::test]
+async fn the_newest_return_of_a_function_is_by_its_job_and_not_by_its_arrival() {
+    let stores = Stores::new().await;
+    let host = Host::start(&stores.config()).await;
+    for jid in ["20260214093012345678", "20260213093012345678"] {
+        host.store("/v1/returns", &ret(jid, "web1", "test.ping", json!(jid))).await;
+    }
+    for name in NAMES {
+        let path = format!("/v1/functions/test.ping/returns?returner={name}");
+        let found = host.get(&path).await.expect(200).json();
+        assert_eq!(found["returns"][0]["full"]["jid"], "20260214093012345678", "{name}: {found}");
     }
 }
 

@@ -14,4 +14,4 @@ mod mysql;
 mod reads_salt;
 mod redis;
 mod salt_reads;
-mod sqlite;
+pub(crate) mod sqlite;

@@ -139,6 +139,7 @@ impl Narrowing {
                     "DEL",
                     "EXPIRE",
                     "GET",
+                    "GETSET",
                     "HGET",
                     "HGETALL",
                     "HSET",

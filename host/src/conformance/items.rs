@@ -61,6 +61,16 @@ fn text(kind: Kind, number: usize) -> Value {
     }
 }
 
+/// What one minion returned to one job by two functions, which is the same value.
+pub(super) fn alike() -> Vec<Item> {
+    let of = |fun: &str| {
+        let mut full = text(Kind::Return, 1);
+        full["fun"] = json!(fun);
+        item(Kind::Return, &full)
+    };
+    ["test.echo", "test.arg_repr"].map(of).into()
+}
+
 /// A return of some megabytes.
 pub(super) fn huge() -> Vec<Item> {
     let mut full = text(Kind::Return, 1);
@@ -143,7 +153,7 @@ mod tests {
         for kind in Kind::ALL {
             assert_eq!(plain(kind, 0, 3).len(), 3);
         }
-        assert_eq!(huge().len(), 1);
+        assert_eq!((huge().len(), alike().len()), (1, 2));
         assert_eq!(odd().len(), 17);
     }
 }

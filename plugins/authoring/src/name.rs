@@ -43,17 +43,6 @@ impl Name {
     pub(crate) fn snake(&self) -> String {
         self.0.replace('-', "_")
     }
-
-    /// For types: `FailedStates`.
-    pub(crate) fn pascal(&self) -> String {
-        let word = |word: &str| {
-            let mut chars = word.chars();
-            chars
-                .next()
-                .map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + chars.as_str())
-        };
-        self.0.split('-').map(word).collect()
-    }
 }
 
 #[cfg(test)]
@@ -65,7 +54,6 @@ mod tests {
         let name = Name::new("failed-states2", Kind::Sql).expect("a name");
         assert_eq!(name.kebab(), "failed-states2");
         assert_eq!(name.snake(), "failed_states2");
-        assert_eq!(name.pascal(), "FailedStates2");
     }
 
     #[test]

@@ -66,7 +66,6 @@ impl Values {
         let own = [
             ("name", name.kebab().to_owned()),
             ("snake", name.snake()),
-            ("Type", name.pascal()),
             ("host", host.to_owned()),
             ("source", language.source().to_owned()),
             ("language", language.title().to_owned()),

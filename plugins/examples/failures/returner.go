@@ -29,8 +29,8 @@ func setup() error {
 type outcome struct {
 	Result  *bool  `json:"result"`
 	Comment any    `json:"comment"`
-	Name    string `json:"name"`
-	ID      string `json:"__id__"`
+	Name    any    `json:"name"` // a number, where the state is called by one
+	ID      any    `json:"__id__"`
 	SLS     string `json:"__sls__"`
 	Number  int64  `json:"__run_num__"`
 }
@@ -39,17 +39,14 @@ func store(batch []salt.Item) ([]salt.Refusal, error) {
 	var again []salt.Value
 	var rows [][]salt.Value
 	for _, item := range batch {
-		if !strings.HasPrefix(item.Fun, "state.") {
-			continue
-		}
 		// Of these an earlier delivery may have been stored; Key is the same each time.
 		if item.Redelivered {
 			again = append(again, salt.Text(item.Key))
 		}
-		for number, failed := range failures(item.Value) {
+		for number, failed := range failures(item) {
 			rows = append(rows, []salt.Value{
 				salt.Text(item.Key), salt.Integer(int64(number)), salt.Text(item.Jid), salt.Text(item.Minion),
-				salt.Text(failed.SLS), salt.Text(failed.ID), salt.Text(failed.Name), salt.Text(text(failed.Comment)),
+				salt.Text(failed.SLS), salt.Text(text(failed.ID)), salt.Text(text(failed.Name)), salt.Text(text(failed.Comment)),
 			})
 		}
 	}
@@ -69,8 +66,25 @@ func store(batch []salt.Item) ([]salt.Refusal, error) {
 	return nil, nil
 }
 
-// The states that failed, in the order in which they ran. A run that could not begin gives texts in place of states.
-func failures(value string) []outcome {
+// The states that failed. Of a compound job, each function's value stands under its name.
+func failures(item salt.Item) []outcome {
+	functions, values := strings.Split(item.Fun, ","), map[string]json.RawMessage{}
+	if len(functions) == 1 {
+		values[item.Fun] = json.RawMessage(item.Value)
+	} else {
+		_ = json.Unmarshal([]byte(item.Value), &values) // anything else has no values
+	}
+	var failed []outcome
+	for _, function := range functions {
+		if strings.HasPrefix(function, "state.") {
+			failed = append(failed, ofRun(string(values[function]))...)
+		}
+	}
+	return failed
+}
+
+// Those of one run, in their order. A run that could not begin gives texts in place of states.
+func ofRun(value string) []outcome {
 	var problems []string
 	if json.Unmarshal([]byte(value), &problems) == nil && len(problems) > 0 {
 		return []outcome{{Comment: strings.Join(problems, "\n")}}
@@ -88,17 +102,20 @@ func failures(value string) []outcome {
 		if a.Number != b.Number {
 			return int(a.Number - b.Number)
 		}
-		return strings.Compare(a.ID+"\x00"+a.Name, b.ID+"\x00"+b.Name)
+		return strings.Compare(text(a.ID)+text(a.Name), text(b.ID)+text(b.Name))
 	})
 	return failed
 }
 
-// A comment is a text, or a list of them.
-func text(comment any) string {
-	if text, ok := comment.(string); ok {
+// A comment is a text, or a list of them; of a run that could not begin, the rest is missing.
+func text(value any) string {
+	if value == nil {
+		return ""
+	}
+	if text, ok := value.(string); ok {
 		return text
 	}
-	written, _ := json.Marshal(comment) // it was JSON just now
+	written, _ := json.Marshal(value) // it was JSON just now
 	return string(written)
 }
 

@@ -15,9 +15,6 @@ const STEP: u32 = 500;
 /// How long one `clean` goes on, roughly. The rest is for the next one.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// The most that a time zone is behind UTC, in milliseconds.
-const BEHIND: u64 = 12 * 3_600_000;
-
 /// What is read of a return.
 const OF_RETURN: &str = r#"{"_id":0,"minion":1,"jid":1,"fun":1,"full_ret":1,"stored_as":1}"#;
 
@@ -88,24 +85,25 @@ impl JobCache for Mongo {
         Ok(minions)
     }
 
-    /// The time in a job id is the master's, in a time zone that nobody here knows: a
-    /// job is old if it is so in every time zone. A job whose id is no time stays.
+    /// A job whose id is no time stays.
     fn clean(before: u64) -> Result<u64, Failure> {
         let begun = Instant::now();
-        let bound = jid::at(before.saturating_sub(BEHIND));
-        let old = format!(r#"{{"jid":{{"$gte":"1","$lt":"{bound}"}}}}"#);
         let mut gone = 0;
         for collection in [RETURNS, JOBS] {
+            let mut after = String::new();
             loop {
-                let jids = jids_of(collection, &old)?;
+                let mut jids = jids_of(collection, &after, &jid::bound(before))?;
+                let Some(last) = jids.last() else { break };
+                after.clone_from(last);
+                jids.retain(|jid| jid::is_before(jid, before));
                 if jids.is_empty() {
-                    break;
+                    continue;
                 }
                 let these = format!(r#"{{"jid":{{"$in":{}}}}}"#, json::array(&jids));
                 mongo::delete(CONNECTION, RETURNS, &these)?;
                 mongo::delete(CONNECTION, JOBS, &these)?;
                 gone += jids.len() as u64;
-                if begun.elapsed() > PATIENCE {
+                if gone > 0 && begun.elapsed() > PATIENCE {
                     return Ok(gone);
                 }
             }
@@ -135,14 +133,15 @@ fn read(document: &str) -> Option<MinionReturn> {
     })
 }
 
-/// Some job ids of the documents that match, each once.
-fn jids_of(collection: &str, filter: &str) -> Result<Vec<String>, Failure> {
+/// The first job ids between two, in order, each once.
+fn jids_of(collection: &str, after: &str, before: &str) -> Result<Vec<String>, Failure> {
+    let filter = format!(r#"{{"jid":{{"$gt":{},"$lt":{}}}}}"#, json::quote(after), json::quote(before));
     let options = FindOptions {
         sort: Some(r#"{"jid":1}"#.to_owned()),
         projection: Some(r#"{"_id":0,"jid":1}"#.to_owned()),
         limit: Some(STEP),
     };
-    let found = mongo::find(CONNECTION, collection, filter, &options)?;
+    let found = mongo::find(CONNECTION, collection, &filter, &options)?;
     let mut jids: Vec<String> =
         found.iter().filter_map(|document| json::string_member(document, "jid")).collect();
     jids.dedup();

@@ -12,9 +12,6 @@ use crate::{CONNECTION, Redis, keys};
 /// How many keys one command or pipeline is about.
 const STEP: usize = 500;
 
-/// The most that a time zone is behind UTC, in milliseconds.
-const BEHIND: u64 = 12 * 3_600_000;
-
 impl JobCache for Redis {
     fn get_load(jid: String) -> Result<Option<String>, Failure> {
         let commands = [command(["GET", &keys::load(&jid)]), command(["SMEMBERS", &keys::job_minions(&jid)])];
@@ -86,11 +83,9 @@ impl JobCache for Redis {
         Ok(minions)
     }
 
-    /// The time in a job id is the master's, in a time zone that nobody here knows: a
-    /// job is old if it is so in every time zone.
+    /// A job whose id is no time stays.
     fn clean(before: u64) -> Result<u64, Failure> {
-        let is_old =
-            |jid: &String| jid::millis(jid).is_some_and(|millis| millis < before.saturating_sub(BEHIND));
+        let is_old = |jid: &String| jid::is_before(jid, before);
         let mut old = BTreeSet::new();
         for kind in [keys::LOAD, keys::RETURNS, keys::JOB_MINIONS] {
             old.extend(jobs_of(kind)?.into_iter().filter(is_old));

@@ -1,8 +1,12 @@
 //! Writes returns. All returns of a job in a batch are fields of one command.
+//!
+//! A return can come late, after newer ones: a gap that is filled, a dead letter that is
+//! replayed. So the name of a minion's last job is exchanged, and put back where it was a later
+//! one. Nobody else writes it meanwhile: the returns of a minion have one worker.
 
 use std::collections::BTreeMap;
 
-use returner_sdk::{JobReturn, Outcome};
+use returner_sdk::{Failure, JobReturn, Outcome, jid};
 
 use crate::writes::{Writes, command};
 use crate::{keys, ttl};
@@ -13,6 +17,7 @@ const MAX_BYTES: usize = 500_000;
 pub(crate) fn store(batch: Vec<JobReturn>) -> Outcome {
     let ttl = ttl()?.map(|seconds| seconds.to_string());
     let mut writes = Writes::default();
+    let mut last_jobs = BTreeMap::new();
     for item in by_job(batch) {
         let key = keys::returns(&item.jid);
         writes.add(&item.items, item.hset)?;
@@ -20,17 +25,44 @@ pub(crate) fn store(batch: Vec<JobReturn>) -> Outcome {
             writes.add(&item.items, command(["EXPIRE", &key, ttl]))?;
         }
         for (index, key) in item.items.iter().zip(&item.last_jobs) {
-            let set = match &ttl {
-                Some(ttl) => command(["SET", key, &item.jid, "EX", ttl]),
-                None => command(["SET", key, &item.jid]),
-            };
-            writes.add(&[*index], set)?;
+            writes.exchange(*index, key, &item.jid)?;
+            if let Some(ttl) = &ttl {
+                writes.add(&[*index], command(["EXPIRE", key, ttl]))?;
+            }
+            last_jobs.insert(key.clone(), (*index, item.jid.clone()));
         }
         let mut sadd = command(["SADD", keys::MINIONS]);
         sadd.extend(item.minions);
         writes.add(&item.items, sadd)?;
     }
+    put_back(&mut writes, &last_jobs, ttl.as_deref())?;
     writes.finish()
+}
+
+/// The later jobs whose names were exchanged for those of earlier ones.
+fn put_back(
+    writes: &mut Writes,
+    written: &BTreeMap<String, (usize, String)>,
+    ttl: Option<&str>,
+) -> Result<(), Failure> {
+    let mut before: BTreeMap<String, String> = BTreeMap::new();
+    for (key, job) in writes.exchanged()? {
+        let latest = before.entry(key).or_default();
+        if jid::millis(&job) >= jid::millis(latest) {
+            *latest = job;
+        }
+    }
+    for (key, (index, job)) in written {
+        let Some(latest) = before.get(key).filter(|latest| jid::millis(latest) > jid::millis(job)) else {
+            continue;
+        };
+        let set = match ttl {
+            Some(ttl) => command(["SET", key, latest, "EX", ttl]),
+            None => command(["SET", key, latest]),
+        };
+        writes.add(&[*index], set)?;
+    }
+    Ok(())
 }
 
 /// What some returns of one job need.

@@ -1,6 +1,6 @@
 //! Writes for the items of a batch, in few pipelines, and what became of each item.
 
-use returner_sdk::redis::{Pipeline, Reply};
+use returner_sdk::redis::{Pipeline, Reply, Scalar};
 use returner_sdk::{Failure, Outcome, Refusal};
 
 use crate::CONNECTION;
@@ -18,6 +18,10 @@ pub(crate) struct Writes {
     bytes: usize,
     /// For each command of the pipeline, the items that need it.
     needed_by: Vec<Vec<usize>>,
+    /// The keys of the pipeline's exchanges, by the places of their commands.
+    exchanged: Vec<(usize, String)>,
+    /// What such a key had before, for each that had something.
+    before: Vec<(String, String)>,
     refusals: Vec<Refusal>,
 }
 
@@ -33,6 +37,19 @@ impl Writes {
         self.pipeline.command(arguments);
         self.needed_by.push(items.to_vec());
         Ok(())
+    }
+
+    /// Gives a key another value, and remembers the one that it had.
+    pub(crate) fn exchange(&mut self, item: usize, key: &str, value: &str) -> Result<(), Failure> {
+        self.add(&[item], command(["GETSET", key, value]))?;
+        self.exchanged.push((self.pipeline.len() - 1, key.to_owned()));
+        Ok(())
+    }
+
+    /// Sends all that was added; gives what each key had before an exchange, in their order.
+    pub(crate) fn exchanged(&mut self) -> Result<Vec<(String, String)>, Failure> {
+        self.send()?;
+        Ok(std::mem::take(&mut self.before))
     }
 
     /// Sends the last commands. Each item that a failed command was for is refused, once.
@@ -57,8 +74,19 @@ impl Writes {
         let pipeline = std::mem::take(&mut self.pipeline);
         let needed_by = std::mem::take(&mut self.needed_by);
         self.bytes = 0;
-        let replies = pipeline.send(CONNECTION)?;
+        let exchanged = std::mem::take(&mut self.exchanged);
+        if pipeline.is_empty() {
+            return Ok(());
+        }
+        let mut replies = pipeline.send(CONNECTION)?;
         self.refusals.extend(refusals(&replies, &needed_by));
+        for (place, key) in exchanged {
+            if let Reply::Scalar(Scalar::Bulk(value)) = &mut replies[place]
+                && let Ok(value) = String::from_utf8(std::mem::take(value))
+            {
+                self.before.push((key, value));
+            }
+        }
         Ok(())
     }
 }
@@ -78,7 +106,7 @@ pub(crate) fn command<const N: usize>(arguments: [&str; N]) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use returner_sdk::redis::{Error, Scalar};
+    use returner_sdk::redis::Error;
 
     #[test]
     fn a_failed_command_refuses_the_items_that_need_it() {

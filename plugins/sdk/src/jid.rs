@@ -6,6 +6,9 @@
 
 const DAY: u64 = 86_400_000;
 
+/// The most that a time zone is behind UTC, in milliseconds.
+const BEHIND: u64 = 12 * 3_600_000;
+
 /// The first digits that are the time.
 const DIGITS: usize = 20;
 
@@ -37,6 +40,19 @@ pub fn millis(jid: &str) -> Option<u64> {
     }
     let seconds = (hours * 60 + minutes) * 60 + seconds;
     Some(days_of(year, month, day) * DAY + seconds * 1000 + number(14, 17)?)
+}
+
+/// A job id after those of all jobs that are older than a moment (milliseconds since
+/// 1970-01-01 UTC) in every time zone: the time in a job id is the master's, in one that
+/// nobody here knows. For a look at a range of ids; [`is_before`] says of each whether it is a
+/// time at all.
+pub fn bound(moment: u64) -> String {
+    at(moment.saturating_sub(BEHIND))
+}
+
+/// Whether a job is older than a moment in every time zone. Not one whose id is no time.
+pub fn is_before(jid: &str, moment: u64) -> bool {
+    millis(jid).is_some_and(|millis| millis < moment.saturating_sub(BEHIND))
 }
 
 /// A moment as SQL and Python write it: `2026-02-14 09:30:12.345000`, UTC.
@@ -80,6 +96,14 @@ mod tests {
         assert_eq!(millis("20260214093012345678_4711"), Some(1_771_061_412_345));
         assert_eq!(timestamp(1_771_061_412_345), "2026-02-14 09:30:12.345000");
         assert_eq!(timestamp(0), "1970-01-01 00:00:00.000000");
+    }
+
+    #[test]
+    fn a_job_is_old_if_it_is_so_everywhere() {
+        let moment = 1_771_061_412_345;
+        assert_eq!(bound(moment), "20260213213012345000");
+        assert!(is_before("20260213213012344999", moment) && !is_before("20260213213012345678", moment));
+        assert!(!is_before("1771061412", moment) && !is_before("20260101-nightly", moment));
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! Deletes what is old, in steps, so that no statement locks much for long.
 //!
-//! The time in a job id is the master's, in a time zone that nobody here knows. So
-//! a job is old if it is so in every time zone. A job whose id is no time is old if
-//! its last return was written before the moment.
+//! A job is old by the time in its id, if it is so in every time zone ([`jid::is_before`]). A
+//! job whose id is no time is old if its last return was written before the moment.
 
 use std::time::{Duration, Instant};
 
@@ -20,9 +19,6 @@ const JOBS: usize = 128;
 /// How many events go at once.
 const EVENTS: u32 = 5000;
 
-/// The most that a time zone is behind UTC, in milliseconds.
-const BEHIND: u64 = 12 * 3_600_000;
-
 /// Deletes jobs with their returns, and events, that are older than `before`
 /// (milliseconds since 1970-01-01 UTC). Gives how many jobs and events went; not
 /// all of them, if it takes too long, but some.
@@ -32,7 +28,24 @@ const BEHIND: u64 = 12 * 3_600_000;
 pub fn clean<D: Dialect>(before: u64) -> Result<u64, Failure> {
     let begun = Instant::now();
     let mut gone = 0;
-    for step in [answered_jobs, unanswered_jobs, named_jobs::<D>, events::<D>] {
+    // Those with returns, found by the index that Salt's schema has, and loads that nobody
+    // answered.
+    for table in ["salt_returns", "jids"] {
+        let mut after = String::new();
+        loop {
+            let page = jobs_between(table, &after, &jid::bound(before))?;
+            let Some(last) = page.last() else { break };
+            after.clone_from(last);
+            let old = old_of::<D>(page, before)?;
+            delete("salt_returns", &old)?;
+            delete("jids", &old)?;
+            gone += old.len() as u64;
+            if gone > 0 && begun.elapsed() > PATIENCE {
+                return Ok(gone);
+            }
+        }
+    }
+    for step in [named_jobs::<D>, events::<D>] {
         loop {
             if gone > 0 && begun.elapsed() > PATIENCE {
                 return Ok(gone);
@@ -46,33 +59,36 @@ pub fn clean<D: Dialect>(before: u64) -> Result<u64, Failure> {
     Ok(gone)
 }
 
-/// Jobs with returns. They are found by the index on `jid` that Salt's schema has.
-fn answered_jobs(before: u64) -> Result<u64, Failure> {
-    let statement = "SELECT DISTINCT `jid` FROM `salt_returns` WHERE `jid` >= '1' AND `jid` < ?";
-    let jobs = old_jobs(statement, before)?;
-    delete("salt_returns", &jobs)?;
-    delete("jids", &jobs)?;
-    Ok(jobs.len() as u64)
+/// The first job ids between two, in order.
+fn jobs_between(table: &str, after: &str, before: &str) -> Result<Vec<String>, Failure> {
+    let statement = format!(
+        "SELECT DISTINCT `jid` FROM `{table}` WHERE `jid` > ? AND `jid` < ? ORDER BY `jid` LIMIT {JOBS}"
+    );
+    let rows = sql::query(CONNECTION, &statement, &[after.into(), before.into()])?;
+    Ok(rows.into_texts().map(|[jid]| jid).collect())
 }
 
-/// Loads that nobody answered.
-fn unanswered_jobs(before: u64) -> Result<u64, Failure> {
-    let jobs = old_jobs("SELECT `jid` FROM `jids` WHERE `jid` >= '1' AND `jid` < ?", before)?;
-    delete("jids", &jobs)?;
-    Ok(jobs.len() as u64)
+/// Those that are old. An id before all times of the range need not be one.
+fn old_of<D: Dialect>(jobs: Vec<String>, before: u64) -> Result<Vec<String>, Failure> {
+    let (times, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|jid| jid::millis(jid).is_some());
+    let mut old: Vec<String> = times.into_iter().filter(|jid| jid::is_before(jid, before)).collect();
+    if !others.is_empty() {
+        let (jids, mut params) = sql::placeholders(others.iter().map(String::as_str));
+        params.push(D::moment(before));
+        let statement = format!(
+            "SELECT `jid` FROM `salt_returns` WHERE `jid` IN ({jids}) GROUP BY `jid` HAVING MAX({}) < {}",
+            D::WRITTEN,
+            D::MOMENT
+        );
+        old.extend(sql::query(CONNECTION, &statement, &params)?.into_texts().map(|[jid]| jid));
+    }
+    Ok(old)
 }
 
-fn old_jobs(statement: &str, before: u64) -> Result<Vec<String>, Failure> {
-    let bound = jid::at(before.saturating_sub(BEHIND));
-    let rows = sql::query(CONNECTION, &format!("{statement} LIMIT {JOBS}"), &[bound.into()])?;
-    let is_time = |jid: &String| jid::millis(jid).is_some();
-    Ok(rows.into_texts().map(|[jid]| jid).filter(is_time).collect())
-}
-
-/// Jobs whose id is no time: such ids begin with a letter, after all digits.
+/// Jobs whose id is no time, and after all that are.
 fn named_jobs<D: Dialect>(before: u64) -> Result<u64, Failure> {
     let statement = format!(
-        "SELECT `jid` FROM `salt_returns` WHERE `jid` >= 'A' GROUP BY `jid` HAVING MAX({}) < {} LIMIT {JOBS}",
+        "SELECT `jid` FROM `salt_returns` WHERE `jid` >= '3' GROUP BY `jid` HAVING MAX({}) < {} LIMIT {JOBS}",
         D::WRITTEN,
         D::MOMENT
     );

@@ -83,7 +83,8 @@ pub trait Dialect {
     /// The SQL expression of the whole return in a row of `salt_returns`.
     fn full(&self) -> &'static str;
 
-    /// The column that says most of a return, and what it has for this one.
+    /// The column (or expression) that tells one return of a job and minion from another, and
+    /// what it has for this one.
     ///
     /// # Errors
     /// It does not fit: see [`fit`](Self::fit).

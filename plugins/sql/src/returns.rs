@@ -1,6 +1,6 @@
 //! Writes returns to `salt_returns`, each once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use returner_sdk::sql::{self, Insert, Value};
 use returner_sdk::{Failure, JobReturn, Outcome, Refusal};
@@ -41,13 +41,20 @@ pub fn store<const COLUMNS: usize>(
 fn written(dialect: &impl Dialect, batch: &[JobReturn]) -> Result<HashSet<usize>, Failure> {
     let repeated: Vec<usize> = (0..batch.len()).filter(|&index| batch[index].redelivered).collect();
     let mut found = HashSet::new();
+    // Of what is the same to the last sign, each row is one: two of a minion's resources can
+    // return the same.
+    let mut taken: HashMap<[String; 3], usize> = HashMap::new();
     for places in repeated.chunks(LOOK) {
         let rows = look(dialect, places.iter().map(|&place| &batch[place]))?;
         for &place in places {
             let item = &batch[place];
             // What does not fit was not written, and is refused later.
             let Ok((_, telling)) = dialect.telling(item) else { continue };
-            if rows.contains(&[item.jid.clone(), item.minion.clone(), telling]) {
+            let row = [item.jid.clone(), item.minion.clone(), telling];
+            let rows = rows.get(&row).copied().unwrap_or(0);
+            let taken = taken.entry(row).or_default();
+            if *taken < rows {
+                *taken += 1;
                 found.insert(place);
             }
         }
@@ -55,14 +62,14 @@ fn written(dialect: &impl Dialect, batch: &[JobReturn]) -> Result<HashSet<usize>
     Ok(found)
 }
 
-/// The rows of these jobs and minions.
+/// The rows of these jobs and minions, and how often each is there.
 fn look<'a, D: Dialect>(
     dialect: &D,
     items: impl Iterator<Item = &'a JobReturn> + Clone,
-) -> Result<HashSet<[String; 3]>, Failure> {
+) -> Result<HashMap<[String; 3], usize>, Failure> {
     let Some(column) = items.clone().find_map(|item| dialect.telling(item).ok()).map(|(column, _)| column)
     else {
-        return Ok(HashSet::new());
+        return Ok(HashMap::new());
     };
     let (jids, mut params) = sql::placeholders(items.clone().map(|item| item.jid.as_str()));
     let (minions, more) = sql::placeholders(items.map(|item| item.minion.as_str()));
@@ -71,5 +78,9 @@ fn look<'a, D: Dialect>(
         "SELECT `jid`, `id`, {column} FROM `salt_returns` WHERE `jid` IN ({jids}) AND `id` IN ({minions}){}",
         D::LOCK
     );
-    Ok(sql::query(CONNECTION, &statement, &params)?.into_texts().collect())
+    let mut rows = HashMap::new();
+    for row in sql::query(CONNECTION, &statement, &params)?.into_texts() {
+        *rows.entry(row).or_default() += 1;
+    }
+    Ok(rows)
 }

@@ -54,7 +54,11 @@ impl Dialect for Table {
     fn telling(&self, item: &JobReturn) -> Result<(&'static str, String), Failure> {
         Ok(match self {
             Self::Ours => ("`ret`", item.full.clone()),
-            Self::Salts => ("`full_ret`", item.value.clone()),
+            // What was returned is not enough: other functions of a job return the same.
+            Self::Salts => {
+                let row = format!("{}\n{}\n{}", item.fun, jid::timestamp(item.accepted), item.value);
+                ("`fun` || char(10) || `date` || char(10) || `full_ret`", row)
+            }
         })
     }
 }

@@ -68,6 +68,18 @@ impl OpenSearch {
         &self.url
     }
 
+    /// Makes an index.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses.
+    pub async fn put(&self, index: &str, settings: &Value) {
+        let url = format!("{}/{index}", self.url);
+        let answer = crate::host::client().put(&url).json(settings).send().await;
+        let answer = answer.unwrap_or_else(|error| panic!("{url}: {error}"));
+        assert!(answer.status().is_success(), "{url}: {:?}", answer.text().await);
+    }
+
     /// The documents of an index, as they were given, by their ids.
     ///
     /// # Panics

@@ -7,7 +7,7 @@ use super::cases::{Case, cases, options, store};
 use super::contents::{Contents, Difference, compare, name_of};
 
 /// As the documentation of Salt's module makes the tables.
-pub(super) const SALTS: &str = "
+pub(crate) const SALTS: &str = "
     CREATE TABLE jids (jid TEXT PRIMARY KEY, load TEXT NOT NULL);
     CREATE TABLE salt_returns (
         fun TEXT KEY, jid TEXT KEY, id TEXT KEY, fun_args TEXT, date TEXT NOT NULL, full_ret TEXT NOT NULL,

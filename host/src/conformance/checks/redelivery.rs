@@ -1,10 +1,22 @@
 //! What is delivered again does not stand twice, whatever part of it was stored before.
 
 use super::super::desk::Desk;
-use super::super::items::plain;
+use super::super::items::{alike, plain};
 use super::super::stores::difference;
 use super::super::{Kit, Verdict};
 use super::kinds;
+use crate::items::{Item, Kind};
+
+/// How it differs from all items stored at once that a half of them was stored before.
+async fn half(kit: &Kit, items: &[Item]) -> Result<Option<String>, String> {
+    let mut at_once = Desk::new(kit).await?;
+    at_once.store(items).await?;
+    let mut again = Desk::new(kit).await?;
+    again.store(&items[..items.len() / 2]).await?;
+    let result = again.deliver(items, true).await;
+    again.settle(items, result).await?;
+    Ok(difference(&again.content().await?, &at_once.content().await?))
+}
 
 pub(super) async fn run(kit: &Kit) -> Result<Verdict, String> {
     let mut wrong = Vec::new();
@@ -25,12 +37,14 @@ pub(super) async fn run(kit: &Kit) -> Result<Verdict, String> {
                 break;
             }
         }
-        let mut desk = Desk::new(kit).await?;
-        desk.store(&items[..3]).await?;
-        let result = desk.deliver(&items, true).await;
-        desk.settle(&items, result).await?;
-        if let Some(difference) = difference(&desk.content().await?, &once) {
+        if let Some(difference) = half(kit, &items).await? {
             wrong.push(format!("{}s, of which a half was stored before: {difference}", kind.name()));
+        }
+        if kind == Kind::Return
+            && let Some(difference) = half(kit, &alike()).await?
+        {
+            let what = "two functions of a job that returned the same, of which one was stored before";
+            wrong.push(format!("{what}: {difference}"));
         }
     }
     if !seen && wrong.is_empty() {

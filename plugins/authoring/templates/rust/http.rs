@@ -4,11 +4,11 @@ use returner_sdk::http::{self, Request};
 use returner_sdk::{Failure, JobReturn, Outcome, Retry, Returner, config};
 use serde_json::json;
 
-struct {{Type}};
+struct Plugin;
 
-returner_sdk::export!({{Type}});
+returner_sdk::export!(Plugin);
 
-impl Returner for {{Type}} {
+impl Returner for Plugin {
     // The options that it knows; the host refuses a configuration with another one.
     const OPTIONS: &'static [&'static str] = &["url"];
 

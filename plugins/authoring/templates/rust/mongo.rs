@@ -4,11 +4,11 @@ use returner_sdk::mongo::{self, Update};
 use returner_sdk::{JobReturn, Outcome, Refusal, Returner};
 use serde_json::json;
 
-struct {{Type}};
+struct Plugin;
 
-returner_sdk::export!({{Type}});
+returner_sdk::export!(Plugin);
 
-impl Returner for {{Type}} {
+impl Returner for Plugin {
     // `key` is the same however often a return is delivered, so that the second time changes nothing.
     fn store(batch: Vec<JobReturn>) -> Outcome {
         if batch.is_empty() {

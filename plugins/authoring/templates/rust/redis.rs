@@ -3,11 +3,11 @@
 use returner_sdk::redis::Pipeline;
 use returner_sdk::{JobReturn, Outcome, Refusal, Returner};
 
-struct {{Type}};
+struct Plugin;
 
-returner_sdk::export!({{Type}});
+returner_sdk::export!(Plugin);
 
-impl Returner for {{Type}} {
+impl Returner for Plugin {
     // PFADD counts a key once, so that a return that is delivered twice changes nothing.
     fn store(batch: Vec<JobReturn>) -> Outcome {
         let mut pipeline = Pipeline::default();

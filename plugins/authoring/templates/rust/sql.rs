@@ -6,11 +6,11 @@ use returner_sdk::{Failure, JobReturn, Outcome, Returner};
 /// What the configuration calls the database, in `{{name}}.connections`.
 const DB: &str = "db";
 
-struct {{Type}};
+struct Plugin;
 
-returner_sdk::export!({{Type}});
+returner_sdk::export!(Plugin);
 
-impl Returner for {{Type}} {
+impl Returner for Plugin {
     // Runs before anything is stored, and again after each reload of the configuration.
     fn setup() -> Result<(), Failure> {
         let statement = "CREATE TABLE IF NOT EXISTS {{snake}} (item_key varchar(32) PRIMARY KEY, jid varchar(255), \

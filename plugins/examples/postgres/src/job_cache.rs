@@ -1,10 +1,15 @@
 //! What the master asks, when this is its job cache.
 
 use returner_sdk::sql::{self, Value};
-use returner_sdk::{Failure, Job, JobCache, MinionReturn, jid, json};
+use returner_sdk::{Failure, Job, JobCache, MinionReturn, jid};
 
 use crate::column::json_of;
 use crate::{DB, Postgres, cut};
+
+/// The column `fun` may have the beginning only.
+const WHOLE_FUN: &str = "coalesce(CASE jsonb_typeof(full_ret->'fun') \
+    WHEN 'array' THEN array_to_string(ARRAY(SELECT jsonb_array_elements_text(full_ret->'fun')), ',') \
+    ELSE full_ret->>'fun' END, fun)";
 
 impl JobCache for Postgres {
     fn get_load(jid: String) -> Result<Option<String>, Failure> {
@@ -16,15 +21,13 @@ impl JobCache for Postgres {
         returns(
             "DISTINCT ON (id, fun, full_ret->'resource_id')",
             "jid = ? ORDER BY id, fun, full_ret->'resource_id'",
-            jid,
+            [jid.into()],
         )
     }
 
     fn get_fun(fun: String) -> Result<Vec<MinionReturn>, Failure> {
-        let newest = returns("DISTINCT ON (id)", "fun = ? ORDER BY id, jid DESC", cut(&fun))?;
-        // The column may have the beginning only.
-        let is_it = |answer: &MinionReturn| json::functions(&answer.full).is_none_or(|whole| whole == fun);
-        Ok(newest.into_iter().filter(is_it).collect())
+        let newest = format!("fun = ? AND {WHOLE_FUN} = ? ORDER BY id, jid DESC");
+        returns("DISTINCT ON (id)", &newest, [cut(&fun).into(), fun.into()])
     }
 
     fn get_jids(limit: Option<u32>) -> Result<Vec<Job>, Failure> {
@@ -41,19 +44,21 @@ impl JobCache for Postgres {
         Ok(rows.into_texts().map(|[minion]| minion).collect())
     }
 
+    /// A job whose id is no time stays.
     fn clean(before: u64) -> Result<u64, Failure> {
-        let (jid, at) = (Value::from(jid::at(before)), Value::from(jid::timestamp(before)));
-        sql::execute(DB, "DELETE FROM salt_returns WHERE jid < ?", std::slice::from_ref(&jid))?;
-        let jobs = sql::execute(DB, "DELETE FROM jids WHERE jid < ?", &[jid])?;
+        let (jid, at) = (Value::from(jid::bound(before)), Value::from(jid::timestamp(before)));
+        let old = "jid < ? AND jid ~ '^[0-9]{20}(_|$)'";
+        sql::execute(DB, &format!("DELETE FROM salt_returns WHERE {old}"), std::slice::from_ref(&jid))?;
+        let jobs = sql::execute(DB, &format!("DELETE FROM jids WHERE {old}"), &[jid])?;
         let events = sql::execute(DB, "DELETE FROM salt_events WHERE alter_time < ?", &[at])?;
         Ok(jobs + events)
     }
 }
 
-fn returns(which: &str, of: &str, value: String) -> Result<Vec<MinionReturn>, Failure> {
+fn returns<const N: usize>(which: &str, of: &str, values: [Value; N]) -> Result<Vec<MinionReturn>, Failure> {
     let statement =
         format!("SELECT {which} id, jid, full_ret::text FROM salt_returns WHERE {of}, alter_time DESC");
-    let rows = sql::query(DB, &statement, &[value.into()])?;
+    let rows = sql::query(DB, &statement, &values)?;
     let answer = |[minion, jid, full]: [String; 3]| MinionReturn { minion, jid, full: json_of(&full) };
     Ok(rows.into_texts().map(answer).collect())
 }

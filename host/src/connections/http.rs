@@ -99,6 +99,11 @@ impl HttpClient {
         Ok(Self { client, origins: origins.map(|url| origin(&url)).collect(), bounds, requests })
     }
 
+    /// How many requests may be under way at once.
+    pub(crate) fn at_once(&self) -> usize {
+        self.bounds.requests
+    }
+
     /// Whether the origin of a URL is listed.
     pub(crate) fn allows(&self, url: &str) -> bool {
         Url::parse(url).is_ok_and(|url| self.origins.contains(&origin(&url)))

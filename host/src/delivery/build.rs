@@ -58,8 +58,10 @@ pub(super) struct Open {
     bound: Duration,
 }
 
-/// Connections by the host's names.
-pub(super) type Connections = BTreeMap<String, Open>;
+/// Connections by the host's names, and the time that a call may take: a returner waits no
+/// longer, and no shorter, than its own limits say. SQLite has one writer, for whom all wait at
+/// one gate: there the first one's holds for all.
+pub(super) type Connections = BTreeMap<(String, Option<Duration>), Open>;
 
 /// Returners that could run.
 pub(super) struct Built {
@@ -80,8 +82,8 @@ pub(super) struct Running {
 
 impl Running {
     /// Whether this very connection is in use.
-    pub(super) fn uses(&self, name: &str, open: &Open) -> bool {
-        self.connections.get(name).is_some_and(|old| old.is_same(open))
+    pub(super) fn uses(&self, open: &Open) -> bool {
+        self.connections.values().any(|old| old.is_same(open))
     }
 }
 
@@ -168,21 +170,23 @@ pub(super) fn make(
     let mut open = Connections::new();
     let mut granted = BTreeMap::new();
     for (guest, host) in &settings.connections {
-        let one = match (opened.get(host), declared.get(host)) {
-            (Some(open), _) => open.clone(),
-            (None, Some(declared)) => {
+        // The configuration has seen to it that it is declared.
+        let Some(declared) = declared.get(host) else { continue };
+        let is_shared = matches!(declared, ConnectionSettings::Sqlite(_));
+        let key = (host.clone(), (!is_shared).then_some(bound));
+        let one = match opened.get(&key) {
+            Some(open) => open.clone(),
+            None => {
                 let same = |open: &&Open| open.settings == *declared && open.bound == bound;
-                let known = known.get(host).filter(same);
+                let known = known.get(&key).filter(same);
                 let open =
                     known.cloned().map_or_else(|| Open::new(host, declared, bound).map_err(failed), Ok)?;
-                opened.insert(host.clone(), open.clone());
+                opened.insert(key.clone(), open.clone());
                 open
             }
-            // The configuration has seen to it that it is declared.
-            (None, None) => continue,
         };
         granted.insert(guest.clone(), Arc::clone(&one.connection));
-        open.insert(host.clone(), one);
+        open.insert(key, one);
     }
     let grants = Grants::of(settings, granted).map_err(failed)?;
     Ok(Returner::new(settings.clone(), plugin, grants, open))

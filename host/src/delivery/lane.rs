@@ -210,12 +210,13 @@ impl Lane {
             return Ok(aside);
         }
         // Without bound together: each is looked at, and let go.
-        for seq in self.board.held().into_iter().take(MOST_COMPARED) {
+        for seq in self.board.held().into_iter().rev().take(MOST_COMPARED) {
             let entries = self.journal.entries(self.id, vec![seq], 0).await?;
             let mut keys = entries.iter().filter_map(|entry| entry.item.dedupe_key());
             aside.held |= keys.any(|key| repeated.contains(&key));
         }
         if self.status().dead > 0 {
+            self.journal.catch_up().await;
             let dead = self.journal.dead_keys(self.id, MOST_COMPARED).await?;
             aside.rejected |= dead.iter().any(|key| repeated.contains(key));
         }

@@ -113,8 +113,8 @@ impl Prepared<'_> {
     /// that is. A server that what runs uses, too, may be away: it is no worse afterwards.
     pub(crate) async fn try_out(&self, set_up: bool) -> Result<(), Vec<BuildError>> {
         let mut errors = Vec::new();
-        for (name, open) in &self.built.connections {
-            if !self.running.uses(name, open)
+        for ((name, _), open) in &self.built.connections {
+            if !self.running.uses(open)
                 && let Err(error) = open.connection.check().await
             {
                 errors.push(BuildError::Connect { name: name.clone(), error });
@@ -127,7 +127,7 @@ impl Prepared<'_> {
             if self.running.returners.get(name).is_some_and(|old| Arc::ptr_eq(old, returner)) {
                 continue;
             }
-            let known = returner.open.iter().all(|(name, open)| self.running.uses(name, open));
+            let known = returner.open.values().all(|open| self.running.uses(open));
             match returner.set_up().await {
                 Err(CallError::Failed(Failure::Retry { message, .. })) if known => {
                     tracing::warn!(returner = name, "its setup is tried again by its lane: {message}");

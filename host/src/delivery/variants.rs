@@ -98,10 +98,8 @@ impl Lanes {
         snapshot.lanes.write().remove(lane.name());
         self.end(std::slice::from_ref(lane), TO_END).await;
         let returner = lane.returner();
-        let is_own = |(name, open): &(&String, &Open)| {
-            !snapshot.connections.get(*name).is_some_and(|declared| declared.is_same(open))
-        };
-        close(returner.open.iter().filter(is_own).map(|(_, open)| &open.connection)).await;
+        let is_own = |open: &&Open| !snapshot.connections.values().any(|declared| declared.is_same(open));
+        close(returner.open.values().filter(is_own).map(|open| &open.connection)).await;
     }
 
     /// Items may have been taken in for a lane while it was ended: it is begun again.

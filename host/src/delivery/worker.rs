@@ -81,6 +81,14 @@ enum Verdict {
     Halve(Vec<Task>),
     /// Try again, after this wait.
     Again(Vec<Task>, Wait),
+    /// The same, in halves: all of them may be too much for the time of one call.
+    AgainInHalves(Vec<Task>, Wait),
+}
+
+/// The second half and the first, which is taken from the end: order matters.
+fn halves(mut tasks: Vec<Task>) -> [Vec<Task>; 2] {
+    let second = tasks.split_off(tasks.len().div_ceil(2));
+    [second, tasks]
 }
 
 /// How long to wait before the next try.
@@ -158,15 +166,16 @@ impl Worker {
                     }
                     outcomes.extend(done);
                 }
-                Verdict::Halve(mut tasks) => {
-                    // The first half is delivered first: order matters.
-                    parts.push(tasks.split_off(tasks.len().div_ceil(2)));
-                    parts.push(tasks);
-                }
+                Verdict::Halve(tasks) => parts.extend(halves(tasks)),
                 Verdict::Again(tasks, wait) => {
                     self.reporter.retried(tasks.len());
                     self.pause(wait).await;
                     parts.push(tasks);
+                }
+                Verdict::AgainInHalves(tasks, wait) => {
+                    self.reporter.retried(tasks.len());
+                    self.pause(wait).await;
+                    parts.extend(halves(tasks));
                 }
             }
         }
@@ -256,8 +265,16 @@ impl Worker {
                 };
                 self.failed += 1;
                 let wait = self.backoff(self.failed, asked);
-                self.report(&error.to_string(), &error, Next::Store(kind, tasks.len()), wait.time);
-                Verdict::Again(tasks, wait)
+                let apart = matches!(error, CallError::Stopped(_)) && tasks.len() > 1;
+                let next = match apart {
+                    true => Next::Halves(kind, tasks.len()),
+                    false => Next::Store(kind, tasks.len()),
+                };
+                self.report(&error.to_string(), &error, next, wait.time);
+                match apart {
+                    true => Verdict::AgainInHalves(tasks, wait),
+                    false => Verdict::Again(tasks, wait),
+                }
             }
         }
     }

@@ -225,7 +225,10 @@ pub(crate) struct Key(pub(crate) [u8; 16]);
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        // `hex::encode` makes a text sign by sign, and each delivery has one.
+        let mut digits = [0; 2 * 16];
+        hex::encode_to_slice(self.0, &mut digits).map_err(|_| std::fmt::Error)?;
+        f.write_str(std::str::from_utf8(&digits).map_err(|_| std::fmt::Error)?)
     }
 }
 

@@ -97,12 +97,15 @@ fn swap(directory: &Path, work: &Path, new: &Path) -> io::Result<PathBuf> {
     let kept = kept.unwrap_or_else(|| directory.join("damaged"));
     fs::create_dir(&kept)?;
     let database = directory.join(DATABASE);
-    for file in [database.clone(), wal::path_of(&database), directory.join("acknowledged")] {
-        if let Some(name) = file.file_name().filter(|_| file.exists()) {
-            fs::rename(&file, kept.join(name))?;
-        }
-    }
+    let keep = |file: &Path| match file.file_name().filter(|_| file.exists()) {
+        Some(name) => fs::rename(file, kept.join(name)),
+        None => Ok(()),
+    };
+    keep(&database)?;
+    keep(&wal::path_of(&database))?;
     fs::rename(new, &database)?;
+    // Last: with the mark and without a journal, a host that starts in between refuses to.
+    keep(&directory.join("acknowledged"))?;
     File::open(directory)?.sync_all()?;
     fs::remove_dir_all(work)?;
     Ok(kept)

@@ -19,7 +19,7 @@ use super::limits::on_epoch;
 use super::load::{Interface, Plugin};
 use super::state::{Grants, GuestState, RESOURCES};
 use super::words;
-use crate::connections::{CommitError, Purpose};
+use crate::connections::{CommitError, Purpose, SqlError};
 use crate::items::Failure;
 
 /// A running guest.
@@ -150,13 +150,16 @@ impl Instance {
         }
     }
 
-    /// Commits what the call wrote, connection by connection.
+    /// Commits what the call wrote, connection by connection: once one has it, it is not known
+    /// any more that none has.
     async fn commit(&mut self) -> Result<(), CallError> {
+        let mut committed = false;
         for (_, transaction) in mem::take(&mut self.store.data_mut().transactions) {
-            transaction.commit().await.map_err(|error| match error {
-                CommitError::RolledBack(error) => CallError::NotCommitted(error.to_string()),
-                CommitError::Unknown(error) => CallError::Unclear(error.to_string()),
-            })?;
+            match transaction.commit().await {
+                Ok(()) => committed = true,
+                Err(CommitError::RolledBack(error)) if !committed => return Err(not_committed(&error)),
+                Err(error) => return Err(CallError::Unclear(error.to_string())),
+            }
         }
         Ok(())
     }
@@ -178,9 +181,17 @@ impl Instance {
     }
 }
 
+/// A server that will never take it, such as one whose constraints it checks at the end, says so.
+fn not_committed(error: &SqlError) -> CallError {
+    match error.retryable {
+        true => CallError::NotCommitted(error.to_string()),
+        false => CallError::Failed(Failure::Reject(format!("the commit: {error}"))),
+    }
+}
+
 fn out_of_time(state: &GuestState, bound: Duration) -> CallError {
     let bound = humantime::format_duration(bound);
-    let (stop, doing) = match state.usage.in_host_call {
+    let (stop, doing) = match state.usage.in_host_call || state.waits_by_wasi() {
         true => (Stop::HostTime, "most of it waiting for a server"),
         false => (Stop::Time, "and did not answer"),
     };

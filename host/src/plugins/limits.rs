@@ -67,6 +67,11 @@ impl Usage {
         (EPOCH * self.ticks).min(self.begun.elapsed().saturating_sub(self.host_time))
     }
 
+    /// Whether the guest did nothing for most of this call.
+    pub(super) fn is_idle(&self) -> bool {
+        self.cpu() < self.begun.elapsed() / 2
+    }
+
     fn grow(&mut self, by: usize) -> bool {
         let fits = (self.memory + by) as u64 <= self.memory_bound;
         if fits {

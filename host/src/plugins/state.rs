@@ -149,6 +149,12 @@ impl GuestState {
         }
     }
 
+    /// Whether the guest may be waiting for somebody by WASI: for a peer, which is not seen from
+    /// here, or for the answer to a request.
+    pub(super) fn waits_by_wasi(&self) -> bool {
+        self.usage.is_idle() && (self.grants.peers.is_some() || self.requests.are_under_way())
+    }
+
     /// Waits for the host's own work: the guest's processor time does not run.
     pub(super) async fn host_call<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> T {
         let begun = Instant::now();

@@ -59,18 +59,20 @@ impl GuestState {
     }
 }
 
-/// Whether a server commits a statement by itself (MySQL: "Statements That Cause an Implicit
-/// Commit"), or it reaches beyond the transaction in another way.
+/// Whether a statement reaches beyond the transaction, or may: what is not known to stay in it
+/// (a procedure can commit, a file is not the server's to undo).
 pub(super) fn is_beyond_rollback(statement: &str) -> bool {
-    const WORDS: [&str; 16] = [
-        "ALTER", "ANALYZE", "CREATE", "DROP", "FLUSH", "GRANT", "INSTALL", "LOAD", "LOCK", "OPTIMIZE",
-        "RENAME", "REPAIR", "REVOKE", "SET", "TRUNCATE", "VACUUM",
-    ];
+    const WITHIN: [&str; 9] =
+        ["DELETE", "DESCRIBE", "EXPLAIN", "INSERT", "REPLACE", "SELECT", "SHOW", "UPDATE", "WITH"];
     let statement = statement.trim_start();
     let end = statement.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(statement.len());
-    let word = &statement[..end];
-    // Behind a comment, or whatever else: not known, so not run.
-    word.is_empty() || WORDS.iter().any(|known| known.eq_ignore_ascii_case(word))
+    let is_within = WITHIN.iter().any(|known| known.eq_ignore_ascii_case(&statement[..end]));
+    let mut words = statement.split_whitespace();
+    let writes_a_file = words.any(|word| word.eq_ignore_ascii_case("INTO"))
+        && words.next().is_some_and(|word| {
+            ["OUTFILE", "DUMPFILE"].iter().any(|file| word.to_ascii_uppercase().starts_with(file))
+        });
+    !is_within || writes_a_file
 }
 
 /// Whether a command of Redis only looks.
@@ -121,9 +123,16 @@ mod tests {
 
     #[test]
     fn what_stays_in_spite_of_a_rollback_is_known() {
-        for beyond in
-            ["create table t (a int)", " DROP TABLE t", "truncate t", "/* x */ INSERT INTO t VALUES (1)", ""]
-        {
+        for beyond in [
+            "create table t (a int)",
+            " DROP TABLE t",
+            "truncate t",
+            "/* x */ INSERT INTO t VALUES (1)",
+            "",
+            "CALL store()",
+            "execute immediate 'COMMIT'",
+            "SELECT a INTO\noutfile '/tmp/a' FROM t",
+        ] {
             assert!(is_beyond_rollback(beyond), "{beyond}");
         }
         for within in [

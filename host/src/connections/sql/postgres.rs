@@ -96,10 +96,12 @@ impl Postgres {
 }
 
 impl Session {
-    /// Makes the point to which a statement that fails is undone.
+    /// Makes the point to which a statement that fails is undone. Without one the transaction is
+    /// lost, whatever the server says: it may have given it up.
     async fn save(&mut self) -> Result<(), SqlError> {
         let savepoint = if self.saved { NEXT_SAVEPOINT } else { SAVEPOINT };
-        self.client.batch_execute(savepoint).await.map_err(|error| error_of(&error))?;
+        let lost = |error| SqlError { code: None, ..error_of(&error) };
+        self.client.batch_execute(savepoint).await.map_err(lost)?;
         self.saved = true;
         Ok(())
     }

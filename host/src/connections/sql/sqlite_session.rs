@@ -66,6 +66,11 @@ fn authorize(context: &AuthContext<'_>) -> Authorization {
         | AuthAction::Detach { .. }
         | AuthAction::Transaction { .. }
         | AuthAction::Savepoint { .. }
+        // They would be there for the next user of the connection, before the real ones.
+        | AuthAction::CreateTempIndex { .. }
+        | AuthAction::CreateTempTable { .. }
+        | AuthAction::CreateTempTrigger { .. }
+        | AuthAction::CreateTempView { .. }
         | AuthAction::Unknown { .. }
         | AuthAction::Function { function_name: "load_extension" } => Authorization::Deny,
         AuthAction::Pragma { pragma_name, .. } if !PRAGMAS.contains(&pragma_name) => Authorization::Deny,

@@ -8,8 +8,8 @@ use super::{SqlError, SqlErrorKind};
 const TRANSACTION: [&str; 9] =
     ["ABORT", "BEGIN", "COMMIT", "END", "RELEASE", "ROLLBACK", "SAVEPOINT", "START", "XA"];
 
-const SESSION: [&str; 15] = [
-    "CALL", "CREATE", "DECLARE", "DISCARD", "EXECUTE", "FLUSH", "HANDLER", "LISTEN", "LOAD", "LOCK",
+const SESSION: [&str; 16] = [
+    "CALL", "CREATE", "DECLARE", "DISCARD", "DO", "EXECUTE", "FLUSH", "HANDLER", "LISTEN", "LOAD", "LOCK",
     "PREPARE", "RESET", "SET", "UNLOCK", "USE",
 ];
 
@@ -27,9 +27,12 @@ pub(super) fn refuse_transaction_control(statement: &str) -> Result<(), SqlError
 
 /// PostgreSQL's first half of a commit in two phases, which takes the transaction away.
 fn prepares_a_commit(statement: &str) -> Option<&'static str> {
-    let rest = after_comments(statement).get("PREPARE".len()..)?;
-    let prepares = first_word(statement, &["PREPARE"]).is_some();
-    (prepares && first_word(rest, &["TRANSACTION"]).is_some()).then_some("PREPARE TRANSACTION")
+    let prepares = |nested| {
+        word_of(after_comments(statement, nested), &["PREPARE"])?;
+        let rest = after_comments(statement, nested).get("PREPARE".len()..)?;
+        word_of(after_comments(rest, nested), &["TRANSACTION"])
+    };
+    prepares(false).or_else(|| prepares(true)).map(|_| "PREPARE TRANSACTION")
 }
 
 /// Whether it speaks another protocol from here on: PostgreSQL's COPY.
@@ -38,24 +41,55 @@ pub(super) fn copies(statement: &str) -> bool {
 }
 
 /// Whether it may leave its mark on the connection (a variable, a lock, a temporary
-/// table), which the next user of the connection must not see.
+/// table), which the next user of the connection must not see. A query can by its functions.
 pub(super) fn changes_session(statement: &str) -> bool {
+    const IN_QUERIES: [&str; 5] = [":=", "advisory", "get_lock", "into", "set_config"];
+    let queries = || {
+        let statement = statement.to_ascii_lowercase();
+        IN_QUERIES.iter().any(|mark| statement.contains(mark))
+    };
     first_word(statement, &SESSION).is_some()
+        || (first_word(statement, &["SELECT", "TABLE", "VALUES", "WITH"]).is_some() && queries())
 }
 
 /// Whether it certainly writes nothing.
 pub(super) fn only_reads(statement: &str) -> bool {
-    first_word(statement, &READING).is_some()
+    [false, true].iter().all(|&nested| word_of(after_comments(statement, nested), &READING).is_some())
 }
 
-/// The word of a list that a statement begins with.
+/// The word of a list that a statement begins with, for one server or another: PostgreSQL's
+/// comments stand in each other, MySQL's do not.
 fn first_word(statement: &str, words: &[&'static str]) -> Option<&'static str> {
-    let statement = after_comments(statement);
+    [false, true].iter().find_map(|&nested| word_of(after_comments(statement, nested), words))
+}
+
+fn word_of(statement: &str, words: &[&'static str]) -> Option<&'static str> {
     let end = statement.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(statement.len());
     words.iter().find(|word| statement[..end].eq_ignore_ascii_case(word)).copied()
 }
 
-fn after_comments(mut statement: &str) -> &str {
+/// The byte before the one after a comment's end.
+fn end_of_comment(statement: &str, nested: bool) -> Option<usize> {
+    let (mut depth, mut at) = (0, 0);
+    loop {
+        let found = at + statement[at..].find(['*', '/'])?;
+        let two = statement.get(found..found + 2);
+        match two {
+            Some("/*") if nested || depth == 0 => depth += 1,
+            Some("*/") => depth -= 1,
+            _ => {
+                at = found + 1;
+                continue;
+            }
+        }
+        if depth == 0 {
+            return Some(found + 1);
+        }
+        at = found + 2;
+    }
+}
+
+fn after_comments(mut statement: &str, nested: bool) -> &str {
     loop {
         statement = statement.trim_start_matches(|c: char| c.is_whitespace() || c == ';' || c == '(');
         let end = if statement.starts_with("--") || statement.starts_with('#') {
@@ -65,7 +99,7 @@ fn after_comments(mut statement: &str) -> &str {
             let inside = statement.trim_start_matches(|c: char| !c.is_ascii_alphabetic() || c == 'M');
             return inside;
         } else if statement.starts_with("/*") {
-            statement.find("*/").map(|end| end + 1)
+            end_of_comment(statement, nested)
         } else {
             return statement;
         };
@@ -87,6 +121,9 @@ mod tests {
             "/*!50000 COMMIT */",
             "xa start 'a'",
             "prepare /* x */ transaction 'a'",
+            "/* /* */ */ RELEASE SAVEPOINT statement",
+            "/* /* */ COMMIT",
+            "/*/ */ COMMIT",
         ] {
             assert!(refuse_transaction_control(statement).is_err(), "{statement}");
         }
@@ -110,5 +147,10 @@ mod tests {
         assert!(!only_reads("INSERT INTO t SELECT 1"));
         assert!(changes_session("set names latin1"));
         assert!(!changes_session("SELECT 1"));
+        assert!(
+            changes_session("select SET_CONFIG('search_path', 'x', false)") && changes_session("DO $$ $$")
+        );
+        assert!(!changes_session("INSERT INTO advisory VALUES (1)"));
+        assert!(!only_reads("/* /* */ SELECT */ DELETE FROM t"));
     }
 }

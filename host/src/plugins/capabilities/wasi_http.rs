@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::http::{asked, shown};
@@ -20,11 +21,22 @@ const MOST_SENT: usize = 64 << 20;
 pub(in crate::plugins) struct Requests {
     client: Option<Arc<HttpClient>>,
     bench: Option<Arc<dyn Bench>>,
+    /// For a request from its body, which is collected here, to the answer's, which the guest
+    /// reads when it likes: both are the host's memory.
+    turns: Arc<Semaphore>,
+    /// How many there are.
+    at_once: usize,
 }
 
 impl Requests {
     pub(in crate::plugins) fn new(client: Option<Arc<HttpClient>>, bench: Option<Arc<dyn Bench>>) -> Self {
-        Self { client, bench }
+        let turns = client.as_ref().map_or(1, |client| client.at_once());
+        Self { client, bench, at_once: turns, turns: Arc::new(Semaphore::new(turns)) }
+    }
+
+    /// Whether a request has no answer yet, or one that the guest has not read.
+    pub(in crate::plugins) fn are_under_way(&self) -> bool {
+        self.turns.available_permits() < self.at_once
     }
 
     /// The answer to a request, as the contract's `http` gives it.
@@ -89,6 +101,8 @@ impl Requests {
         if !allowed && self.bench.is_none() {
             return Err(Error::HttpRequestDenied);
         }
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|closed| Error::InternalError(Some(closed.to_string())))?;
         let too_large = |_| Error::HttpRequestBodySize(Some(MOST_SENT as u64));
         let body = Limited::new(body, MOST_SENT).collect().await.map_err(too_large)?.to_bytes();
         let mut headers = Vec::new();
@@ -106,7 +120,11 @@ impl Requests {
             response = response.header(name, value);
         }
         let never = |error: std::convert::Infallible| match error {};
-        let body = Full::new(Bytes::from(answer.body)).map_err(never).boxed_unsync();
+        let body = Full::new(Bytes::from(answer.body)).map_err(never).map_frame(move |frame| {
+            let _until_it_is_dropped = &turn;
+            frame
+        });
+        let body = body.boxed_unsync();
         let response = response.body(body).map_err(|error| Error::InternalError(Some(error.to_string())))?;
         Ok((response, Box::new(std::future::ready(Ok(())))))
     }

@@ -60,9 +60,19 @@ impl SqlRules {
             return Ok(());
         }
         for (verb, table) in uses(self.dialect, statement)? {
-            let is_special =
-                table.is_function || table.name.contains('.') || self.dialect.is_own_table(&table.name);
-            if !granted(&self.granted, &table.name, verb, is_special) {
+            // SQLite knows no case, and of MySQL's servers some do: there a name that differs in
+            // nothing else may be the same table, which has an entry of its own.
+            let alike = self.granted.keys().find(|name| name.eq_ignore_ascii_case(&table.name));
+            let (name, is_alike) = match (self.dialect, alike) {
+                (Dialect::Sqlite, Some(name)) => (name, false),
+                (Dialect::Mysql, alike) => (&table.name, alike.is_some()),
+                _ => (&table.name, false),
+            };
+            let is_special = table.is_function
+                || is_alike
+                || table.name.contains('.')
+                || self.dialect.is_own_table(&table.name);
+            if !granted(&self.granted, name, verb, is_special) {
                 return Err(Refused(format!("`{verb}` on the table `{}`", table.name)));
             }
         }
@@ -83,7 +93,8 @@ impl Dialect {
         match self {
             Dialect::Mysql => false,
             Dialect::Postgres => begins("pg_"),
-            Dialect::Sqlite => begins("sqlite_"),
+            // Each pragma is a table, too.
+            Dialect::Sqlite => begins("sqlite_") || begins("pragma_"),
         }
     }
 }

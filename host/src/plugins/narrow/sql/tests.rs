@@ -11,6 +11,25 @@ fn audit(dialect: Dialect) -> SqlRules {
     rules(dialect, &[("audit", &["select", "insert"])])
 }
 
+/// Each table but one, which has an entry of its own, and is the same one in other letters where
+/// the server says so.
+#[test]
+fn a_name_in_other_letters_has_no_more_than_its_own_entry() {
+    for dialect in BOTH {
+        let rules = rules(dialect, &[("*", &["select"]), ("secrets", &["insert"])]);
+        assert_eq!(rules.allows("SELECT * FROM audit"), Ok(()));
+        for statement in ["SELECT * FROM secrets", "SELECT * FROM SECRETS", "SELECT * FROM `Secrets`"] {
+            assert!(rules.allows(statement).is_err(), "{statement}");
+        }
+    }
+    let sqlite = rules(Dialect::Sqlite, &[("*", &["select"])]);
+    for statement in
+        ["SELECT * FROM pragma_table_list", "SELECT * FROM PRAGMA_table_info WHERE arg = 'audit'"]
+    {
+        assert!(sqlite.allows(statement).is_err(), "{statement}");
+    }
+}
+
 const BOTH: [Dialect; 2] = [Dialect::Mysql, Dialect::Sqlite];
 
 #[test]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use returner_servers::{Host, Mariadb, MysqlDatabase, guest, new_jid, ret, returner, until};
+use returner_servers::{Host, Mariadb, MysqlDatabase, SqliteDatabase, guest, new_jid, ret, returner, until};
 use serde_json::{Value, json};
 
 use crate::stores::TUTORIAL;
@@ -242,4 +242,37 @@ async fn the_command_line_lists_shows_and_drops_them() {
     assert_eq!(listed(&host, "").await, Vec::<Value>::new());
     host.send(Method::DELETE, "/v1/dead-letters", "").await.problem_saying(400, "all=true");
     assert_eq!(host.returner("mysql").await["dead"], 0);
+}
+
+/// A constraint that the server checks at the commit: which item breaks it is found as with any
+/// other.
+#[tokio::test]
+async fn what_the_commit_refuses_for_good_is_set_aside_alone() {
+    let database = SqliteDatabase::new();
+    database
+        .execute(
+            "CREATE TABLE minions (id TEXT PRIMARY KEY);
+             INSERT INTO minions VALUES ('web1'), ('web2');
+             CREATE TABLE trapping (jid TEXT, value TEXT, \
+                id TEXT REFERENCES minions (id) DEFERRABLE INITIALLY DEFERRED);",
+        )
+        .await;
+    let plugin = guest("trapping").await.display().to_string();
+    let config = format!(
+        "return: audit\naudit.plugin: {plugin}\naudit.connections: {{db: sqlite3}}\n{}",
+        database.config()
+    );
+    let host = Host::start(&config).await;
+    let jid = new_jid();
+    let items: Value =
+        ["web1", "nobody", "web2"].iter().map(|minion| ret(&jid, minion, "test.ping", json!(1))).collect();
+    host.post("/v1/returns", &items).await.expect(202);
+    host.wait_drained("audit").await;
+    let rows: Vec<(String,)> = database.rows("SELECT id FROM trapping ORDER BY id").await;
+    assert_eq!(rows, [("web1".to_owned(),), ("web2".to_owned(),)]);
+    let letters = host.get("/v1/dead-letters").await.expect(200).json();
+    let letters = letters["dead_letters"].as_array().expect("a list");
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    let said = letters[0].to_string();
+    assert!(said.contains("nobody") && said.contains("FOREIGN KEY"), "{said}");
 }

@@ -13,7 +13,8 @@ use url::Url;
 use crate::directory::{Directory, find};
 use crate::error::StartError;
 use crate::port::free_port;
-use crate::process::Process;
+use crate::process::{Process, end_of};
+use crate::run::Run;
 use crate::server::Server;
 
 const VARIABLE: &str = "MYSQL_URL";
@@ -284,14 +285,12 @@ fn install(directory: &Directory) -> Result<(), StartError> {
     command.arg(format!("--datadir={}", directory.path().join("data").display()));
     // Its temporary tables are named after its process: apart from those of others.
     command.arg(format!("--tmpdir={}", directory.path().display())).args(as_root());
-    let failed = |error| StartError::Spawn { name: "mariadb-install-db".to_owned(), error };
-    let output = command.output().map_err(failed)?;
-    if output.status.success() {
+    let run = Run::of(command, directory.path());
+    if run.code == Some(0) {
         return Ok(());
     }
-    let log = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    let name = "mariadb-install-db".to_owned();
-    Err(StartError::Failed { name, status: output.status.to_string(), log: crate::process::end_of(&log) })
+    let (name, status) = ("mariadb-install-db".to_owned(), format!("the exit code {:?}", run.code));
+    Err(StartError::Failed { name, status, log: end_of(&(run.stdout + &run.stderr)) })
 }
 
 /// The server refuses to run as root unless it is told to, and lets nobody but root tell

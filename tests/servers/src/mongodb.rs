@@ -24,6 +24,7 @@ const VARIABLE: &str = "MONGODB_URL";
 const INSTEAD: &str = "set MONGODB_URL to a server where databases may be made";
 
 /// One is Python and slow to start on a busy machine.
+const TO_DROP: Duration = Duration::from_secs(10);
 const TO_START: Duration = Duration::from_secs(120);
 
 /// How long one try to connect may take.
@@ -229,8 +230,9 @@ impl Drop for MongoDatabase {
         let done = std::thread::spawn(move || -> Result<(), String> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| error.to_string())?;
-            let dropped = runtime.block_on(async { database(&url, &name).await?.drop().await });
-            dropped.map_err(|error| error.to_string())
+            let dropped = async { database(&url, &name).await?.drop().await };
+            let dropped = runtime.block_on(async { tokio::time::timeout(TO_DROP, dropped).await });
+            dropped.map_err(|late| late.to_string())?.map_err(|error| error.to_string())
         });
         if let Ok(Err(error)) = done.join() {
             eprintln!("the database `{}` stays: {error}", self.name);

@@ -6,8 +6,11 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::directory::{find_own, own, program};
+use crate::directory::{Directory, find_own, own, program};
 use crate::run::Run;
+
+/// On a machine that builds something else meanwhile, and fetches what it needs.
+const TO_BUILD: Duration = Duration::from_secs(900);
 
 /// A plugin of `tests/guests`, by its name; built once a process.
 ///
@@ -61,11 +64,12 @@ pub fn build_plugin(source: &Path, name: &str, arguments: &[&str]) -> PathBuf {
     for inherited in ["CARGO_BUILD_TARGET", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTFLAGS"] {
         cargo.env_remove(inherited);
     }
-    let output = cargo.output().expect("cargo can be run");
+    let directory = Directory::new("build");
+    let run = Run::within(TO_BUILD, cargo, directory.path());
     assert!(
-        output.status.success(),
+        run.code == Some(0),
         "the plugin `{name}` did not build; `rustup toolchain install` (no arguments) installs its target\n{}",
-        String::from_utf8_lossy(&output.stderr)
+        run.stderr
     );
     target.join(format!("wasm32-wasip2/release/{name}.wasm"))
 }
@@ -78,8 +82,6 @@ pub fn build_plugin(source: &Path, name: &str, arguments: &[&str]) -> PathBuf {
 /// If it does not end.
 #[must_use]
 pub fn make(folder: &Path, arguments: &[&str]) -> Run {
-    /// On a machine that builds something else meanwhile, and fetches what it needs.
-    const TO_BUILD: Duration = Duration::from_secs(900);
     let mut path: Vec<PathBuf> = ["go/bin", "node/bin"].map(own).into();
     path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
     let path = std::env::join_paths(path).expect("directories without colons");
@@ -114,8 +116,8 @@ pub fn build_python_plugin(source: &Path, name: &str) -> PathBuf {
         "-p",
     ]);
     command.arg(source).args(["app", "-o"]).arg(&component);
-    let output = command.output().expect("componentize-py can be run");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "the plugin `{name}` did not build:\n{said}");
+    let directory = Directory::new("build");
+    let run = Run::within(TO_BUILD, command, directory.path());
+    assert!(run.code == Some(0), "the plugin `{name}` did not build:\n{}", run.stderr);
     component
 }

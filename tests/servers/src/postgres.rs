@@ -17,7 +17,8 @@ use crate::certificates::Issued;
 use crate::directory::{Directory, find};
 use crate::error::StartError;
 use crate::port::free_port;
-use crate::process::Process;
+use crate::process::{Process, end_of};
+use crate::run::Run;
 use crate::server::Server;
 use crate::wait::wait;
 
@@ -299,14 +300,13 @@ fn install(directory: &Directory) -> Result<(), StartError> {
         "--no-sync".to_owned(),
     ];
     let mut command = as_nobody(&program("initdb")?, arguments);
-    let failed = |error| StartError::Spawn { name: "initdb".to_owned(), error };
-    let output = command.current_dir(path).output().map_err(failed)?;
-    if output.status.success() {
+    command.current_dir(path);
+    let run = Run::of(command, path);
+    if run.code == Some(0) {
         return Ok(());
     }
-    let log = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    let (name, status) = ("initdb".to_owned(), output.status.to_string());
-    Err(StartError::Failed { name, status, log: crate::process::end_of(&log) })
+    let (name, status) = ("initdb".to_owned(), format!("the exit code {:?}", run.code));
+    Err(StartError::Failed { name, status, log: end_of(&(run.stdout + &run.stderr)) })
 }
 
 /// To the user that the server runs as.

@@ -33,6 +33,22 @@ pub struct Process {
     leads: bool,
 }
 
+/// The same command, as one that is killed when this process ends.
+pub(crate) fn with_us(wanted: &Command) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(wanted.get_program()).args(wanted.get_args());
+    for (name, value) in wanted.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    if let Some(directory) = wanted.get_current_dir() {
+        command.current_dir(directory);
+    }
+    command
+}
+
 impl Process {
     /// Runs a program in a directory; what it writes is appended to `NAME.log` there.
     pub(crate) fn spawn(
@@ -56,9 +72,7 @@ impl Process {
         let log = directory.join(format!("{name}.log"));
         let output = open_log(&log)?;
         let errors = output.try_clone().map_err(|error| StartError::Write { path: log.clone(), error })?;
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(wanted.get_program()).args(wanted.get_args());
-        command.envs(wanted.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut command = with_us(&wanted);
         command.current_dir(directory).env_remove("RETURNER_CONFIG");
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         if leads {

@@ -1,12 +1,14 @@
 //! A command that is run to its end.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-use crate::process::end_of;
+use crate::process::{end_of, with_us};
 
 /// How long a command may take.
 const TO_RUN: Duration = Duration::from_secs(120);
@@ -29,11 +31,14 @@ impl Run {
     }
 
     /// The same for one that may take as long as this.
-    pub(crate) fn within(bound: Duration, mut command: Command, directory: &Path) -> Self {
+    pub(crate) fn within(bound: Duration, wanted: Command, directory: &Path) -> Self {
         let (out, errors) = (directory.join("command.out"), directory.join("command.err"));
         let file = |path: &Path| std::fs::File::create(path).expect("a test's directory can be written to");
+        let shown = format!("{wanted:?}");
+        let mut command = with_us(&wanted);
+        // What it starts (`make` does) ends with it.
+        command.process_group(0);
         command.stdin(Stdio::null()).stdout(file(&out)).stderr(file(&errors));
-        let shown = format!("{command:?}");
         let mut child = crate::process::spawn(command).unwrap_or_else(|error| panic!("{shown}: {error}"));
         let deadline = Instant::now() + bound;
         let status = loop {
@@ -41,7 +46,8 @@ impl Run {
                 Some(status) => break status,
                 None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
                 None => {
-                    let _ = child.kill();
+                    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+                    let _ = group.map(|group| kill_process_group(group, Signal::KILL));
                     let _ = child.wait();
                     panic!("{shown} did not end within {bound:?}");
                 }

@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -11,12 +13,15 @@ use crate::error::StartError;
 
 const INSTEAD: &str = "put a virtual environment with salt==3007.15, pymysql, redis and pymongo there";
 
+const TO_ANSWER: Duration = Duration::from_secs(120);
+
 /// A Python process with Salt 3007.15 in it, which calls functions of its returners.
 #[derive(Debug)]
 pub struct Salt {
     child: Child,
     calls: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    /// Its lines, which a thread reads: they are not waited for without a bound.
+    answers: Receiver<String>,
     log: PathBuf,
     _directory: Directory,
 }
@@ -54,7 +59,9 @@ impl Salt {
         let mut child = crate::process::spawn(command).map_err(failed)?;
         let missing = || failed(std::io::Error::other("it has no pipe"));
         let calls = child.stdin.take().ok_or_else(missing)?;
-        let answers = BufReader::new(child.stdout.take().ok_or_else(missing)?);
+        let lines = BufReader::new(child.stdout.take().ok_or_else(missing)?).lines();
+        let (sender, answers) = mpsc::channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
         Ok(Self { child, calls, answers, log, _directory: directory })
     }
 
@@ -74,9 +81,9 @@ impl Salt {
         arguments: [Value; N],
     ) -> Result<Value, String> {
         let call = json!({"module": returner, "call": function, "args": arguments.as_slice()});
-        let mut answer = String::new();
-        let sent = writeln!(self.calls, "{call}").and_then(|()| self.answers.read_line(&mut answer));
-        let answer: Option<Value> = sent.ok().and_then(|_| serde_json::from_str(&answer).ok());
+        let sent = writeln!(self.calls, "{call}").ok();
+        let answer = sent.and_then(|()| self.answers.recv_timeout(TO_ANSWER).ok());
+        let answer: Option<Value> = answer.and_then(|answer| serde_json::from_str(&answer).ok());
         let Some(mut answer) = answer else {
             panic!("Salt gave no answer to {call}; it wrote:\n{}", self.log());
         };

@@ -6,12 +6,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Client;
 use returner_servers::{
-    Directory, Host, Mariadb, MysqlDatabase, Run, SqliteDatabase, another_build, free_port, guest, new_jid,
-    ret, returner,
+    Directory, Host, Mariadb, MysqlDatabase, PATIENCE, Run, SqliteDatabase, another_build, free_port, guest,
+    new_jid, ret, returner,
 };
 use serde_json::json;
 
@@ -134,7 +134,9 @@ async fn send(client: usize, jid: String, urls: [String; 2], done: Arc<AtomicBoo
     while !done.load(Ordering::Relaxed) {
         let minion = format!("m{client}-{}", sent.len());
         let item = ret(&jid, &minion, "test.arg", json!("x".repeat(200))).to_string();
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < deadline, "neither address takes it: {urls:?}");
             let request = http.post(&urls[at]).header("Content-Type", "application/json").body(item.clone());
             match request.send().await {
                 Ok(answer) => {
@@ -167,6 +169,7 @@ async fn nothing_is_lost_or_doubled() {
     for client in clients {
         acknowledged.extend(client.await.expect("a client does not fail"));
     }
+    assert!(!acknowledged.is_empty());
     fixture.come_back().await;
     for (name, table) in [("mysql", "salt_returns"), ("audit", "trapping")] {
         fixture.host.wait_drained(name).await;

@@ -56,8 +56,7 @@ async fn waits(minion: &Minion, value: &str) {
 /// What was echoed, in the order of the rows.
 async fn echoed(fixture: &Fixture) -> Vec<String> {
     fixture.host.wait_drained("mysql").await;
-    let query =
-        "SELECT CAST(`return` AS CHAR) FROM salt_returns WHERE fun = 'test.echo' ORDER BY alter_time, jid";
+    let query = "SELECT CAST(`return` AS CHAR) FROM salt_returns WHERE fun = 'test.echo' ORDER BY seq";
     let rows: Vec<(String,)> = fixture.mysql.rows(query).await;
     rows.iter().map(|(text,)| serde_json::from_str(text).unwrap_or_default()).collect()
 }

@@ -67,6 +67,10 @@ fn reach(wanted: &str) -> Result<String, String> {
             Err(error) => Err(error.to_string()),
         },
         "tcp" => TcpStream::connect(what).map(|_| "connected".to_owned()).map_err(|error| error.to_string()),
+        "tcp-read" => {
+            let read = TcpStream::connect(what).and_then(|mut stream| stream.read(&mut [0]));
+            read.map(|bytes| format!("{bytes} bytes")).map_err(|error| error.to_string())
+        }
         "listen" => {
             TcpListener::bind(what).map(|_| "listening".to_owned()).map_err(|error| error.to_string())
         }

@@ -1,10 +1,12 @@
 //! The main job: a return, a load and an event go in, stand in all four stores, and are
 //! read back by job, by function and by minion.
 
+use std::path::Path;
+
 use mongodb::bson::doc;
 use reqwest::Method;
 use returner_servers::{
-    Host, SqliteDatabase, bson_as_json, event, guest, load, new_jid, ret, returner, until,
+    Authority, Host, Redis, SqliteDatabase, bson_as_json, event, guest, load, new_jid, ret, returner, until,
 };
 use serde_json::{Value, json};
 
@@ -337,4 +339,41 @@ async fn a_returner_that_answers_no_questions_is_not_asked() {
         .problem_saying(400, "answers no questions");
     let checked = returner(host.directory(), &["check", "--config", "returner.yaml"]);
     assert!(checked.expect(0).stdout.contains("questions to   sqlite3\n"), "{}", checked.stdout);
+}
+
+/// A server with a certificate that no public authority has signed, which wants one, too.
+#[tokio::test]
+async fn redis_speaks_tls() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let (server, port) = Redis::start_with_tls(&authority.issue("redis"), &authority.ca()).await;
+    let database = server.database().await;
+    let client = authority.issue("host");
+    let config = |ca: &Path| {
+        let plain = database.config();
+        let own =
+            plain.lines().filter(|line| !line.starts_with("redis.port")).map(|line| format!("{line}\n"));
+        format!(
+            "return: redis\n{}redis.port: {port}\nredis.ssl_ca: {}\nredis.ssl_cert: {}\nredis.ssl_key: {}\n",
+            own.collect::<String>(),
+            ca.display(),
+            client.certificate.display(),
+            client.key.display()
+        )
+    };
+    let host = Host::start(&config(&authority.ca())).await;
+    let jid = new_jid();
+    host.store("/v1/returns", &ret(&jid, "web1", "test.ping", json!(true))).await;
+    assert_eq!(database.ask::<usize>(&["HLEN", &format!("ret:{jid}")]).await, 1);
+    let stranger = Host::start(&config(&other.ca())).await;
+    stranger.post("/v1/returns", &ret(&new_jid(), "web1", "test.ping", json!(true))).await.expect(202);
+    until("the certificate to be refused", async || {
+        let entry = stranger.returner("redis").await;
+        let why = entry["last_error"].to_string();
+        if why.contains("certificate") && why.contains("UnknownIssuer") {
+            Ok(())
+        } else {
+            Err(entry.to_string())
+        }
+    })
+    .await;
 }

@@ -221,3 +221,24 @@ async fn a_plugin_holds_only_so_many_sockets() {
     assert_said(&reach(&host, "sockets 100").await, "sockets 100", "reached: 100 at once");
     host.get("/healthz").await.expect(200);
 }
+
+/// A reply of Redis is read whole by the library that reads it, unless it is stopped.
+#[tokio::test]
+async fn more_than_the_host_is_to_hold_is_not_read() {
+    let redis = Redis::shared().await.database().await;
+    let host = host(&format!(
+        "reaching.connections: {{cache: redis}}\nreaching.limits: {{answer: 8MiB}}\n{}",
+        redis.config()
+    ))
+    .await;
+    redis.ask::<()>(&["SET", "large", &"x".repeat(4 << 20)]).await;
+    assert_said(&reach(&host, "redis-many 1 large").await, "one", "reached: 1 replies");
+    // Two gigabytes.
+    let said = reach(&host, "redis-many 500 large").await;
+    assert!(said.contains("the answer is more than 8.0 MiB (`limits.answer`)"), "{said}");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", host.id())).expect("it runs");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("what it used at most");
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
+    assert!(peak < 500_000, "it had {peak} kB");
+    assert_said(&reach(&host, "redis GET large").await, "one", "reached: a reply");
+}

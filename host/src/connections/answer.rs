@@ -11,6 +11,13 @@ pub(crate) struct AnswerBounds {
     pub(crate) rows: u64,
 }
 
+impl AnswerBounds {
+    /// What to say of an answer that has more bytes than these.
+    pub(super) fn too_many_bytes(self) -> TooLarge {
+        TooLarge { bound: format!("{} (`limits.answer`)", ByteSize(self.bytes)) }
+    }
+}
+
 /// An answer that is larger. Says which of the returner's limits that is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the answer is more than {bound}; ask for less")]
@@ -39,7 +46,7 @@ impl AnswerSize {
         self.bytes += bytes as u64;
         let AnswerBounds { bytes, rows } = self.bounds;
         if self.bytes > bytes {
-            return Err(TooLarge { bound: format!("{} (`limits.answer`)", ByteSize(bytes)) });
+            return Err(self.bounds.too_many_bytes());
         }
         if self.rows > rows {
             return Err(TooLarge { bound: format!("{rows} rows (`limits.rows`)") });

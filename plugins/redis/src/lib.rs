@@ -3,7 +3,7 @@
 //! | key | type | content |
 //! |---|---|---|
 //! | `ret:<jid>` | hash | a minion's whole return, by its id; of a resource of a minion (Salt 3008), by `<id>/<resource>` |
-//! | `<id>:<fun>` | string | the job in which the minion last ran the function; the functions of a compound job are joined by commas |
+//! | `<id>:<fun>` | string | the latest job, by its id, in which the minion ran the function; the functions of a compound job are joined by commas |
 //! | `minions` | set | every minion that ever answered |
 //! | `load:<jid>` | string | a job's load, the first one |
 //! | `minions:<jid>` | set | minions that became known after the load |

@@ -2,6 +2,7 @@
 //!
 //! Salt's keys have no prefix, so each test has one of the server's numbered databases.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use ::redis::{Client, FromRedisValue, RedisError};
 use tokio::sync::OnceCell;
 use url::Url;
 
+use crate::certificates::Issued;
 use crate::directory::{Directory, find};
 use crate::error::StartError;
 use crate::port::free_port;
@@ -50,7 +52,16 @@ pub struct Redis {
     /// Without a database.
     url: Url,
     directory: Option<Directory>,
+    tls: Option<Tls>,
     free: Free,
+}
+
+/// What a server needs to speak TLS, on a port beside the other one.
+#[derive(Debug)]
+struct Tls {
+    port: u16,
+    issued: Issued,
+    ca: PathBuf,
 }
 
 impl Redis {
@@ -81,13 +92,27 @@ impl Redis {
         Self::try_start().await.unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// As [`Redis::start`], one that speaks TLS with this certificate, too, and wants one of this
+    /// authority from its clients; gives the port.
+    ///
+    /// # Panics
+    ///
+    /// As [`Redis::start`].
+    pub async fn start_with_tls(issued: &Issued, ca: &Path) -> (Self, u16) {
+        let mut server = Self::start().await;
+        let port = free_port();
+        server.tls = Some(Tls { port, issued: issued.clone(), ca: ca.to_owned() });
+        server.restart().await;
+        (server, port)
+    }
+
     async fn given(given: &str) -> Result<Self, StartError> {
         let refuse = |reason: String| StartError::Given { variable: VARIABLE, reason };
         let mut url = Url::parse(given).map_err(|error| refuse(error.to_string()))?;
         url.set_path("");
         ping(&url).await.map_err(|error| refuse(error.to_string()))?;
         // Database 0 is what others use.
-        Ok(Self { process: None, url, directory: None, free: Free::new(1..USUAL_DATABASES) })
+        Ok(Self { process: None, url, directory: None, tls: None, free: Free::new(1..USUAL_DATABASES) })
     }
 
     async fn try_start() -> Result<Self, StartError> {
@@ -95,7 +120,7 @@ impl Redis {
         let url = Url::parse(&format!("redis://127.0.0.1:{}", free_port()));
         let url = url.expect("the parts of the URL are constants and a port");
         let mut server =
-            Self { process: None, url, directory: Some(directory), free: Free::new(0..DATABASES) };
+            Self { process: None, url, directory: Some(directory), tls: None, free: Free::new(0..DATABASES) };
         server.process = Some(server.run().await?);
         Ok(server)
     }
@@ -124,7 +149,7 @@ impl Server for Redis {
     async fn run(&self) -> Result<Process, StartError> {
         let directory = self.directory.as_ref().expect("only a server that was started here is run").path();
         let (port, databases) = (self.url.port().unwrap_or_default().to_string(), DATABASES.to_string());
-        let arguments = [
+        let mut arguments = [
             "--port",
             &port,
             "--bind",
@@ -140,7 +165,15 @@ impl Server for Redis {
             // For DEBUG.
             "--enable-debug-command",
             "local",
-        ];
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        if let Some(Tls { port, issued, ca }) = &self.tls {
+            arguments.extend(["--tls-port".to_owned(), port.to_string()]);
+            for (option, file) in [("cert", &issued.certificate), ("key", &issued.key), ("ca-cert", ca)] {
+                arguments.extend([format!("--tls-{option}-file"), file.display().to_string()]);
+            }
+        }
         let mut process = Process::spawn("redis", &find("redis-server", INSTEAD)?, directory, arguments)?;
         let url = self.url.clone();
         process.ready(TO_START, async || ping(&url).await).await?;

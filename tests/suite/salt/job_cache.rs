@@ -101,7 +101,8 @@ async fn a_job_has_the_returns_of_both_minions(fixture: &Fixture) {
     })
     .await;
     let job = master.runner(&["jobs.print_job", &jid]);
-    assert_eq!(job[&jid]["Minions"], json!(["m1", "m2"]), "{job}");
+    let minions = job[&jid]["Minions"].as_array().cloned().unwrap_or_default();
+    assert!(minions.len() == 2 && ["m1", "m2"].iter().all(|&name| minions.contains(&json!(name))), "{job}");
     let rows: Vec<(String,)> = fixture
         .mysql
         .rows(&format!("SELECT CAST(id AS CHAR) FROM salt_returns WHERE jid = '{jid}' ORDER BY id"))
@@ -117,8 +118,8 @@ for number in range(int(sys.argv[2]), int(sys.argv[3])):
     assert client.cmd_async("*", "test.echo", [str(number)], ret="mysql", ret_config="burst")
 "#;
 
-/// The database is stopped in the middle of it, and the host is killed. `BURST=500` makes it
-/// longer; each job is a process of the minion's.
+/// The database is stopped in the middle of it, the master is restarted, and the host is killed.
+/// `BURST=500` makes it longer; each job is a process of the minion's.
 #[tokio::test]
 async fn nothing_of_a_burst_is_lost() {
     let count: usize = std::env::var("BURST").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
@@ -136,6 +137,8 @@ async fn nothing_of_a_burst_is_lost() {
     publish(&fixture, 0, count / 3);
     server.kill();
     publish(&fixture, count / 3, count * 2 / 3);
+    fixture.master.restart("").await;
+    fixture.master.wait_for(&fixture.minion).await;
     fixture.host.kill();
     publish(&fixture, count * 2 / 3, count);
     fixture.host.restart().await;

@@ -37,6 +37,13 @@ fn reach(wanted: &str) -> Result<String, String> {
         "execute" => sql::execute("db", what, &[]).map(|rows| format!("{rows} rows")).map_err(|e| e.message),
         "other" => sql::query(what, "SELECT 1", &[]).map(|_| "it".to_owned()).map_err(|e| e.message),
         "redis" => redis(what),
+        "redis-many" => {
+            let (count, key) = what.split_once(' ').unwrap_or(("1", what));
+            let get = ["GET", key].map(|word| word.as_bytes().to_vec()).to_vec();
+            let commands = vec![get; count.parse().unwrap_or(1)];
+            let replies = pipeline("cache", &commands).map_err(|error| error.message)?;
+            Ok(format!("{} replies", replies.len()))
+        }
         "mongo" => {
             let options = mongo::FindOptions { sort: None, projection: None, limit: None };
             mongo::find("docs", what, "{}", &options)

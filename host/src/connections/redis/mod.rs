@@ -4,18 +4,23 @@
 //! hangs. That one command failed is a reply to it, not an error of the pipeline.
 //! Knows nothing of what Salt keeps in Redis.
 
+mod wire;
+
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, Value,
-};
+use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, Value};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
 
+use self::wire::{Allowance, Wire};
 use super::answer::{AnswerBounds, AnswerSize, TooLarge};
 use super::pool::{CONNECTIONS, FRESH, Lease, LeaseError, PING, Pool, Server};
-use super::{CheckError, OpenError, connect_bound, tls};
+use super::tls::{self, Verify};
+use super::{CheckError, OpenError, connect_bound};
 use crate::config::{Address, RedisSettings};
 
 /// How many keys the server looks at in one step of a scan.
@@ -132,11 +137,24 @@ impl RedisScalar {
 }
 
 pub(crate) struct Redis {
-    client: Client,
+    server: Address,
+    login: RedisConnectionInfo,
+    tls: Option<TlsConnector>,
     /// For messages: `redis.example:6379`.
     address: String,
     bound: Duration,
 }
+
+pub(crate) struct Session {
+    connection: MultiplexedConnection,
+    /// Of the next replies.
+    allowance: Allowance,
+    /// What reads and writes; ends with the session.
+    _driver: AbortOnDropHandle<()>,
+}
+
+/// The bytes that stand around a reply.
+const AROUND: u64 = 64;
 
 impl RedisPool {
     pub(super) fn open(name: &str, settings: &RedisSettings, bound: Duration) -> Result<Self, OpenError> {
@@ -144,7 +162,7 @@ impl RedisPool {
     }
 
     /// Sends all commands at once and gives a reply to each. The replies are bounded
-    /// together, once they have been read.
+    /// together: roughly while they are read, and once more by what they are in memory.
     pub(crate) async fn pipeline(
         &self,
         commands: Vec<Vec<Vec<u8>>>,
@@ -159,7 +177,7 @@ impl RedisPool {
         }
         let stateful = commands.iter().any(|command| is_stateful(command));
         let mut lease = self.lease().await?;
-        let replies = self.send(&mut lease, &commands).await;
+        let replies = self.send(&mut lease, &commands, bounds).await;
         self.end(lease, &replies, stateful);
         let replies: Vec<RedisReply> = replies?.into_iter().map(reply).collect();
         let mut held = AnswerSize::within(bounds);
@@ -209,7 +227,7 @@ impl RedisPool {
             let words: [&[u8]; 6] =
                 [b"SCAN", &cursor, b"MATCH", pattern.as_bytes(), b"COUNT", count.as_bytes()];
             let command = words.map(<[u8]>::to_vec).to_vec();
-            let replies = self.send(lease, &[command]).await?;
+            let replies = self.send(lease, &[command], bounds).await?;
             let (next, keys) = step(replies)?;
             for key in keys {
                 let bytes = key.len() + size_of::<Vec<u8>>();
@@ -243,6 +261,7 @@ impl RedisPool {
         &self,
         lease: &mut Lease<Redis>,
         commands: &[Vec<Vec<u8>>],
+        bounds: AnswerBounds,
     ) -> Result<Vec<Value>, RedisError> {
         let mut pipeline = redis::Pipeline::with_capacity(commands.len());
         for command in commands {
@@ -252,7 +271,11 @@ impl RedisPool {
             }
             pipeline.add_command(packed);
         }
-        match timeout(self.bound, lease.connection.send_packed_commands(&pipeline, 0, commands.len())).await {
+        let Session { connection, allowance, .. } = &mut lease.connection;
+        allowance.set(bounds.bytes.saturating_add(AROUND * commands.len() as u64));
+        let sent = timeout(self.bound, connection.send_packed_commands(&pipeline, 0, commands.len())).await;
+        match sent {
+            _ if allowance.is_exceeded() => Err(bounds.too_many_bytes().into()),
             Ok(Ok(values)) if values.len() == commands.len() => Ok(values),
             Ok(Ok(values)) => {
                 let message = format!("{} replies to {} commands", values.len(), commands.len());
@@ -283,16 +306,9 @@ impl RedisPool {
 
 impl Redis {
     fn new(name: &str, settings: &RedisSettings, bound: Duration) -> Result<Self, OpenError> {
-        let (address, text) = match &settings.address {
-            Address::Tcp { host, port } if settings.tls.is_some() => {
-                let (host, port) = (host.clone(), *port);
-                let text = format!("{host}:{port}");
-                (ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }, text)
-            }
-            Address::Tcp { host, port } => {
-                (ConnectionAddr::Tcp(host.clone(), *port), format!("{host}:{port}"))
-            }
-            Address::Unix(path) => (ConnectionAddr::Unix(path.clone()), path.display().to_string()),
+        let text = match &settings.address {
+            Address::Tcp { host, port } => format!("{host}:{port}"),
+            Address::Unix(path) => path.display().to_string(),
         };
         let mut login = RedisConnectionInfo::default().set_db(settings.database);
         if let Some(user) = &settings.user {
@@ -301,34 +317,37 @@ impl Redis {
         if let Some(password) = &settings.password {
             login = login.set_password(password.expose());
         }
-        let failed = |error: redis::RedisError| OpenError::new(name, error);
-        let info = address.into_connection_info().map_err(failed)?.set_redis_settings(login);
-        let client = match (&settings.tls, &settings.address) {
+        let tls = match (&settings.tls, &settings.address) {
             (Some(wanted), Address::Tcp { .. }) => {
                 let pem = tls::read(wanted).map_err(|error| OpenError::new(name, error))?;
-                let client_tls = pem.client.map(|client| redis::ClientTlsConfig {
-                    client_cert: client.certificate,
-                    client_key: client.key,
-                });
-                Client::build_with_tls(info, redis::TlsCertificates { client_tls, root_cert: pem.ca })
+                let config = tls::client(pem, Verify::Name).map_err(|error| OpenError::new(name, error))?;
+                Some(TlsConnector::from(Arc::new(config)))
             }
-            _ => Client::open(info),
+            _ => None,
         };
-        Ok(Self { client: client.map_err(failed)?, address: text, bound })
+        Ok(Self { server: settings.address.clone(), login, tls, address: text, bound })
+    }
+
+    async fn session(&self) -> Result<Session, redis::RedisError> {
+        let wire = Wire::connect(&self.server, self.tls.as_ref()).await?;
+        let allowance = wire.allowance();
+        // The bounds are ours; the library's own would be half a second.
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let (connection, driver) = MultiplexedConnection::new_with_config(&self.login, wire, config).await?;
+        let driver = AbortOnDropHandle::new(tokio::spawn(driver));
+        Ok(Session { connection, allowance, _driver: driver })
     }
 }
 
 impl Server for Redis {
-    type Connection = MultiplexedConnection;
+    type Connection = Session;
     /// What to tell the operator; a later call can always succeed.
     type Error = String;
 
-    async fn connect(&self) -> Result<MultiplexedConnection, String> {
+    async fn connect(&self) -> Result<Session, String> {
         let bound = connect_bound(self.bound);
-        // The bounds are ours; the library's own would be half a second.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        match timeout(bound, self.client.get_multiplexed_async_connection_with_config(&config)).await {
-            Ok(Ok(connection)) => Ok(connection),
+        match timeout(bound, self.session()).await {
+            Ok(Ok(session)) => Ok(session),
             Ok(Err(error)) if error.kind() == ErrorKind::AuthenticationFailed => Err(format!(
                 "cannot connect to {}: the server refuses the user or the password",
                 self.address
@@ -338,13 +357,15 @@ impl Server for Redis {
         }
     }
 
-    async fn is_alive(&self, connection: &mut MultiplexedConnection, idle: Duration) -> bool {
+    async fn is_alive(&self, session: &mut Session, idle: Duration) -> bool {
         let ping = redis::cmd("PING");
-        idle < FRESH || matches!(timeout(PING, connection.send_packed_command(&ping)).await, Ok(Ok(_)))
+        session.allowance.set(u64::MAX);
+        idle < FRESH
+            || matches!(timeout(PING, session.connection.send_packed_command(&ping)).await, Ok(Ok(_)))
     }
 
-    async fn disconnect(&self, connection: MultiplexedConnection) {
-        drop(connection);
+    async fn disconnect(&self, session: Session) {
+        drop(session);
     }
 }
 

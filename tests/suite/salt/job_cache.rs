@@ -1,6 +1,6 @@
 //! The host as `master_job_cache`, and `event_return`.
 
-use returner_servers::{Mariadb, PATIENCE, SaltVersion, Server, until, until_within};
+use returner_servers::{Mariadb, MysqlDatabase, PATIENCE, SaltVersion, Server, until, until_within};
 use serde_json::json;
 
 use super::{Fixture, of_both_versions, url};
@@ -135,14 +135,20 @@ async fn nothing_of_a_burst_is_lost() {
         fixture.master.python(&[&script, &config, &from.to_string(), &to.to_string()]).expect(0);
     };
     publish(&fixture, 0, count / 3);
+    all_of_them(&fixture, &database, count / 3).await;
     server.kill();
-    publish(&fixture, count / 3, count * 2 / 3);
     fixture.master.restart("").await;
     fixture.master.wait_for(&fixture.minion).await;
+    publish(&fixture, count / 3, count * 2 / 3);
     fixture.host.kill();
     publish(&fixture, count * 2 / 3, count);
     fixture.host.restart().await;
     server.restart().await;
+    all_of_them(&fixture, &database, count).await;
+}
+
+/// Waits for a row of each job.
+async fn all_of_them(fixture: &Fixture, database: &MysqlDatabase, count: usize) {
     until_within(PATIENCE * 10, "all of the rows", async || {
         // What was kept while the host was away goes out with the next return, or so.
         fixture.minion.call(&["--local", "mysql.flush"]);

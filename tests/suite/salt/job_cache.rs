@@ -118,11 +118,12 @@ for number in range(int(sys.argv[2]), int(sys.argv[3])):
     assert client.cmd_async("*", "test.echo", [str(number)], ret="mysql", ret_config="burst")
 "#;
 
+/// How many jobs there are; each is a process of the minion's.
+const JOBS: usize = 500;
+
 /// The database is stopped in the middle of it, the master is restarted, and the host is killed.
-/// `BURST=500` makes it longer; each job is a process of the minion's.
 #[tokio::test]
 async fn nothing_of_a_burst_is_lost() {
-    let count: usize = std::env::var("BURST").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     let mut server = Mariadb::start().await;
     let database = server.database().await;
     let mut fixture =
@@ -134,17 +135,17 @@ async fn nothing_of_a_burst_is_lost() {
     let publish = |fixture: &Fixture, from: usize, to: usize| {
         fixture.master.python(&[&script, &config, &from.to_string(), &to.to_string()]).expect(0);
     };
-    publish(&fixture, 0, count / 3);
-    all_of_them(&fixture, &database, count / 3).await;
+    publish(&fixture, 0, JOBS / 3);
+    all_of_them(&fixture, &database, JOBS / 3).await;
     server.kill();
     fixture.master.restart("").await;
     fixture.master.wait_for(&fixture.minion).await;
-    publish(&fixture, count / 3, count * 2 / 3);
+    publish(&fixture, JOBS / 3, JOBS * 2 / 3);
     fixture.host.kill();
-    publish(&fixture, count * 2 / 3, count);
+    publish(&fixture, JOBS * 2 / 3, JOBS);
     fixture.host.restart().await;
     server.restart().await;
-    all_of_them(&fixture, &database, count).await;
+    all_of_them(&fixture, &database, JOBS).await;
 }
 
 /// Waits for a row of each job.

@@ -77,18 +77,15 @@ pub(super) struct Worker {
 /// What to do after a call.
 enum Verdict {
     Done(Vec<Outcome>),
-    /// Tell the two halves apart.
-    Halve(Vec<Task>),
-    /// Try again, after this wait.
-    Again(Vec<Task>, Wait),
-    /// The same, in halves: all of them may be too much for the time of one call.
-    AgainInHalves(Vec<Task>, Wait),
+    /// Deliver these, of which the last come first; after this wait, if they are tried again and
+    /// not only told apart.
+    Deliver(Vec<Vec<Task>>, Option<Wait>),
 }
 
 /// The second half and the first, which is taken from the end: order matters.
-fn halves(mut tasks: Vec<Task>) -> [Vec<Task>; 2] {
+fn halves(mut tasks: Vec<Task>) -> Vec<Vec<Task>> {
     let second = tasks.split_off(tasks.len().div_ceil(2));
-    [second, tasks]
+    vec![second, tasks]
 }
 
 /// How long to wait before the next try.
@@ -166,16 +163,12 @@ impl Worker {
                     }
                     outcomes.extend(done);
                 }
-                Verdict::Halve(tasks) => parts.extend(halves(tasks)),
-                Verdict::Again(tasks, wait) => {
-                    self.reporter.retried(tasks.len());
-                    self.pause(wait).await;
-                    parts.push(tasks);
-                }
-                Verdict::AgainInHalves(tasks, wait) => {
-                    self.reporter.retried(tasks.len());
-                    self.pause(wait).await;
-                    parts.extend(halves(tasks));
+                Verdict::Deliver(again, wait) => {
+                    if let Some(wait) = wait {
+                        self.reporter.retried(again.iter().map(Vec::len).sum());
+                        self.pause(wait).await;
+                    }
+                    parts.extend(again);
                 }
             }
         }
@@ -224,7 +217,7 @@ impl Worker {
         match error {
             CallError::Failed(Failure::Reject(reason)) => match tasks.len() {
                 1 => Verdict::Done(vec![dead(tasks.remove(0), reason, printed)]),
-                _ => Verdict::Halve(tasks),
+                _ => Verdict::Deliver(halves(tasks), None),
             },
             CallError::Stopped(ref trap) if trap.stop != Stop::HostTime => {
                 self.instance = None;
@@ -247,8 +240,8 @@ impl Worker {
                         let stderr = trap.stderr.clone();
                         Verdict::Done(vec![dead(tasks.remove(0), error.to_string(), stderr)])
                     }
-                    1 => Verdict::Again(tasks, wait),
-                    _ => Verdict::Halve(tasks),
+                    1 => Verdict::Deliver(vec![tasks], Some(wait)),
+                    _ => Verdict::Deliver(halves(tasks), None),
                 }
             }
             error => {
@@ -265,16 +258,14 @@ impl Worker {
                 };
                 self.failed += 1;
                 let wait = self.backoff(self.failed, asked);
-                let apart = matches!(error, CallError::Stopped(_)) && tasks.len() > 1;
-                let next = match apart {
-                    true => Next::Halves(kind, tasks.len()),
-                    false => Next::Store(kind, tasks.len()),
+                let count = tasks.len();
+                // All of them may be too much for the time of one call.
+                let (next, again) = match error {
+                    CallError::Stopped(_) if count > 1 => (Next::Halves(kind, count), halves(tasks)),
+                    _ => (Next::Store(kind, count), vec![tasks]),
                 };
                 self.report(&error.to_string(), &error, next, wait.time);
-                match apart {
-                    true => Verdict::AgainInHalves(tasks, wait),
-                    false => Verdict::Again(tasks, wait),
-                }
+                Verdict::Deliver(again, Some(wait))
             }
         }
     }

@@ -30,15 +30,14 @@ pub fn clean<D: Dialect>(before: u64) -> Result<u64, Failure> {
     let mut gone = 0;
     // Those with returns, found by the index that Salt's schema has, and loads that nobody
     // answered.
-    for table in ["salt_returns", "jids"] {
+    for (table, tables) in [("salt_returns", &["salt_returns", "jids"][..]), ("jids", &["jids"])] {
         let mut after = String::new();
         loop {
             let page = jobs_between(table, &after, &jid::bound(before))?;
             let Some(last) = page.last() else { break };
             after.clone_from(last);
             let old = old_of::<D>(page, before)?;
-            delete("salt_returns", &old)?;
-            delete("jids", &old)?;
+            tables.iter().try_for_each(|table| delete(table, &old))?;
             gone += old.len() as u64;
             if gone > 0 && begun.elapsed() > PATIENCE {
                 return Ok(gone);
@@ -73,27 +72,30 @@ fn old_of<D: Dialect>(jobs: Vec<String>, before: u64) -> Result<Vec<String>, Fai
     let (times, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|jid| jid::millis(jid).is_some());
     let mut old: Vec<String> = times.into_iter().filter(|jid| jid::is_before(jid, before)).collect();
     if !others.is_empty() {
-        let (jids, mut params) = sql::placeholders(others.iter().map(String::as_str));
-        params.push(D::moment(before));
-        let statement = format!(
-            "SELECT `jid` FROM `salt_returns` WHERE `jid` IN ({jids}) GROUP BY `jid` HAVING MAX({}) < {}",
-            D::WRITTEN,
-            D::MOMENT
-        );
-        old.extend(sql::query(CONNECTION, &statement, &params)?.into_texts().map(|[jid]| jid));
+        let (jids, params) = sql::placeholders(others.iter().map(String::as_str));
+        old.extend(written_before::<D>(&format!("`jid` IN ({jids})"), params, before)?);
     }
     Ok(old)
 }
 
-/// Jobs whose id is no time, and after all that are.
-fn named_jobs<D: Dialect>(before: u64) -> Result<u64, Failure> {
+/// Of the jobs that meet a condition some whose last return was written before the moment.
+fn written_before<D: Dialect>(
+    condition: &str,
+    mut params: Vec<Value>,
+    before: u64,
+) -> Result<Vec<String>, Failure> {
+    params.push(D::moment(before));
     let statement = format!(
-        "SELECT `jid` FROM `salt_returns` WHERE `jid` >= '3' GROUP BY `jid` HAVING MAX({}) < {} LIMIT {JOBS}",
+        "SELECT `jid` FROM `salt_returns` WHERE {condition} GROUP BY `jid` HAVING MAX({}) < {} LIMIT {JOBS}",
         D::WRITTEN,
         D::MOMENT
     );
-    let rows = sql::query(CONNECTION, &statement, &[D::moment(before)])?;
-    let jobs: Vec<String> = rows.into_texts().map(|[jid]| jid).collect();
+    Ok(sql::query(CONNECTION, &statement, &params)?.into_texts().map(|[jid]| jid).collect())
+}
+
+/// Jobs whose id is no time, and after all that are.
+fn named_jobs<D: Dialect>(before: u64) -> Result<u64, Failure> {
+    let jobs = written_before::<D>("`jid` >= '3'", Vec::new(), before)?;
     delete("salt_returns", &jobs)?;
     delete("jids", &jobs)?;
     Ok(jobs.len() as u64)

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::directory::{Directory, find_own};
 use crate::error::StartError;
+use crate::process::with_us;
 
 const INSTEAD: &str = "put a virtual environment with salt==3007.15, pymysql, redis and pymongo there";
 
@@ -47,13 +48,9 @@ impl Salt {
         std::fs::write(&file, Value::from(options).to_string()).map_err(|error| write(&file, error))?;
         let errors = std::fs::File::create(&log).map_err(|error| write(&log, error))?;
         let oracle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../salt/oracle.py");
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(find_own("salt/bin/python", INSTEAD)?)
-            .arg(oracle)
-            .arg(&file);
-        command.env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/../salt"));
+        let mut command = Command::new(find_own("salt/bin/python", INSTEAD)?);
+        command.arg(oracle).arg(&file).env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/../salt"));
+        let mut command = with_us(&command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
         let failed = |error| StartError::Spawn { name: "Salt".to_owned(), error };
         let mut child = crate::process::spawn(command).map_err(failed)?;

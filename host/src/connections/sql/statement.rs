@@ -28,8 +28,8 @@ pub(super) fn refuse_transaction_control(statement: &str) -> Result<(), SqlError
 /// PostgreSQL's first half of a commit in two phases, which takes the transaction away.
 fn prepares_a_commit(statement: &str) -> Option<&'static str> {
     let prepares = |nested| {
-        word_of(after_comments(statement, nested), &["PREPARE"])?;
-        let rest = after_comments(statement, nested).get("PREPARE".len()..)?;
+        let statement = after_comments(statement, nested);
+        let rest = &statement[word_of(statement, &["PREPARE"])?.len()..];
         word_of(after_comments(rest, nested), &["TRANSACTION"])
     };
     prepares(false).or_else(|| prepares(true)).map(|_| "PREPARE TRANSACTION")
@@ -68,7 +68,7 @@ fn word_of(statement: &str, words: &[&'static str]) -> Option<&'static str> {
     words.iter().find(|word| statement[..end].eq_ignore_ascii_case(word)).copied()
 }
 
-/// The byte before the one after a comment's end.
+/// The last byte of the comment that a text begins with.
 fn end_of_comment(statement: &str, nested: bool) -> Option<usize> {
     let (mut depth, mut at) = (0, 0);
     loop {

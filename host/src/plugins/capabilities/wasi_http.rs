@@ -24,19 +24,22 @@ pub(in crate::plugins) struct Requests {
     /// For a request from its body, which is collected here, to the answer's, which the guest
     /// reads when it likes: both are the host's memory.
     turns: Arc<Semaphore>,
-    /// How many there are.
-    at_once: usize,
+}
+
+/// How many turns there are.
+fn at_once(client: Option<&HttpClient>) -> usize {
+    client.map_or(1, HttpClient::at_once)
 }
 
 impl Requests {
     pub(in crate::plugins) fn new(client: Option<Arc<HttpClient>>, bench: Option<Arc<dyn Bench>>) -> Self {
-        let turns = client.as_ref().map_or(1, |client| client.at_once());
-        Self { client, bench, at_once: turns, turns: Arc::new(Semaphore::new(turns)) }
+        let turns = Arc::new(Semaphore::new(at_once(client.as_deref())));
+        Self { client, bench, turns }
     }
 
     /// Whether a request has no answer yet, or one that the guest has not read.
     pub(in crate::plugins) fn are_under_way(&self) -> bool {
-        self.turns.available_permits() < self.at_once
+        self.turns.available_permits() < at_once(self.client.as_deref())
     }
 
     /// The answer to a request, as the contract's `http` gives it.

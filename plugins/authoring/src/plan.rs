@@ -168,7 +168,7 @@ mod tests {
             "failed-states.plugin: failed-states.wasm\nfailed-states.connections:\n  db: {connection: sqlite3, \
              tables: {failed_states: [create, select, insert, delete]}}"
         ));
-        assert!(text("src/lib.rs").contains("struct FailedStates;"));
+        assert!(text("src/lib.rs").contains("failed_states"));
         assert!(text("README.md").contains("\nfailed-states.plugin: failed-states.wasm\n"));
     }
 

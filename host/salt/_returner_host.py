@@ -125,7 +125,10 @@ class Returner:
             if kept:
                 return kept
             raise
-        return found["load"] if found else self.spool.load(jid)
+        load = found["load"] if found else self.spool.load(jid)
+        if isinstance(load.get("Minions"), list):  # As `local_cache` answers.
+            load["Minions"].sort()
+        return load
 
     def get_jid(self, jid):
         found = self._ask("/v1/jobs/{}/returns", jid) or {"returns": []}
@@ -166,7 +169,7 @@ class Returner:
         return self._ask("/v1/minions")["minions"]
 
     def clean_old_jobs(self):
-        seconds = int(self.opts.get("keep_jobs_seconds", 86400))
+        seconds = math.ceil(float(self.opts.get("keep_jobs_seconds", 86400)))
         if seconds:  # 0 is: for ever.
             self._ask("/v1/jobs", method="DELETE", older_than=f"{seconds}s")
 

@@ -13,6 +13,7 @@ import _returner_host
 importlib.reload(_returner_host)
 
 __virtualname__ = "NAME"
+__virtual_aliases__ = (OTHERS)
 
 
 def __virtual__():

@@ -7,6 +7,7 @@ mod events;
 mod from_minion;
 mod install;
 mod job_cache;
+mod own;
 mod python;
 mod reach;
 mod values;

@@ -48,6 +48,7 @@ pub(crate) use difference::Difference;
 pub(crate) use error::{ConfigErrors, Finding, Place};
 pub(crate) use narrowing::{ANY, Actions, Narrowing};
 pub(crate) use salt_events::{SaltEventsSettings, Tags};
+pub(crate) use salt_keys::other_names;
 pub(crate) use salt_options::SaltOptions;
 pub(crate) use settings::{
     Address, Bundled, ConnectionSettings, DeliverySettings, HostSettings, Limits, MongoSettings,

@@ -168,6 +168,11 @@ pub(super) fn foreign(bundled: Bundled) -> &'static [&'static str] {
 pub(super) const ALIASES: &[(&str, &str)] =
     &[("redis_return", "redis"), ("mongo_return", "mongo"), ("mongo_future_return", "mongo")];
 
+/// The [`ALIASES`] of a returner.
+pub(crate) fn other_names(returner: &str) -> impl Iterator<Item = &'static str> {
+    ALIASES.iter().filter(move |(_, name)| *name == returner).map(|(other, _)| *other)
+}
+
 /// Salt's other returners: a configuration that names one means Salt's own.
 pub(super) const OTHER_RETURNERS: &[&str] = &[
     "appoptics",

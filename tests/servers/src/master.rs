@@ -43,11 +43,36 @@ impl SaltVersion {
         Run::of(command, directory)
     }
 
+    /// The directory with the `tests` of its source distribution.
+    ///
+    /// # Panics
+    ///
+    /// If it is not there.
+    #[must_use]
+    pub fn source(self) -> PathBuf {
+        let instead =
+            "unpack `tests` of this Salt's source distribution there (`pip download --no-binary :all:`)";
+        let file = find_own(&format!("{}-source/tests/__init__.py", self.directory()), instead);
+        let tests = file.unwrap_or_else(|error| panic!("{error}"));
+        tests.ancestors().nth(2).map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// Of its virtual environment.
+    fn directory(self) -> &'static str {
+        match self {
+            Self::V3007 => "salt",
+            Self::V3008 => "salt8",
+        }
+    }
+
     fn command(self, name: &str) -> Result<Command, StartError> {
-        let (directory, instead) = match self {
-            Self::V3007 => ("salt", "put a virtual environment with salt==3007.15 there"),
-            Self::V3008 => ("salt8", "put a virtual environment with salt==3008.3 there"),
-        };
+        let (directory, instead) = (
+            self.directory(),
+            match self {
+                Self::V3007 => "put a virtual environment with salt==3007.15 there",
+                Self::V3008 => "put a virtual environment with salt==3008.3 there",
+            },
+        );
         let mut command = Command::new(find_own(&format!("{directory}/bin/{name}"), instead)?);
         // `sitecustomize.py`, which says why.
         command.env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/../salt"));

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::super::{ConfigArgs, Failure, output};
-use crate::config::Settings;
+use crate::config::{Settings, other_names};
 
 /// What the modules share.
 pub(super) const SHARED: &str = include_str!("../../../salt/_returner_host.py");
@@ -60,9 +60,10 @@ fn next(name: &str) -> String {
     )
 }
 
-/// The module of a returner.
+/// The module of a returner, which Salt finds by the other names of its own module, too.
 pub(super) fn module(name: &str) -> String {
-    RETURNER.replace("NAME", name)
+    let others: String = other_names(name).map(|other| format!("\"{other}\", ")).collect();
+    RETURNER.replace("NAME", name).replace("(OTHERS)", &format!("({})", others.trim_end()))
 }
 
 /// What is to be done, by path below the directory; `None` removes.

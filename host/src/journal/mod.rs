@@ -440,9 +440,13 @@ fn begin(directory: &Path, path: &Path, mark: &Mark) -> Result<(Connection, bool
 
 /// Opens the database if it is whole.
 fn open_sound(directory: &Path, path: &Path, mark: &Mark) -> Result<(Connection, Health), OpenError> {
+    let damaged = |health| OpenError::Damaged { path: path.to_owned(), health };
+    // Before anything is opened: SQLite makes an empty one, and throws the log away.
+    if let Some(acknowledged) = mark.get().filter(|seq| *seq > 0 && !path.exists()) {
+        return Err(damaged(Health::gone(acknowledged)));
+    }
     let health =
         verify::log(path).map_err(|error| OpenError::Directory { path: directory.to_owned(), error })?;
-    let damaged = |health| OpenError::Damaged { path: path.to_owned(), health };
     if !health.damage.is_empty() {
         return Err(damaged(health));
     }

@@ -18,6 +18,8 @@ use super::sum::Sum;
 use super::{OpenError, Seq, wal};
 
 const DATABASE: &str = "journal.db";
+/// The new one, until it is in its place.
+const NEW: &str = "new.db";
 
 /// What every database of the host begins with, up to the first number that changes
 /// (<https://www.sqlite.org/fileformat2.html#the_database_header>): pages of 4096 bytes,
@@ -60,12 +62,13 @@ pub(crate) fn rescue(directory: &Path) -> Result<Rescued, RescueError> {
     let _lock = schema::lock(directory)?;
     let files = |error| RescueError::Files { path: directory.to_owned(), error };
     let work = directory.join("rescue");
+    put_back(directory, &work).map_err(files)?;
     let copy = copied(directory, &work).map_err(files)?;
     let unreadable = |error| RescueError::Unreadable { path: directory.to_owned(), error };
     let damaged = Connection::open(&copy).map_err(unreadable)?;
     let end = Mark::open(directory).map_err(files)?.get();
     let found = Found::read(&damaged, end).map_err(unreadable)?;
-    let new = work.join("new.db");
+    let new = work.join(NEW);
     let written = found.write(&damaged, &new);
     let written = written.map_err(|error| RescueError::New { path: directory.to_owned(), error })?;
     let kept = swap(directory, &work, &new).map_err(files)?;
@@ -93,22 +96,52 @@ fn copied(directory: &Path, work: &Path) -> io::Result<PathBuf> {
 /// Puts the damaged files into a directory of their own and the new one in their place.
 fn swap(directory: &Path, work: &Path, new: &Path) -> io::Result<PathBuf> {
     File::open(new)?.sync_all()?;
-    let kept = (1..).map(|number| directory.join(format!("damaged-{number}"))).find(|path| !path.exists());
+    let kept = (1..).map(|number| numbered(directory, number)).find(|path| !path.exists());
     let kept = kept.unwrap_or_else(|| directory.join("damaged"));
     fs::create_dir(&kept)?;
-    let database = directory.join(DATABASE);
-    let keep = |file: &Path| match file.file_name().filter(|_| file.exists()) {
-        Some(name) => fs::rename(file, kept.join(name)),
-        None => Ok(()),
-    };
-    keep(&database)?;
-    keep(&wal::path_of(&database))?;
-    fs::rename(new, &database)?;
-    // Last: with the mark and without a journal, a host that starts in between refuses to.
-    keep(&directory.join("acknowledged"))?;
+    for (from, to) in steps(directory, &kept, new).iter().filter(|(from, _)| from.exists()) {
+        fs::rename(from, to)?;
+    }
     File::open(directory)?.sync_all()?;
     fs::remove_dir_all(work)?;
     Ok(kept)
+}
+
+/// The moves of a [`swap`], in their order. Between any two of them a host that starts refuses
+/// to: the mark says that something was acknowledged, and goes last.
+pub(super) fn steps(directory: &Path, kept: &Path, new: &Path) -> [(PathBuf, PathBuf); 4] {
+    let database = directory.join(DATABASE);
+    let [kept_database, kept_log, kept_mark] =
+        [DATABASE, "journal.db-wal", "acknowledged"].map(|name| kept.join(name));
+    [
+        (database.clone(), kept_database),
+        (wal::path_of(&database), kept_log),
+        (new.to_owned(), database),
+        (directory.join("acknowledged"), kept_mark),
+    ]
+}
+
+fn numbered(directory: &Path, number: u32) -> PathBuf {
+    directory.join(format!("damaged-{number}"))
+}
+
+/// One that was broken off when the damaged files were away and the new one was not yet in
+/// their place begins anew: they go back.
+fn put_back(directory: &Path, work: &Path) -> io::Result<()> {
+    let new = work.join(NEW);
+    if directory.join(DATABASE).exists() || !new.exists() {
+        return Ok(());
+    }
+    let kept = (1..).map(|number| numbered(directory, number)).take_while(|path| path.exists()).last();
+    if let Some(kept) = kept {
+        // The database last: without it this is done once more.
+        let [database, log, ..] = steps(directory, &kept, &new);
+        for (to, from) in [log, database].iter().filter(|(_, from)| from.exists()) {
+            fs::rename(from, to)?;
+        }
+        fs::remove_dir(&kept)?;
+    }
+    Ok(())
 }
 
 /// What is needed to read the rest: the lanes, and the sets of them.

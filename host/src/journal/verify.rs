@@ -62,6 +62,12 @@ pub(super) fn database(connection: &Connection, acknowledged: Option<Seq>) -> ru
 }
 
 impl Health {
+    /// There is no database, and there was one.
+    pub(super) fn gone(acknowledged: Seq) -> Self {
+        let damage = format!("it is not there, and the item {acknowledged} was acknowledged");
+        Self { damage: vec![damage], items: None }
+    }
+
     /// What can be saved, for a report.
     pub(super) fn readable(&self) -> String {
         match self.items {

@@ -236,3 +236,30 @@ async fn what_is_whole_is_rescued_whole() {
     let journal = Journal::open(directory.path(), bounds(), JournalMetrics::default()).unwrap();
     assert_eq!(contents(&journal).await.unwrap(), expected);
 }
+
+/// As a crash leaves it after each of the moves that put the new journal in its place.
+#[tokio::test]
+async fn a_rescue_that_is_broken_off_loses_nothing() {
+    for moved in 0..=4 {
+        let ((directory, expected), (other, _)) = (after_a_crash().await, after_a_crash().await);
+        let path = directory.path();
+        rescue(other.path()).unwrap();
+        let (work, kept) = (path.join("rescue"), path.join("damaged-1"));
+        let new = work.join("new.db");
+        fs::create_dir(&work).unwrap();
+        fs::create_dir(&kept).unwrap();
+        fs::copy(other.path().join("journal.db"), &new).unwrap();
+        for (from, to) in &super::super::rescue::steps(path, &kept, &new)[..moved] {
+            fs::rename(from, to).unwrap();
+        }
+        let opened = Journal::open(path, bounds(), JournalMetrics::default());
+        assert_eq!(opened.is_err(), moved == 1 || moved == 2, "after {moved} moves");
+        if let Ok(journal) = opened {
+            assert_eq!(contents(&journal).await.unwrap(), expected, "after {moved} moves");
+            continue;
+        }
+        rescue(path).unwrap_or_else(|error| panic!("after {moved} moves: {error}"));
+        let journal = Journal::open(path, bounds(), JournalMetrics::default()).unwrap();
+        assert_eq!(contents(&journal).await.unwrap(), expected, "after {moved} moves");
+    }
+}

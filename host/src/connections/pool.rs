@@ -114,7 +114,7 @@ impl<S: Server> Pool<S> {
             return Some(connection);
         }
         // What killed this one killed the older ones.
-        self.shared.idle.lock().clear();
+        self.shared.end_idle();
         None
     }
 
@@ -123,6 +123,21 @@ impl<S: Server> Pool<S> {
         self.shared.places.close();
         let idle = std::mem::take(&mut *self.shared.idle.lock());
         join_all(idle.into_iter().map(|idle| self.shared.server.disconnect(idle.connection))).await;
+    }
+}
+
+impl<S: Server> Shared<S> {
+    /// Nobody waits for it: ending one may wait for a disk.
+    fn end_idle(self: &Arc<Self>) {
+        let idle = std::mem::take(&mut *self.idle.lock());
+        if !idle.is_empty() {
+            let shared = Arc::clone(self);
+            tokio::spawn(async move {
+                for idle in idle {
+                    shared.server.disconnect(idle.connection).await;
+                }
+            });
+        }
     }
 }
 
@@ -139,7 +154,7 @@ impl<S: Server> Lease<S> {
     /// Throws the connection away because the server broke it: the idle ones are of
     /// no use either, and the next user must not have to find out one by one.
     pub(super) fn broken(self) {
-        self.shared.idle.lock().clear();
+        self.shared.end_idle();
     }
 }
 

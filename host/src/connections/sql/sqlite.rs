@@ -54,6 +54,7 @@ struct Session {
     turn: Option<OwnedMutexGuard<()>>,
 }
 
+#[derive(Clone)]
 pub(crate) struct Database {
     path: PathBuf,
     busy: Duration,
@@ -279,7 +280,7 @@ impl Server for Database {
     type Error = SqlError;
 
     async fn connect(&self) -> Result<Open, SqlError> {
-        let database = Database { path: self.path.clone(), ..*self };
+        let database = self.clone();
         let bound = connect_bound(self.bound).max(self.busy);
         let mut error = match timeout(bound, spawn_blocking(move || database.open())).await {
             Ok(Ok(Ok(open))) => return Ok(open),
@@ -293,7 +294,9 @@ impl Server for Database {
 
     /// A file that was deleted or replaced would go on taking what nobody will see.
     async fn is_alive(&self, open: &mut Open, _: Duration) -> bool {
-        open.file == self.identity()
+        // Not on a thread of the runtime: the file may be on a disk that hangs.
+        let database = self.clone();
+        spawn_blocking(move || database.identity()).await.is_ok_and(|file| file == open.file)
     }
 
     async fn disconnect(&self, open: Open) {

@@ -73,6 +73,16 @@ fn authorize(context: &AuthContext<'_>) -> Authorization {
         | AuthAction::CreateTempView { .. }
         | AuthAction::Unknown { .. }
         | AuthAction::Function { function_name: "load_extension" } => Authorization::Deny,
+        // The same by the name of their schema.
+        AuthAction::CreateTable { .. }
+        | AuthAction::CreateIndex { .. }
+        | AuthAction::CreateTrigger { .. }
+        | AuthAction::CreateView { .. }
+        | AuthAction::CreateVtable { .. }
+            if context.database_name == Some("temp") =>
+        {
+            Authorization::Deny
+        }
         AuthAction::Pragma { pragma_name, .. } if !PRAGMAS.contains(&pragma_name) => Authorization::Deny,
         _ => Authorization::Allow,
     }

@@ -118,6 +118,11 @@ async fn a_guest_reaches_this_file_only() {
         "PRAGMA journal_mode = delete".to_owned(),
         "PRAGMA synchronous = off".to_owned(),
         "SELECT load_extension('x')".to_owned(),
+        // They would come before the real ones for whoever has the connection next.
+        "CREATE TEMP TABLE t (value)".to_owned(),
+        "CREATE TABLE temp.t (value)".to_owned(),
+        "CREATE TEMPORARY VIEW v AS SELECT 1".to_owned(),
+        "CREATE TEMP TRIGGER r INSERT ON t BEGIN DELETE FROM t; END".to_owned(),
     ];
     for statement in denied {
         let error = refused(&mut transaction, &statement).await;

@@ -21,7 +21,7 @@ mod loads;
 mod parts;
 mod returns;
 
-use returner_sdk::{Failure, JobReturn, Outcome, Returner, config, mongo};
+use returner_sdk::{Failure, JobReturn, Outcome, Returner, config, log, mongo};
 
 /// What the configuration calls the granted connection.
 const CONNECTION: &str = "db";
@@ -41,13 +41,31 @@ const NEEDED: [(&str, &str); 2] = [(RETURNS, r#"{"jid":1}"#), (JOBS, r#"{"jid":1
 const WANTED: [(&str, &str); 3] =
     [(RETURNS, r#"{"minion":1}"#), (RETURNS, r#"{"fun":1,"jid":-1}"#), (EVENTS, r#"{"tag":1}"#)];
 
+/// Of a command that the user has no right to.
+const UNAUTHORIZED: i32 = 13;
+
+/// An index makes questions fast, and nothing else: where the server will not make one,
+/// returns are stored all the same.
+fn make_index(collection: &str, index: &str) -> Result<(), Failure> {
+    match mongo::create_index(CONNECTION, collection, index, false) {
+        Err(error) if !error.retryable || error.code == Some(UNAUTHORIZED) => {
+            log::warn(&format!(
+                "`{collection}` has no index on {index}, and what is asked about jobs takes longer without: {}",
+                error.message
+            ));
+            Ok(())
+        }
+        made => Ok(made?),
+    }
+}
+
 impl Returner for Mongo {
     const OPTIONS: &'static [&'static str] = &["indexes"];
 
     fn setup() -> Result<(), Failure> {
         let wanted = config::get("indexes").is_some_and(|indexes| indexes == "true");
         for (collection, index) in NEEDED.iter().chain(WANTED.iter().filter(|_| wanted)) {
-            mongo::create_index(CONNECTION, collection, index, false)?;
+            make_index(collection, index)?;
         }
         Ok(())
     }

@@ -293,6 +293,8 @@ class Returner:
         thread.join(seconds)
         if not answer:
             raise TimeoutError(f"no answer within {seconds:.1f} s")
+        if isinstance(answer[0], ConnectionError):
+            raise ConnectionError(f"no host answers at {self._url()}: {answer[0]}") from answer[0]
         if isinstance(answer[0], Exception):
             raise answer[0]
         status, text = answer[0]
@@ -320,7 +322,7 @@ class Returner:
             return response.status, response.read()
 
     def _connection(self, seconds):
-        url = self._option("url") or self._usual()
+        url = self._url()
         scheme, _, rest = url.partition(":")
         if scheme == "unix":
             return UnixConnection("/" + rest.lstrip("/"), timeout=seconds)
@@ -333,6 +335,9 @@ class Returner:
                 context.load_cert_chain(self._option("certificate"), self._option("key"))
             return http.client.HTTPSConnection(parts.hostname, parts.port or 443, timeout=seconds, context=context)
         raise OSError(f"returner.url: `{url}` is no http://, https:// or unix: URL")
+
+    def _url(self):
+        return self._option("url") or self._usual()
 
     def _usual(self):
         if os.path.exists(SOCKET):

@@ -39,22 +39,23 @@ async fn a_token_lets_its_role_in_and_no_other() {
     let host = Host::start("host.socket: host.sock\n").await;
     let (write, line_write) = token(&host, "minions", "write");
     let (read, line_read) = token(&host, "grafana", "read");
+    let (master, line_master) = token(&host, "salt", "master");
     let (admin, line_admin) = token(&host, "ops", "admin");
-    let tokens = format!("{line_write}{line_read}{line_admin}");
+    let tokens = format!("{line_write}{line_read}{line_master}{line_admin}");
     host.reload(&format!("host.socket: host.sock\n{tokens}")).await.expect(200);
     for (method, path, allowed) in [
-        (Method::POST, "/v1/returns", [&write, &admin]),
-        (Method::GET, "/v1/jobs", [&read, &admin]),
-        (Method::GET, "/v1/returners", [&read, &admin]),
-        (Method::GET, "/metrics", [&read, &admin]),
-        (Method::GET, "/v1/dead-letters", [&read, &admin]),
-        (Method::DELETE, "/v1/jobs?older_than=30d", [&admin, &admin]),
-        (Method::DELETE, "/v1/dead-letters?all=true", [&admin, &admin]),
-        (Method::POST, "/v1/dead-letters/replay?all=true", [&admin, &admin]),
-        (Method::POST, "/v1/reload?dry_run=true", [&admin, &admin]),
-        (Method::DELETE, "/v1/lanes/nobody", [&admin, &admin]),
+        (Method::POST, "/v1/returns", vec![&write, &master, &admin]),
+        (Method::GET, "/v1/jobs", vec![&read, &master, &admin]),
+        (Method::GET, "/v1/returners", vec![&read, &master, &admin]),
+        (Method::GET, "/metrics", vec![&read, &master, &admin]),
+        (Method::GET, "/v1/dead-letters", vec![&read, &master, &admin]),
+        (Method::DELETE, "/v1/jobs?older_than=30d", vec![&master, &admin]),
+        (Method::DELETE, "/v1/dead-letters?all=true", vec![&admin]),
+        (Method::POST, "/v1/dead-letters/replay?all=true", vec![&admin]),
+        (Method::POST, "/v1/reload?dry_run=true", vec![&admin]),
+        (Method::DELETE, "/v1/lanes/nobody", vec![&admin]),
     ] {
-        for token in [&write, &read, &admin] {
+        for token in [&write, &read, &master, &admin] {
             let found = status(&host, method.clone(), path, Some(token)).await;
             assert_eq!(found == 403, !allowed.contains(&token), "{method} {path}: {found}");
             assert_ne!(found, 401, "{method} {path}");
@@ -69,7 +70,7 @@ async fn a_token_lets_its_role_in_and_no_other() {
     host.get("/healthz").await.expect(200);
     host.get("/readyz").await.expect(200);
     // Neither the token nor its digest is in what the host says.
-    assert!(![&write, &read, &admin].iter().any(|token| host.log().contains(*token)));
+    assert!(![&write, &read, &master, &admin].iter().any(|token| host.log().contains(*token)));
 
     // The socket needs none, and commands take it.
     let socket = format!("unix:{}/host.sock", host.directory().display());

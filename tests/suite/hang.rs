@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use mongodb::bson::doc;
+use reqwest::Method;
 use returner_servers::{
     Flavour, Host, Mariadb, Mongodb, Redis, Server, SqliteDatabase, guest, new_jid, ret, until,
 };
@@ -84,6 +85,34 @@ async fn mongo_hangs() {
     server.resume();
     host.wait_drained("mongo").await;
     assert_eq!(database.find("saltReturns", doc! {"jid": &jid}).await.len(), RETURNS, "each once");
+}
+
+/// One that `ret_kwargs` asked for. Whoever drops it does not wait for its server.
+#[tokio::test]
+async fn a_lane_that_a_return_asked_for_is_dropped_while_its_server_hangs() {
+    let (mut server, other) = (Redis::start().await, SqliteDatabase::new());
+    let (database, asked) = (server.database().await, server.database().await);
+    let host = Host::start(&config("redis", &database.config(), &other)).await;
+    let asking = || {
+        let mut item = ret(&new_jid(), "web1", "test.ping", json!(true));
+        item["ret_kwargs"] = json!({"db": asked.number()});
+        item
+    };
+    host.post("/v1/returns?returner=redis&wait=stored", &asking()).await.expect(200);
+    server.pause();
+    host.post("/v1/returns?returner=redis", &asking()).await.expect(202);
+    let answer = host.get("/v1/returners").await.expect(200).json();
+    let mut names =
+        answer["returners"].as_array().into_iter().flatten().filter_map(|one| one["name"].as_str());
+    let name = names.find(|name| name.contains('{')).expect("a returner that was asked for");
+    let encoded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let began = Instant::now();
+    let dropped = host.send(Method::DELETE, &format!("/v1/lanes/{encoded}"), "").await.expect(200).json();
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    assert_eq!(dropped["dropped"], 1, "{dropped}");
+    server.resume();
+    // It can be asked for again.
+    host.post("/v1/returns?returner=redis&wait=stored", &asking()).await.expect(200);
 }
 
 /// Each item takes a while, and all of them are too many for the time of one call.

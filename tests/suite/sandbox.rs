@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use returner_servers::{Host, Mariadb, Mongodb, Redis, free_port, guest, new_jid, ret, until};
+use returner_servers::{Host, Mariadb, Mongodb, Redis, free_port, guest, new_jid, ret, returner, until};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
@@ -128,6 +128,24 @@ async fn of_redis_and_mongodb_some_keys_and_one_collection() {
         assert_said(&reach(&host, wanted).await, wanted, words);
     }
     assert_eq!(redis.keys().await, ["audit:1"]);
+}
+
+/// The host asks for the server's version, which a user with few rights may not.
+#[tokio::test]
+async fn a_user_of_redis_needs_no_more_than_the_commands_of_the_returner() {
+    let server = Redis::start().await;
+    let database = server.database().await;
+    let rules = ["on", ">pw", "~*", "&*", "+@all", "-info", "-@admin", "-@dangerous"];
+    let _: () = database.ask(&[&["ACL", "SETUSER", "salt"], &rules[..]].concat()).await;
+    let config = format!("return: redis\n{}redis.user: salt\nredis.password: pw\n", database.config());
+    let host = Host::start(&config).await;
+    let jid = new_jid();
+    host.store("/v1/returns", &ret(&jid, "web1", "test.ping", json!(true))).await;
+    let checked = returner(host.directory(), &["check", "--connect", "--config", "returner.yaml"]);
+    assert!(checked.expect(0).stdout.contains("unknown"), "{}", checked.stdout);
+    host.reload(&format!("{config}redis.limits.time: 61s\n")).await.expect(200);
+    let returns = host.get(&format!("/v1/jobs/{jid}/returns?returner=redis")).await.expect(200).json();
+    assert_eq!(returns["returns"][0]["minion"], "web1", "{returns}");
 }
 
 /// Answers each request with a redirect to another place.

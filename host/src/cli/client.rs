@@ -19,6 +19,10 @@ use crate::config::Settings;
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// How long a question may take; a host that hangs takes connections and says nothing. What
+/// changes something may take as long as it needs.
+const ANSWER: Duration = Duration::from_secs(60);
+
 /// How often a request is made again whose connection broke off under its body.
 const AGAIN: usize = 5;
 
@@ -161,7 +165,10 @@ impl Client {
             let value: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
             url += &format!("{}{name}={value}", if at == 0 { '?' } else { '&' });
         }
-        let request = self.http.request(method, url);
+        let mut request = self.http.request(method.clone(), url);
+        if method == Method::GET {
+            request = request.timeout(ANSWER);
+        }
         match &self.token {
             Some(token) => request.bearer_auth(token.expose_secret()),
             None => request,
@@ -189,7 +196,8 @@ impl Client {
             });
         }
         let problem: Problem = serde_json::from_slice(&body).unwrap_or_else(|_| Problem {
-            detail: String::from_utf8_lossy(&body).into_owned(),
+            detail: format!("{} answers {status} in other words than a returner host", self.place),
+            hint: Some("another program listens there".to_owned()),
             ..Problem::default()
         });
         Err(NoAnswer::Refused(Problem { status, ..problem }))

@@ -15,7 +15,8 @@ pub(super) struct Token {
     /// A name to know it by, for example `minions`
     name: String,
     /// What it lets its owner do: send items; ask what was stored and how the host is
-    /// doing; or everything
+    /// doing; what a master with its jobs here does, which is both and to have old ones
+    /// removed; or everything
     #[arg(long, value_enum)]
     role: RoleArg,
     /// Print JSON
@@ -27,6 +28,7 @@ pub(super) struct Token {
 enum RoleArg {
     Write,
     Read,
+    Master,
     Admin,
 }
 
@@ -56,6 +58,7 @@ impl Token {
         let role = match self.role {
             RoleArg::Write => Role::Write,
             RoleArg::Read => Role::Read,
+            RoleArg::Master => Role::Master,
             RoleArg::Admin => Role::Admin,
         };
         let made = Made { name: self.name, role: role.name(), token, sha256 };
@@ -65,7 +68,7 @@ impl Token {
         let Made { name, role, token, sha256 } = made;
         output::line(&format!("the token, which is shown this once:\n  {token}\n"))?;
         output::line(&format!(
-            "what the host's configuration needs:\n  host.tokens.{name}: {{sha256: {sha256}, role: {role}}}"
+            "what the host's configuration needs:\nhost.tokens.{name}: {{sha256: {sha256}, role: {role}}}"
         ))
     }
 }

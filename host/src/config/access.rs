@@ -49,24 +49,31 @@ pub(crate) enum Role {
     Write,
     /// Ask what was stored, and how the host is doing.
     Read,
-    /// Everything: both, and what changes or removes something.
+    /// Both, and have old jobs removed: what a master asks of its job cache.
+    Master,
+    /// Everything: what changes or removes something, too.
     Admin,
 }
 
 impl Role {
-    pub(crate) const ALL: [Role; 3] = [Role::Write, Role::Read, Role::Admin];
+    pub(crate) const ALL: [Role; 4] = [Role::Write, Role::Read, Role::Master, Role::Admin];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Role::Write => "write",
             Role::Read => "read",
+            Role::Master => "master",
             Role::Admin => "admin",
         }
     }
 
     /// Whether who has this role may do what needs the other one.
     pub(crate) fn covers(self, needed: Role) -> bool {
-        self == Role::Admin || self == needed
+        match self {
+            Role::Admin => true,
+            Role::Master => needed != Role::Admin,
+            Role::Write | Role::Read => self == needed,
+        }
     }
 
     fn read(found: &Found<'_>) -> Result<Self, Finding> {

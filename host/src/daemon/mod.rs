@@ -23,7 +23,7 @@ use crate::job_cache::JobCache;
 use crate::journal::{Bounds, Journal, OpenError};
 use crate::plugins::{LoadError, Runtime};
 use crate::telemetry::Metrics;
-use crate::web::{self, Access, App, Gate, Receiving, Standing};
+use crate::web::{self, Access, App, Gate, Receiving, Reloads};
 
 use reload::Reloader;
 use serving::{BindError, Serving};
@@ -75,8 +75,8 @@ pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
     let hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
     let settings = Arc::new(loaded.settings);
     let (orders, incoming) = mpsc::channel(1);
-    let standing = Arc::new(Standing::new(reload::shown(&settings), orders));
-    let host = Host::build(Arc::clone(&settings), Arc::clone(&standing)).await?;
+    let reloads = Arc::new(Reloads::new(reload::shown(&settings), orders));
+    let host = Host::build(Arc::clone(&settings), Arc::clone(&reloads)).await?;
     let (router, gate) = (web::router(Arc::clone(&host.app)), Arc::clone(&host.app.gate));
     let mut serving = Serving::new(router, gate, Arc::clone(&host.app.salt_events));
     let bound = serving.bind(&settings.host).await?;
@@ -88,7 +88,7 @@ pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
         path: config.map(Path::to_owned),
         watch,
         lanes: Arc::clone(&host.lanes),
-        standing,
+        reloads,
         metrics: Arc::clone(&host.app.metrics),
         serving,
         stop: stop.clone(),
@@ -114,7 +114,7 @@ struct Host {
 }
 
 impl Host {
-    async fn build(settings: Arc<Settings>, configuration: Arc<Standing>) -> Result<Self, DaemonError> {
+    async fn build(settings: Arc<Settings>, configuration: Arc<Reloads>) -> Result<Self, DaemonError> {
         let access = Access::new(&settings.host.access).map_err(BindError::from)?;
         let data = &settings.host.data;
         make_private(data).map_err(|error| DaemonError::Data { path: data.clone(), error })?;

@@ -19,7 +19,7 @@ use super::watch::Watch;
 use crate::config::{ConfigErrors, Difference, Loaded, Settings};
 use crate::delivery::Lanes;
 use crate::telemetry::{Metrics, Reload};
-use crate::web::{Order, Standing};
+use crate::web::{Order, Reloads};
 
 /// The keys under `host` that a running host cannot change: the journal is opened with them.
 const FIXED: [&str; 4] = ["data", "max_journal", "dedupe_window", "dedupe_keys"];
@@ -28,7 +28,7 @@ pub(super) struct Reloader {
     pub(super) path: Option<PathBuf>,
     pub(super) watch: Watch,
     pub(super) lanes: Arc<Lanes>,
-    pub(super) standing: Arc<Standing>,
+    pub(super) reloads: Arc<Reloads>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) serving: Serving,
     pub(super) stop: CancellationToken,
@@ -75,8 +75,9 @@ impl Reloader {
     async fn follow(&mut self) {
         // An editor that was broken off, or a disk that was full, leaves an empty file; that
         // it is one without a word about all returners is not what anybody means.
-        let is_empty = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
-        if let Some(path) = self.path.clone().filter(is_empty) {
+        if let Some(path) = &self.path
+            && tokio::fs::metadata(path).await.is_ok_and(|metadata| metadata.len() == 0)
+        {
             self.watch = Watch::of(self.watch.paths());
             let message = format!(
                 "error: the configuration `{}` is empty now, and is not taken\n  hint: `returner reload` takes it as it is",
@@ -107,12 +108,12 @@ impl Reloader {
         match &taken {
             Ok(changes) if changes.is_empty() => {
                 self.metrics.reloaded(Reload::Unchanged);
-                self.standing.unchanged();
+                self.reloads.unchanged();
                 tracing::info!("the configuration was read again ({why}), and is as it was");
             }
             Ok(changes) => {
                 self.metrics.reloaded(Reload::Applied);
-                self.standing.taken(shown(&self.lanes.settings()));
+                self.reloads.taken(shown(&self.lanes.settings()));
                 for Difference { subject, change, widens } in changes {
                     tracing::info!(widens, "{subject}: {change}");
                 }
@@ -125,7 +126,7 @@ impl Reloader {
 
     fn refuse(&self, message: &str) {
         self.metrics.reloaded(Reload::Refused);
-        self.standing.refused(message);
+        self.reloads.refused(message);
         tracing::error!("the configuration is not taken, and the one before it runs on:\n{message}");
     }
 

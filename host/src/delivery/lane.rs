@@ -54,7 +54,7 @@ pub(crate) struct SetAside {
 
 /// How a lane is doing.
 #[derive(Debug)]
-pub(crate) struct Standing {
+pub(crate) struct Backlog {
     pub(crate) status: Status,
     /// Items that are not settled, those that wait on their own included.
     pub(crate) depth: u64,
@@ -174,13 +174,13 @@ impl Lane {
         self.board.look()
     }
 
-    pub(crate) async fn standing(&self) -> Standing {
+    pub(crate) async fn backlog(&self) -> Backlog {
         let (status, depth) = (self.status(), self.journal.depth(self.id));
         let oldest = self.oldest(&status, depth).await.unwrap_or_else(|error| {
             tracing::warn!(returner = self.name, %error, "the age of the oldest item is not known");
             None
         });
-        Standing { status, depth, oldest }
+        Backlog { status, depth, oldest }
     }
 
     async fn oldest(&self, status: &Status, depth: u64) -> Result<Option<u64>, JournalError> {

@@ -38,7 +38,7 @@ mod worker;
 pub(crate) use build::{BuildError, check_options};
 pub(crate) use crashes::{Crashes, Report, Summary};
 pub(crate) use dead_letters::DeadLetters;
-pub(crate) use lane::{Lane, Standing};
+pub(crate) use lane::{Backlog, Lane};
 pub(crate) use lanes::{DropError, Lanes, Orphan, RouteError};
 pub(crate) use returner::Returner;
 pub(crate) use status::{Failing, HeldItems, LastError, State, WentBack};

@@ -27,7 +27,7 @@ use super::probation::Probation;
 use super::returner::Returner;
 use super::status::Next;
 use crate::items::{Failure, Kind, Refusal};
-use crate::plugins::{CallError, Delivery, Instance, Stop};
+use crate::plugins::{CallError, Delivery, Instance, Stop, Trap};
 use crate::telemetry::CallEnd;
 
 /// How often a waiting worker looks whether its servers are back.
@@ -219,55 +219,59 @@ impl Worker {
                 1 => Verdict::Done(vec![dead(tasks.remove(0), reason, printed)]),
                 _ => Verdict::Deliver(halves(tasks), None),
             },
-            CallError::Stopped(ref trap) if trap.stop != Stop::HostTime => {
-                self.instance = None;
-                if tasks.len() == 1 {
-                    self.stopped += 1;
-                }
-                for task in &mut tasks {
-                    task.redelivered = true;
-                }
-                let wait = self.backoff(self.stopped, None);
-                let next = match tasks.len() {
-                    1 if fresh => Next::GoOn,
-                    1 => Next::Store(kind, 1),
-                    count => Next::Halves(kind, count),
-                };
-                self.report(&error.to_string(), &error, next, wait.time);
-                match tasks.len() {
-                    // In a new instance it is the item, and not what came before it.
-                    1 if fresh => {
-                        let stderr = trap.stderr.clone();
-                        Verdict::Done(vec![dead(tasks.remove(0), error.to_string(), stderr)])
-                    }
-                    1 => Verdict::Deliver(vec![tasks], Some(wait)),
-                    _ => Verdict::Deliver(halves(tasks), None),
-                }
+            CallError::Stopped(trap) if trap.stop != Stop::HostTime => {
+                self.judge_trap(kind, tasks, trap, fresh)
             }
-            error => {
-                let unclear = matches!(error, CallError::Unclear(_) | CallError::Stopped(_));
-                if unclear {
-                    self.instance = None;
-                }
-                for task in &mut tasks {
-                    task.redelivered |= unclear;
-                }
-                let asked = match &error {
-                    CallError::Failed(Failure::Retry { after, .. }) => *after,
-                    _ => None,
-                };
-                self.failed += 1;
-                let wait = self.backoff(self.failed, asked);
-                let count = tasks.len();
-                // All of them may be too much for the time of one call.
-                let (next, again) = match error {
-                    CallError::Stopped(_) if count > 1 => (Next::Halves(kind, count), halves(tasks)),
-                    _ => (Next::Store(kind, count), vec![tasks]),
-                };
-                self.report(&error.to_string(), &error, next, wait.time);
-                Verdict::Deliver(again, Some(wait))
-            }
+            error => self.judge_outage(kind, tasks, &error),
         }
+    }
+
+    /// The plugin's fault: an item that is alone, in an instance of its own, is a dead letter.
+    fn judge_trap(&mut self, kind: Kind, mut tasks: Vec<Task>, trap: Box<Trap>, fresh: bool) -> Verdict {
+        self.instance = None;
+        if tasks.len() == 1 {
+            self.stopped += 1;
+        }
+        for task in &mut tasks {
+            task.redelivered = true;
+        }
+        let wait = self.backoff(self.stopped, None);
+        let stderr = trap.stderr.clone();
+        let error = CallError::Stopped(trap);
+        let reason = error.to_string();
+        let (next, verdict) = match tasks.len() {
+            // In a new instance it is the item, and not what came before it.
+            1 if fresh => (Next::GoOn, Verdict::Done(vec![dead(tasks.remove(0), reason.clone(), stderr)])),
+            1 => (Next::Store(kind, 1), Verdict::Deliver(vec![tasks], Some(wait))),
+            count => (Next::Halves(kind, count), Verdict::Deliver(halves(tasks), None)),
+        };
+        self.report(&reason, &error, next, wait.time);
+        verdict
+    }
+
+    /// The server's fault: all of them wait.
+    fn judge_outage(&mut self, kind: Kind, mut tasks: Vec<Task>, error: &CallError) -> Verdict {
+        let unclear = matches!(error, CallError::Unclear(_) | CallError::Stopped(_));
+        if unclear {
+            self.instance = None;
+        }
+        for task in &mut tasks {
+            task.redelivered |= unclear;
+        }
+        let asked = match error {
+            CallError::Failed(Failure::Retry { after, .. }) => *after,
+            _ => None,
+        };
+        self.failed += 1;
+        let wait = self.backoff(self.failed, asked);
+        let count = tasks.len();
+        // All of them may be too much for the time of one call.
+        let (next, again) = match error {
+            CallError::Stopped(_) if count > 1 => (Next::Halves(kind, count), halves(tasks)),
+            _ => (Next::Store(kind, count), vec![tasks]),
+        };
+        self.report(&error.to_string(), error, next, wait.time);
+        Verdict::Deliver(again, Some(wait))
     }
 
     fn backoff(&self, tries: u32, asked: Option<Duration>) -> Wait {

@@ -190,6 +190,10 @@ mod tests {
             assert!(needed.covers(needed) && Role::Admin.covers(needed));
         }
         assert!(!Role::Write.covers(Role::Read) && !Role::Read.covers(Role::Write));
-        assert!(!Role::Write.covers(Role::Admin) && !Role::Read.covers(Role::Admin));
+        assert!([Role::Write, Role::Read].iter().all(|needed| Role::Master.covers(*needed)));
+        for role in [Role::Write, Role::Read] {
+            assert!(!role.covers(Role::Master) && !role.covers(Role::Admin));
+        }
+        assert!(!Role::Master.covers(Role::Admin));
     }
 }

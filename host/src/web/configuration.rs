@@ -28,7 +28,7 @@ pub(crate) struct Order {
 
 /// What the host says of its configuration.
 #[derive(Debug)]
-pub(crate) struct Standing {
+pub(crate) struct Reloads {
     orders: mpsc::Sender<Order>,
     last: Mutex<Last>,
 }
@@ -78,7 +78,7 @@ struct Change {
     widens: bool,
 }
 
-impl Standing {
+impl Reloads {
     pub(crate) fn new(files: Vec<String>, orders: mpsc::Sender<Order>) -> Self {
         Self { orders, last: Mutex::new(Last { files, taken: SystemTime::now(), error: None }) }
     }

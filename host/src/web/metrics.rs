@@ -16,13 +16,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::{App, age, journal};
-use crate::delivery::{self, Standing};
+use crate::delivery::{self, Backlog};
 use crate::telemetry::{LaneLabels, Metrics};
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     let moment = Moment::new();
     for lane in app.lanes.all() {
-        moment.show(lane.name(), &lane.standing().await);
+        moment.show(lane.name(), &lane.backlog().await);
     }
     match app.lanes.orphans().await {
         Ok(orphans) => orphans.iter().for_each(|orphan| {
@@ -116,13 +116,13 @@ impl Moment {
         moment
     }
 
-    fn show(&self, returner: &str, standing: &Standing) {
-        let status = &standing.status;
-        set(&self.depth, returner, standing.depth);
+    fn show(&self, returner: &str, backlog: &Backlog) {
+        let status = &backlog.status;
+        set(&self.depth, returner, backlog.depth);
         set(&self.held, returner, status.held.as_ref().map_or(0, |held| held.count as u64));
         set(&self.dead, returner, status.dead);
         let labels = LaneLabels { returner: returner.into() };
-        let oldest = standing.oldest.map(|accepted| age(accepted, SystemTime::now()));
+        let oldest = backlog.oldest.map(|accepted| age(accepted, SystemTime::now()));
         self.oldest.get_or_create(&labels).set(oldest.unwrap_or_default().as_secs_f64());
         let failing = status.failing.as_ref().map(|failing| failing.lasted);
         self.failing.get_or_create(&labels).set(failing.unwrap_or_default().as_secs_f64());

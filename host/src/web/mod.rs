@@ -38,7 +38,7 @@ use crate::telemetry::Metrics;
 use problem::Problem;
 
 pub(crate) use access::{Access, Gate};
-pub(crate) use configuration::{Order, Standing};
+pub(crate) use configuration::{Order, Reloads};
 pub(crate) use items::Receiving;
 pub(crate) use problem::hinted;
 pub(crate) use serve::{Listener, ServeError, serve};
@@ -54,7 +54,7 @@ pub(crate) struct App {
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) configuration: Arc<Standing>,
+    pub(crate) configuration: Arc<Reloads>,
     pub(crate) receiving: Receiving,
     pub(crate) gate: Arc<Gate>,
 }
@@ -78,8 +78,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/crashes", get(crashes::list))
         .route("/v1/crashes/{id}", get(crashes::show))
         .route("/metrics", get(metrics::metrics));
+    let purges = Router::new().route("/v1/jobs", delete(jobs::clean));
     let changes = Router::new()
-        .route("/v1/jobs", delete(jobs::clean))
         .route("/v1/dead-letters", delete(dead_letters::remove))
         .route("/v1/dead-letters/replay", post(dead_letters::replay))
         .route("/v1/lanes/{name}", delete(lanes::remove))
@@ -91,6 +91,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     };
     of(Role::Write, takes)
         .merge(of(Role::Read, tells))
+        .merge(of(Role::Master, purges))
         .merge(of(Role::Admin, changes))
         // Who watches over the host has no token.
         .route("/healthz", get(async || "ok\n"))

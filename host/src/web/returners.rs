@@ -169,16 +169,16 @@ pub(super) async fn list(
 
 async fn entry(lane: &Lane) -> Entry {
     let returner = lane.returner();
-    let standing = lane.standing().await;
-    let status = standing.status;
+    let backlog = lane.backlog().await;
+    let status = backlog.status;
     let now = SystemTime::now();
     let accepted = |millis| moment(UNIX_EPOCH + Duration::from_millis(millis));
     Entry {
         name: lane.name().to_owned(),
         state: status.state.name(),
-        depth: standing.depth,
-        oldest_ms: standing.oldest.map(|oldest| millis(age(oldest, now))),
-        behind_since: standing.oldest.map(accepted),
+        depth: backlog.depth,
+        oldest_ms: backlog.oldest.map(|oldest| millis(age(oldest, now))),
+        behind_since: backlog.oldest.map(accepted),
         stored: status.stored,
         retried: status.retried,
         dead: status.dead,

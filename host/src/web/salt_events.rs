@@ -50,13 +50,13 @@ pub(super) fn look(app: &App) -> Option<SaltEvents> {
         .into_iter()
         .map(|gap| Gap { from: at(gap.from), until: at(gap.until), from_ms: gap.from, until_ms: gap.until })
         .collect();
-    match app.salt_events.standing() {
-        Some(standing) => Some(SaltEvents {
-            address: Some(standing.address),
-            connected_since: standing.connected.map(moment),
-            hears: standing.hears,
+    match app.salt_events.link() {
+        Some(link) => Some(SaltEvents {
+            address: Some(link.address),
+            connected_since: link.connected.map(moment),
+            hears: link.hears,
             missing_since_ms: app.salt_events.missing_since(),
-            error: standing.error,
+            error: link.error,
             trimmed: app.salt_events.trimmed(),
             gaps,
         }),

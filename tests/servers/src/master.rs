@@ -40,7 +40,8 @@ impl SaltVersion {
     pub fn python(self, directory: &Path, arguments: &[&str]) -> Run {
         let mut command = self.command("python").unwrap_or_else(|error| panic!("{error}"));
         command.args(arguments);
-        Run::of(command, directory)
+        // Many commands of Salt's in one, where Salt's own tests run.
+        Run::within(3 * TO_START, command, directory)
     }
 
     /// The directory with the `tests` of its source distribution.

@@ -190,6 +190,12 @@ pub struct RedisDatabase {
 }
 
 impl RedisDatabase {
+    /// Which of the server's databases it is.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
     /// `redis://HOST:PORT/NUMBER`.
     #[must_use]
     pub fn url(&self) -> String {

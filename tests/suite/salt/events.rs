@@ -255,7 +255,12 @@ async fn the_doctor_says_what_is_wrong() {
         }
     })
     .await;
-    assert!(narrow.expect(1).stdout.contains("`returner schema mysql`"), "{}", narrow.stdout);
+    assert!(narrow.expect(0).stdout.contains("note   the plugin of `mysql` warns"), "{}", narrow.stdout);
+    assert!(narrow.stdout.contains("`returner schema mysql`"), "{}", narrow.stdout);
+    followed.host.pause();
+    let hangs = doctor(&followed.host);
+    followed.host.resume();
+    assert!(hangs.expect(1).stdout.contains("does not answer within 10s"), "{}", hangs.stdout);
     followed.host.kill();
     followed.minion.call(&["--local", "test.echo", "kept", "--return", "mysql"]);
     let away = doctor(&followed.host);

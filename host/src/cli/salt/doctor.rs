@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use reqwest::StatusCode;
@@ -18,6 +19,9 @@ use super::super::output::counted;
 use super::super::{Failure, output};
 use super::{install, job_cache};
 use crate::config::{Bundled, SaltOptions};
+
+/// How long the host may take to say that it is there.
+const ANSWER: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
@@ -38,7 +42,7 @@ pub(super) struct Doctor {
 struct Finding {
     ok: bool,
     what: String,
-    /// The command that mends it.
+    /// The command that mends it, or would better it.
     hint: Option<String>,
 }
 
@@ -121,6 +125,11 @@ impl Visit {
         self.findings.push(Finding { ok: true, what: what.into(), hint: None });
     }
 
+    /// What works, and could be better.
+    fn note(&mut self, what: impl Into<String>, hint: impl Into<String>) {
+        self.findings.push(Finding { ok: true, what: what.into(), hint: Some(hint.into()) });
+    }
+
     fn wrong(&mut self, what: impl Into<String>, hint: impl Into<String>) {
         self.findings.push(Finding { ok: false, what: what.into(), hint: Some(hint.into()) });
     }
@@ -142,7 +151,8 @@ impl Visit {
         let is_ours = |name: &&String| {
             let known =
                 known.map_or_else(|| Bundled::from_name(name).is_some(), |known| known.contains(name));
-            known && !name.contains('.')
+            // Neither a profile nor what `ret_kwargs` asked for has a module of its own.
+            known && !name.contains(['.', '{'])
         };
         names.extend(self.options.returners.iter().filter(is_ours).cloned());
         names.extend(known.into_iter().flatten().filter(is_ours).cloned());
@@ -232,6 +242,12 @@ impl Visit {
                 self.status(&status);
                 Some(status.returners.into_iter().map(|returner| returner.name).collect())
             }
+            Err(_) if self.is_master => {
+                let what =
+                    "this master's token may send, and not ask: `master_job_cache` does not work by it";
+                self.note(what, "`returner token NAME --role master` makes one that may");
+                None
+            }
             // A minion's token usually may not.
             Err(_) => {
                 self.ok("what the host's returners do is not for this token to ask: `returner status` there");
@@ -242,7 +258,16 @@ impl Visit {
 
     async fn is_let_in(&mut self, client: &Client) -> bool {
         // Nothing is in it: whoever may send is told so, and nothing is stored.
-        let (what, hint) = match client.post::<Value>("/v1/returns", &[], Vec::new()).await {
+        let asked = client.post::<Value>("/v1/returns", &[], Vec::new());
+        let Ok(answer) = tokio::time::timeout(ANSWER, asked).await else {
+            let what = format!("the host takes the connection and does not answer within {ANSWER:?}");
+            self.wrong(
+                what,
+                "it hangs: look at its log, and start it again; nothing that it acknowledged is lost",
+            );
+            return false;
+        };
+        let (what, hint) = match answer {
             Err(NoAnswer::Refused(problem)) if problem.status == StatusCode::BAD_REQUEST => {
                 self.ok("the host answers, and takes what comes from here");
                 return true;
@@ -250,10 +275,15 @@ impl Visit {
             Err(NoAnswer::Refused(problem))
                 if matches!(problem.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
             {
-                (
-                    format!("the host lets nothing in from here: {}", problem.detail),
-                    "`returner token NAME --role write` makes a token; `returner.token_file` names it in Salt's file",
-                )
+                let hint = match self.is_master {
+                    true => {
+                        "`returner token NAME --role master` makes a token; `returner.token_file` names it in Salt's file"
+                    }
+                    false => {
+                        "`returner token NAME --role write` makes a token; `returner.token_file` names it in Salt's file"
+                    }
+                };
+                (format!("the host lets nothing in from here: {}", problem.detail), hint)
             }
             Err(NoAnswer::Refused(problem)) => {
                 (format!("the host takes nothing in: {problem}"), "`returner status` on the host")
@@ -271,8 +301,8 @@ impl Visit {
     fn status(&mut self, status: &Status) {
         for Returner { name, state, depth, last_error, warning } in &status.returners {
             if let Some(Warning { message }) = warning {
-                let hint = "nothing is lost by it; the host's log has it with what came before";
-                self.wrong(format!("the plugin of `{name}` warns: {message}"), hint);
+                let hint = "it works as it is; the host's log has this with what came before";
+                self.note(format!("the plugin of `{name}` warns: {message}"), hint);
             }
             match last_error {
                 Some(error) if state != "ready" => {
@@ -352,7 +382,12 @@ impl Visit {
 
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}  {}", if self.ok { "ok   " } else { "WRONG" }, self.what)?;
+        let word = match (self.ok, &self.hint) {
+            (true, None) => "ok   ",
+            (true, Some(_)) => "note ",
+            (false, _) => "WRONG",
+        };
+        write!(f, "{word}  {}", self.what)?;
         match &self.hint {
             Some(hint) => write!(f, "\n  hint: {hint}"),
             None => Ok(()),

@@ -43,12 +43,12 @@ pub(crate) struct SaltEvents {
     intake: Arc<Intake>,
     pub(crate) gaps: Gaps,
     metrics: SaltEventsMetrics,
-    standing: Mutex<Option<Standing>>,
+    link: Mutex<Option<BusLink>>,
 }
 
 /// How following it is going.
 #[derive(Debug, Clone)]
-pub(crate) struct Standing {
+pub(crate) struct BusLink {
     pub(crate) address: String,
     /// Since when the host listens; nothing while it does not.
     pub(crate) connected: Option<SystemTime>,
@@ -86,12 +86,12 @@ impl Following {
 
 impl SaltEvents {
     pub(crate) fn new(intake: Arc<Intake>, gaps: Gaps, metrics: SaltEventsMetrics) -> Self {
-        Self { intake, gaps, metrics, standing: Mutex::default() }
+        Self { intake, gaps, metrics, link: Mutex::default() }
     }
 
     /// Nothing where the configuration names no bus.
-    pub(crate) fn standing(&self) -> Option<Standing> {
-        self.standing.lock().clone()
+    pub(crate) fn link(&self) -> Option<BusLink> {
+        self.link.lock().clone()
     }
 
     /// How many returns were stored, since the start, that lack something.
@@ -101,7 +101,7 @@ impl SaltEvents {
 
     /// Nothing is followed from now on.
     pub(crate) fn rest(&self) {
-        *self.standing.lock() = None;
+        *self.link.lock() = None;
         self.metrics.connected(false);
     }
 
@@ -146,13 +146,12 @@ impl SaltEvents {
     }
 
     fn hears(&self) -> bool {
-        self.standing.lock().as_ref().is_some_and(|standing| standing.hears)
+        self.link.lock().as_ref().is_some_and(|link| link.hears)
     }
 
     fn stands(&self, address: &Address, connected: bool, error: Option<String>) {
         let connected = connected.then(SystemTime::now);
-        *self.standing.lock() =
-            Some(Standing { address: address.to_string(), connected, hears: false, error });
+        *self.link.lock() = Some(BusLink { address: address.to_string(), connected, hears: false, error });
     }
 
     fn begins(&self, address: &Address) {
@@ -173,8 +172,8 @@ impl SaltEvents {
     /// The first message of a connection has come.
     fn heard(&self) {
         let gap = block_in_place(|| self.gaps.heard());
-        if let Some(standing) = self.standing.lock().as_mut() {
-            standing.hears = true;
+        if let Some(link) = self.link.lock().as_mut() {
+            link.hears = true;
         }
         if let Some(gap) = gap {
             self.metrics.missed();
@@ -190,7 +189,7 @@ impl SaltEvents {
         self.metrics.connected(false);
         let error = lost.to_string();
         // Once, and not at each try.
-        let before = self.standing.lock().as_ref().and_then(|standing| standing.error.clone());
+        let before = self.link.lock().as_ref().and_then(|link| link.error.clone());
         let is_new = before.as_ref() != Some(&error);
         self.stands(address, false, Some(error));
         if is_new {

@@ -120,12 +120,11 @@ class Returner:
         """Also one that waits in the spool: ``salt`` asks right after it published."""
         try:
             found = self._ask("/v1/jobs/{}", jid)
+            load = found["load"] if found else self.spool.load(jid)
         except (OSError, http.client.HTTPException):
-            kept = self.spool.load(jid)
-            if kept:
-                return kept
-            raise
-        load = found["load"] if found else self.spool.load(jid)
+            load = self.spool.load(jid)
+            if not load:
+                raise
         if isinstance(load.get("Minions"), list):  # As `local_cache` answers.
             load["Minions"].sort()
         return load

@@ -114,29 +114,25 @@ impl<S: Server> Pool<S> {
             return Some(connection);
         }
         // What killed this one killed the older ones.
-        self.shared.end_idle();
+        tokio::spawn(self.shared.end_idle());
         None
     }
 
     /// Gives out no more, and ends what is idle. What is in use ends with its use.
     pub(super) async fn close(&self) {
         self.shared.places.close();
-        let idle = std::mem::take(&mut *self.shared.idle.lock());
-        join_all(idle.into_iter().map(|idle| self.shared.server.disconnect(idle.connection))).await;
+        self.shared.end_idle().await;
     }
 }
 
 impl<S: Server> Shared<S> {
-    /// Nobody waits for it: ending one may wait for a disk.
-    fn end_idle(self: &Arc<Self>) {
+    /// Takes the idle ones away at once. Ending them, which may wait for a disk, is for the future
+    /// that it gives.
+    fn end_idle(self: &Arc<Self>) -> impl Future<Output = ()> + Send + use<S> {
         let idle = std::mem::take(&mut *self.idle.lock());
-        if !idle.is_empty() {
-            let shared = Arc::clone(self);
-            tokio::spawn(async move {
-                for idle in idle {
-                    shared.server.disconnect(idle.connection).await;
-                }
-            });
+        let shared = Arc::clone(self);
+        async move {
+            join_all(idle.into_iter().map(|idle| shared.server.disconnect(idle.connection))).await;
         }
     }
 }
@@ -154,7 +150,7 @@ impl<S: Server> Lease<S> {
     /// Throws the connection away because the server broke it: the idle ones are of
     /// no use either, and the next user must not have to find out one by one.
     pub(super) fn broken(self) {
-        self.shared.end_idle();
+        tokio::spawn(self.shared.end_idle());
     }
 }
 

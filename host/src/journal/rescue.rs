@@ -107,17 +107,15 @@ fn swap(directory: &Path, work: &Path, new: &Path) -> io::Result<PathBuf> {
     Ok(kept)
 }
 
-/// The moves of a [`swap`], in their order. Between any two of them a host that starts refuses
-/// to: the mark says that something was acknowledged, and goes last.
+/// The moves of a [`swap`], in their order. Until the new one is in its place, a host that
+/// starts refuses to: the mark says that something was acknowledged, and goes last.
 pub(super) fn steps(directory: &Path, kept: &Path, new: &Path) -> [(PathBuf, PathBuf); 4] {
-    let database = directory.join(DATABASE);
-    let [kept_database, kept_log, kept_mark] =
-        [DATABASE, "journal.db-wal", "acknowledged"].map(|name| kept.join(name));
+    let [from, to] = [directory, kept].map(|directory| directory.join(DATABASE));
     [
-        (database.clone(), kept_database),
-        (wal::path_of(&database), kept_log),
-        (new.to_owned(), database),
-        (directory.join("acknowledged"), kept_mark),
+        (from.clone(), to.clone()),
+        (wal::path_of(&from), wal::path_of(&to)),
+        (new.to_owned(), from),
+        (directory.join("acknowledged"), kept.join("acknowledged")),
     ]
 }
 

@@ -85,8 +85,8 @@ impl Backfill {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let client = Client::new(&self.host)?;
         let directory = self.directory()?;
-        let told: SaltEvents = client.get("/v1/salt-events", &[]).await?;
-        let times = self.times(&told);
+        let heard: SaltEvents = client.get("/v1/salt-events", &[]).await?;
+        let times = self.times(&heard);
         let mut report = Report::default();
         if !times.is_empty() {
             let wanted = |at: u64| times.iter().any(|(from, until)| (*from..=*until).contains(&at));
@@ -102,7 +102,7 @@ impl Backfill {
                 }
             }
             if report.left.is_empty() && self.since.is_none() && self.returner.is_empty() {
-                for gap in &told.gaps {
+                for gap in &heard.gaps {
                     let (from, until) = (gap.from_ms.to_string(), gap.until_ms.to_string());
                     let query = [("from", from.as_str()), ("until", until.as_str())];
                     client.call::<Value>(Method::DELETE, "/v1/salt-events/gaps", &query).await?;
@@ -110,7 +110,7 @@ impl Backfill {
                 }
             }
         }
-        self.tell(&report, told.missing_since_ms.is_some(), times.is_empty())
+        self.tell(&report, heard.missing_since_ms.is_some(), times.is_empty())
     }
 
     fn tell(&self, report: &Report, goes_on: bool, nothing: bool) -> Result<(), Failure> {
@@ -156,19 +156,19 @@ impl Backfill {
     }
 
     /// From when until when, in milliseconds since 1970-01-01 UTC.
-    fn times(&self, told: &SaltEvents) -> Vec<(u64, u64)> {
+    fn times(&self, heard: &SaltEvents) -> Vec<(u64, u64)> {
         if let Some(since) = self.since {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             return vec![(now.saturating_sub(since).as_millis() as u64, u64::MAX)];
         }
         let mut times = Vec::new();
-        for gap in &told.gaps {
+        for gap in &heard.gaps {
             if !self.host.json {
                 let _ = output::line(&format!("missed    {} to {}", gap.from, gap.until));
             }
             times.push((gap.from_ms.saturating_sub(AROUND), gap.until_ms + AROUND));
         }
-        times.extend(told.missing_since_ms.map(|since| (since.saturating_sub(AROUND), u64::MAX)));
+        times.extend(heard.missing_since_ms.map(|since| (since.saturating_sub(AROUND), u64::MAX)));
         times
     }
 

@@ -275,15 +275,12 @@ impl Visit {
             Err(NoAnswer::Refused(problem))
                 if matches!(problem.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
             {
-                let hint = match self.is_master {
-                    true => {
-                        "`returner token NAME --role master` makes a token; `returner.token_file` names it in Salt's file"
-                    }
-                    false => {
-                        "`returner token NAME --role write` makes a token; `returner.token_file` names it in Salt's file"
-                    }
-                };
-                (format!("the host lets nothing in from here: {}", problem.detail), hint)
+                let role = if self.is_master { "master" } else { "write" };
+                let hint = format!(
+                    "`returner token NAME --role {role}` makes a token; `returner.token_file` names it in Salt's file"
+                );
+                self.wrong(format!("the host lets nothing in from here: {}", problem.detail), hint);
+                return false;
             }
             Err(NoAnswer::Refused(problem)) => {
                 (format!("the host takes nothing in: {problem}"), "`returner status` on the host")
@@ -301,7 +298,7 @@ impl Visit {
     fn status(&mut self, status: &Status) {
         for Returner { name, state, depth, last_error, warning } in &status.returners {
             if let Some(Warning { message }) = warning {
-                let hint = "it works as it is; the host's log has this with what came before";
+                let hint = "the host's log has it with what came before";
                 self.note(format!("the plugin of `{name}` warns: {message}"), hint);
             }
             match last_error {

@@ -264,11 +264,14 @@ async fn a_server_that_hangs_or_goes_is_an_error_and_found_again() {
     let mut transaction = begin(&pool).await;
     server.kill();
     // The process of the connection outlives its parent for a moment.
-    let error = loop {
-        if let Err(error) = execute(&mut transaction, "INSERT INTO t VALUES (1)").await {
-            break error;
+    let gone = async {
+        loop {
+            if let Err(error) = execute(&mut transaction, "INSERT INTO t VALUES (1)").await {
+                break error;
+            }
         }
     };
+    let error = tokio::time::timeout(Duration::from_secs(30), gone).await.expect("nobody is there");
     assert_eq!((error.kind, error.retryable), (SqlErrorKind::Unavailable, true), "{error}");
     assert!(matches!(transaction.commit().await, Err(CommitError::RolledBack(_))));
     let error = pool.begin(Purpose::Write).await.err().expect("nobody is there");

@@ -41,6 +41,7 @@ import threading
 import time
 import urllib.parse
 
+import salt.exceptions
 import salt.utils.jid
 
 try:
@@ -117,14 +118,15 @@ class Returner:
     # What Salt asks.
 
     def get_load(self, jid):
-        """Also one that waits in the spool: ``salt`` asks right after it published."""
-        try:
-            found = self._ask("/v1/jobs/{}", jid)
-            load = found["load"] if found else self.spool.load(jid)
-        except (OSError, http.client.HTTPException):
-            load = self.spool.load(jid)
-            if not load:
-                raise
+        """``salt`` asks right after it published: what waits in the spool needs no host."""
+        load = self.spool.load(jid)
+        if not load or "return" in load:  # As a return is saved, the host may have what was published.
+            try:
+                found = self._ask("/v1/jobs/{}", jid)
+                load = found["load"] if found else load
+            except (OSError, http.client.HTTPException):
+                if not load:
+                    raise
         if isinstance(load.get("Minions"), list):  # As `local_cache` answers.
             load["Minions"].sort()
         return load
@@ -273,6 +275,8 @@ class Returner:
             return json.loads(self._send(method, f"{path}?{query}", None, deadline))
         except FileNotFoundError:
             return None
+        except Refused as refused:  # Salt shows the text of this one, and a traceback of others.
+            raise salt.exceptions.NotImplemented(str(refused)) from refused
 
     def _send(self, method, path, body, deadline):
         """One request. In a thread, because looking a name up cannot be given a bound."""

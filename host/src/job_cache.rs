@@ -3,6 +3,8 @@
 //! Invariant: an answer reflects everything that was accepted before the question,
 //! but what waits on its own to be tried again, and dead letters. Where a lane does
 //! not get there in time the answer is an error that says so, never an old answer.
+//! A load that the store cannot give is answered as it was accepted, where the host still
+//! has it: `salt` asks for it after each publishing, and gives up without one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,13 @@ use crate::plugins::{CallError, Interface, Job, MinionReturn};
 
 /// The most calls by which a plugin deletes what is old.
 const MOST_PARTS: usize = 10_000;
+
+/// How long a question waits for a lane that has failed for longer than this: one whose server
+/// is back goes on by then.
+const BACK: Duration = Duration::from_secs(2);
+
+/// How long a question waits for a store whose answer is known here.
+const KNOWN: Duration = Duration::from_secs(1);
 
 pub(crate) struct JobCache {
     lanes: Arc<Lanes>,
@@ -42,9 +51,17 @@ impl JobCache {
 
     /// The load of a job as JSON text.
     pub(crate) async fn load(&self, returner: Option<&str>, jid: &str) -> Result<Option<String>, AskError> {
-        let lane = self.ready(returner).await?;
-        let answer = lane.returner().ask(async |instance| instance.get_load(jid).await).await;
-        answer.map_err(|error| self.failed(&lane, error))
+        let lane = self.lane(returner)?;
+        let stored = async {
+            self.caught_up(&lane).await?;
+            let answer = lane.returner().ask(async |instance| instance.get_load(jid).await).await;
+            answer.map_err(|error| self.failed(&lane, error))
+        };
+        let Some(known) = self.lanes.loads.get(jid, lane.id()) else { return stored.await };
+        match tokio::time::timeout(KNOWN, stored).await {
+            Ok(Ok(stored)) => Ok(stored),
+            Ok(Err(_)) | Err(_) => Ok(Some(known.to_string())),
+        }
     }
 
     pub(crate) async fn returns(
@@ -111,25 +128,38 @@ impl JobCache {
 
     /// The lane to ask, once it has delivered what was accepted until now.
     async fn ready(&self, returner: Option<&str>) -> Result<Arc<Lane>, AskError> {
+        let lane = self.lane(returner)?;
+        self.caught_up(&lane).await?;
+        Ok(lane)
+    }
+
+    fn lane(&self, returner: Option<&str>) -> Result<Arc<Lane>, AskError> {
         let settings = self.lanes.settings();
         let lane = match returner {
             Some(returner) => self.lanes.get(returner)?,
             None => self.lanes.get(self.lanes.job_cache(&settings))?,
         };
-        let returner = lane.name().to_owned();
-        if !lane.returner().plugin.exports.contains(&Interface::JobCache) {
-            return Err(AskError::NoJobCache { returner });
+        match lane.returner().plugin.exports.contains(&Interface::JobCache) {
+            true => Ok(lane),
+            false => Err(AskError::NoJobCache { returner: lane.name().to_owned() }),
         }
-        let head = *self.journal.head().borrow();
-        let waited = settings.host.barrier;
-        match tokio::time::timeout(waited, lane.passed(head)).await {
-            Ok(()) => Ok(lane),
-            Err(_) => {
-                let error = lane.status().last_error;
-                let why =
-                    error.map(|error| format!("; its last error: {}", error.message)).unwrap_or_default();
-                Err(AskError::Behind { returner, waited, why })
-            }
+    }
+
+    /// How long a question waits for a lane to deliver.
+    fn patience(&self, lane: &Lane) -> Duration {
+        let barrier = self.lanes.settings().host.barrier;
+        match lane.status().failing {
+            Some(failing) if failing.lasted > BACK => barrier.min(BACK),
+            _ => barrier,
         }
+    }
+
+    async fn caught_up(&self, lane: &Lane) -> Result<(), AskError> {
+        let (head, patience) = (*self.journal.head().borrow(), self.patience(lane));
+        tokio::time::timeout(patience, lane.passed(head)).await.map_err(|_| {
+            let error = lane.status().last_error;
+            let why = error.map(|error| format!("; its last error: {}", error.message)).unwrap_or_default();
+            AskError::Behind { returner: lane.name().to_owned(), waited: patience, why }
+        })
     }
 }

@@ -44,6 +44,44 @@ async fn what_waits_for_a_database_that_is_down_survives_a_kill() {
     each_once(&database, &[before, first, second], 300).await;
 }
 
+/// `salt` asks for a load after each publishing, and gives up without one.
+#[tokio::test]
+async fn the_load_of_a_new_job_is_known_while_its_database_is_away() {
+    let mut server = Mariadb::start().await;
+    let database = server.database().await;
+    let limits = "mysql.limits: {host_call: 1s, time: 5s}\nmysql.delivery: {max_backoff: 1s}\n";
+    let host = Host::start(&format!("return: mysql\nhost.barrier: 1h\n{}{limits}", database.config())).await;
+    let published = |jid: &str, target: &str| json!({"jid": jid, "fun": "test.ping", "tgt": target});
+    let stored = new_jid();
+    host.store("/v1/loads", &published(&stored, "stored")).await;
+    let load = async |jid: &str| host.get(&format!("/v1/jobs/{jid}")).await;
+    let jobs: Vec<String> = (0..2).map(|_| new_jid()).collect();
+    for (jid, hangs) in jobs.iter().zip([true, false]) {
+        if hangs { server.pause() } else { server.kill() }
+        host.post("/v1/loads", &published(jid, "first")).await.expect(202);
+        host.post("/v1/loads", &published(jid, "second")).await.expect(202);
+        assert_eq!(load(jid).await.expect(200).json()["load"]["tgt"], "first");
+        // What is in the database only was accepted before, too.
+        assert_eq!(load(&stored).await.expect(200).json()["load"]["tgt"], "stored");
+        // Of others nobody knows; and that is not waited for as long as for a lane that is well.
+        until("the lane to have failed for a while", async || {
+            let asked = load("20260101000000000000");
+            let answer = tokio::time::timeout(Duration::from_secs(10), asked).await;
+            let answer = answer.map_err(|_| "a question waits for as long as the barrier".to_owned())?;
+            if answer.status == 503 { Ok(()) } else { Err(format!("{answer:?}")) }
+        })
+        .await;
+        if hangs {
+            server.resume();
+        }
+    }
+    server.restart().await;
+    host.wait_drained("mysql").await;
+    for jid in &jobs {
+        assert_eq!(load(jid).await.expect(200).json()["load"]["tgt"], "first", "as the store has it");
+    }
+}
+
 #[tokio::test]
 async fn the_host_starts_while_every_server_is_down() {
     let (mut mariadb, mut redis, mut mongodb) =

@@ -112,7 +112,16 @@ impl Client {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<T, Failure> {
-        self.call(Method::GET, path, query).await
+        self.ask(path, query).await.map_err(Failure::from)
+    }
+
+    /// As [`get`](Self::get), for whoever must know why there is no answer.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, NoAnswer> {
+        self.answer(self.request(Method::GET, path, query).send().await).await
     }
 
     /// As [`get`](Self::get); none where the host knows of nothing there.
@@ -121,7 +130,7 @@ impl Client {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<Option<T>, Failure> {
-        match self.answer(self.request(Method::GET, path, query).send().await).await {
+        match self.ask(path, query).await {
             Ok(answer) => Ok(Some(answer)),
             Err(NoAnswer::Refused(problem)) if problem.status == StatusCode::NOT_FOUND => Ok(None),
             Err(error) => Err(error.into()),

@@ -7,6 +7,8 @@ use super::error::{ConfigErrors, Findings};
 use super::files;
 use super::secret::Secret;
 use super::section::{Found, Section};
+use super::settings::Bundled;
+use super::{profiles, salt_keys};
 
 /// A minion's or master's own options, as far as they matter here.
 #[derive(Debug)]
@@ -27,6 +29,9 @@ pub(crate) struct SaltOptions {
     pub(crate) job_cache: Option<String>,
     /// The returners that it names, as `return` and its like.
     pub(crate) returners: Vec<String>,
+    /// Where it has keys of Salt's own returners, as `mysql` or `alternative.mysql`: the modules
+    /// do not read them.
+    pub(crate) unread: Vec<String>,
 }
 
 impl SaltOptions {
@@ -66,6 +71,18 @@ impl SaltOptions {
             extension_modules: root.get("extension_modules", Found::text, findings).map(PathBuf::from),
             job_cache: job_cache.filter(|name| name != "local_cache"),
             returners,
+            unread: unread(root),
         }
     }
+}
+
+fn unread(root: &Section<'_>) -> Vec<String> {
+    let has_keys = |bundled: &Bundled| {
+        let section = root.under(bundled.name());
+        salt_keys::keys(*bundled).iter().any(|key| section.has(key.name))
+    };
+    let declared = Bundled::ALL.into_iter().filter(has_keys).map(|bundled| bundled.name().to_owned());
+    let profiles = profiles::find(root);
+    let profiles = profiles.into_iter().map(|(profile, bundled)| format!("{profile}.{}", bundled.name()));
+    declared.chain(profiles).collect()
 }

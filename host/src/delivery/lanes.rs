@@ -15,6 +15,7 @@ use parking_lot::RwLock;
 use super::build::{BuildError, Built, Connections, Running};
 use super::crashes::Crashes;
 use super::lane::Lane;
+use super::loads::Loads;
 use super::returner::Returner;
 use super::variants::MOST_VARIANTS;
 use crate::config::{Settings, Variant, VariantError};
@@ -32,6 +33,7 @@ pub(crate) struct Lanes {
     pub(super) journal: Arc<Journal>,
     pub(super) metrics: Arc<Metrics>,
     pub(crate) crashes: Arc<Crashes>,
+    pub(crate) loads: Loads,
     pub(super) snapshot: ArcSwap<Snapshot>,
     /// Lanes whose last run was broken off: what it delivered is not known.
     pub(super) unclear: parking_lot::Mutex<BTreeSet<String>>,
@@ -111,6 +113,7 @@ impl Lanes {
             journal,
             metrics,
             crashes,
+            loads: Loads::default(),
             snapshot: ArcSwap::from_pointee(Snapshot::new(built, started)),
             unclear: parking_lot::Mutex::default(),
             making: tokio::sync::Mutex::default(),

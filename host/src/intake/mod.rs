@@ -15,7 +15,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::delivery::{Lane, Lanes, RouteError};
+use crate::delivery::{Lane, Lanes, RouteError, published};
 use crate::items::{self, Item, Key, Kind, Route};
 use crate::journal::{AppendError, Journal, JournalError, LaneId, NewItem, Seq};
 use crate::telemetry::IntakeMetrics;
@@ -183,7 +183,7 @@ impl Intake {
         let mut router = Router { lanes: &self.lanes, named, known: HashMap::new(), used: Vec::new() };
         let accepted = read.items.len();
         let mut new = Vec::with_capacity(accepted);
-        let mut large = Vec::new();
+        let (mut large, mut loads) = (Vec::new(), Vec::new());
         let mut bad = Bad::of(accepted);
         for (index, item) in read.items.into_iter().enumerate() {
             let lanes = match router.route(&item).await {
@@ -196,6 +196,7 @@ impl Intake {
                 Err(error) => return Err(error.into()),
             };
             large.extend(whole::large(&item).map(|identity| (identity, Arc::clone(&lanes))));
+            loads.extend(published(&item).map(|load| (load, Arc::clone(&lanes))));
             let dedupe = item.dedupe_key();
             if let Item::Return(answer) = &item
                 && answer.assigned
@@ -219,6 +220,7 @@ impl Intake {
         let appended = self.journal.append(new).await?;
         self.lanes.resume_where_ended(&lanes).await;
         self.whole.note(large);
+        self.lanes.loads.note(loads);
         Ok(Receipt {
             accepted: accepted - appended.duplicates,
             duplicates: appended.duplicates,

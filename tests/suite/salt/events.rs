@@ -243,6 +243,20 @@ async fn the_doctor_says_what_is_wrong() {
     let well = doctor(&followed.host);
     assert!(well.expect(0).stdout.contains("ok     the module `mysql` is there"), "{}", well.stdout);
     assert!(well.stdout.contains("takes what comes from here"), "{}", well.stdout);
+    // A module of a returner that the host has no longer.
+    let modules = followed.minion.cache().join("extmods/returners");
+    let gone = modules.join("gone.py");
+    std::fs::copy(modules.join("mysql.py"), &gone).expect("the module");
+    let lacks = doctor(&followed.host);
+    let words = "WRONG  the module `gone` is there, and the host has no returner of that name";
+    assert!(lacks.expect(1).stdout.contains(words), "{}", lacks.stdout);
+    std::fs::remove_file(&gone).expect("a file");
+    let own = std::fs::read_to_string(&config).expect("the minion's file");
+    std::fs::write(&config, format!("{own}alternative.mysql.host: db2\n")).expect("the minion's file");
+    let unread = doctor(&followed.host);
+    let words = "note   `alternative.mysql.*` stands in Salt's file, which the modules do not read";
+    assert!(unread.expect(0).stdout.contains(words), "{}", unread.stdout);
+    std::fs::write(&config, own).expect("the minion's file");
     // Tables as Salt's manual makes them.
     followed.mysql.execute("ALTER TABLE salt_returns MODIFY fun varchar(50) NOT NULL").await;
     followed.host.restart().await;

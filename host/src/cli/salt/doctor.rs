@@ -93,6 +93,7 @@ impl Doctor {
         let known = visit.host().await;
         visit.modules(known.as_ref());
         visit.spools();
+        visit.unread_keys();
         let Visit { findings, .. } = visit;
         if self.json {
             output::json(&findings)?;
@@ -163,6 +164,13 @@ impl Visit {
             return self.wrong(what, again);
         }
         for name in names {
+            if known.is_some_and(|known| !known.contains(&name)) {
+                let what = format!("the module `{name}` is there, and the host has no returner of that name");
+                let hint = "what is returned to it waits here: configure it on the host, or remove the module on the \
+                            master and synchronise again";
+                self.wrong(what, hint);
+                continue;
+            }
             match self.module(&directory, &name) {
                 Ok(()) => self.ok(format!("the module `{name}` is there")),
                 Err(what) => self.wrong(what, again.clone()),
@@ -225,6 +233,14 @@ impl Visit {
         }
     }
 
+    fn unread_keys(&mut self) {
+        for keys in std::mem::take(&mut self.options.unread) {
+            let what = format!("`{keys}.*` stands in Salt's file, which the modules do not read");
+            let hint = "the host's configuration says where a returner stores, and has the profiles of `ret_config`";
+            self.note(what, hint);
+        }
+    }
+
     /// Gives the names of its returners, where it tells them.
     async fn host(&mut self) -> Option<Vec<String>> {
         let client = match self.client() {
@@ -237,22 +253,28 @@ impl Visit {
         if !self.is_let_in(&client).await {
             return None;
         }
-        match client.get::<Status>("/v1/returners", &[]).await {
+        match client.ask::<Status>("/v1/returners", &[]).await {
             Ok(status) => {
                 self.status(&status);
-                Some(status.returners.into_iter().map(|returner| returner.name).collect())
+                return Some(status.returners.into_iter().map(|returner| returner.name).collect());
             }
-            Err(_) if self.is_master => {
-                let what =
-                    "this master's token may send, and not ask: `master_job_cache` does not work by it";
-                self.note(what, "`returner token NAME --role master` makes one that may");
-                None
+            Err(NoAnswer::Refused(problem)) if problem.status == StatusCode::FORBIDDEN => self.may_not_ask(),
+            Err(error) => {
+                let failure = Failure::from(error).to_string();
+                let what = format!("the host does not say how it is doing: {}", first_line(&failure));
+                self.wrong(what, "`returner status` on the host");
             }
-            // A minion's token usually may not.
-            Err(_) => {
-                self.ok("what the host's returners do is not for this token to ask: `returner status` there");
-                None
-            }
+        }
+        None
+    }
+
+    /// A minion's token usually may not.
+    fn may_not_ask(&mut self) {
+        if self.is_master {
+            let what = "this master's token may send, and not ask: `master_job_cache` does not work by it";
+            self.note(what, "`returner token NAME --role master` makes one that may");
+        } else {
+            self.ok("what the host's returners do is not for this token to ask: `returner status` there");
         }
     }
 
@@ -286,7 +308,7 @@ impl Visit {
                 (format!("the host takes nothing in: {problem}"), "`returner status` on the host")
             }
             Err(NoAnswer::Unreachable(message)) => (
-                message.lines().next().unwrap_or_default().to_owned(),
+                first_line(&message).to_owned(),
                 "start it (`returner serve`), or set `returner.url` in Salt's file to where it listens",
             ),
             Ok(_) => ("what answers is no returner host".to_owned(), "`returner.url` names another program"),
@@ -390,6 +412,10 @@ impl std::fmt::Display for Finding {
             None => Ok(()),
         }
     }
+}
+
+fn first_line(message: &str) -> &str {
+    message.lines().next().unwrap_or_default()
 }
 
 /// The names of the modules there that are this host's.

@@ -54,9 +54,7 @@ pub fn another_build(plugin: &Path, mark: &str) -> Vec<u8> {
 /// If it does not build.
 #[must_use]
 pub fn build_plugin(source: &Path, name: &str, arguments: &[&str]) -> PathBuf {
-    // Of its own: whoever runs the tests may hold the lock of the usual one.
-    let target =
-        program().parent().and_then(Path::parent).expect("the host is in `target/release`").join("guests");
+    let target = guests();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(source).args(["build", "--release", "--target", "wasm32-wasip2"]);
     cargo.args(arguments).arg("--target-dir").arg(&target);
@@ -74,8 +72,15 @@ pub fn build_plugin(source: &Path, name: &str, arguments: &[&str]) -> PathBuf {
     target.join(format!("wasm32-wasip2/release/{name}.wasm"))
 }
 
+/// Where cargo builds plugins. Of its own: whoever runs the tests may hold the lock of the usual
+/// directory.
+fn guests() -> PathBuf {
+    program().parent().and_then(Path::parent).expect("the host is in `target/release`").join("guests")
+}
+
 /// Runs `make` in the folder of a plugin, with the toolchains that `tests/run` has installed
-/// where the machine has none.
+/// where the machine has none. What cargo has built on the way for one folder is there for the
+/// next.
 ///
 /// # Panics
 ///
@@ -87,6 +92,7 @@ pub fn make(folder: &Path, arguments: &[&str]) -> Run {
     let path = std::env::join_paths(path).expect("directories without colons");
     let mut make = Command::new("make");
     make.current_dir(folder).args(arguments).env("PATH", path);
+    make.env("CARGO_BUILD_BUILD_DIR", guests().join("begun"));
     for inherited in
         ["CARGO_BUILD_TARGET", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTFLAGS", "MAKEFLAGS"]
     {

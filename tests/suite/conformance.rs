@@ -92,7 +92,8 @@ async fn each_check_finds_the_plugin_that_breaks_it() {
     assert!(["faults", "redelivery"].iter().all(|&name| not_tried.contains(name)), "{not_tried:?}");
 }
 
-/// What goes by a socket is not seen; that it cannot go there is a failure like any other.
+/// That nothing can go to a peer is a failure like any other, and so is a connection that breaks
+/// off in the middle.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_cannot_be_reached_is_a_failure() {
     let broken = guest("broken").await;
@@ -109,11 +110,15 @@ async fn a_peer_that_cannot_be_reached_is_a_failure() {
     let granted = [&granted[..], &["--real-sockets", "--json"]].concat();
     let kit = |more: &[&str]| test(&directory, &shown(&broken), &[&granted[..], more].concat());
     assert_conforms(&kit(&[]), &[]);
-    let run = kit(&["--option", "break=sockets"]);
-    let verdicts = verdicts(&run);
-    assert_eq!(named(&verdicts, "failed"), BTreeSet::from(["faults".to_owned()]), "{verdicts:#?}");
-    let why = &verdicts["faults"].1;
-    assert!(why.contains(&format!("connect to tcp://{peer}")) && why.contains("did not try again"), "{why}");
+    for (option, call, wrong) in [
+        ("break=sockets", "connect to", "did not try again"),
+        ("break=sent", "write to", "it answers that all is stored, but what was sent by TCP has "),
+    ] {
+        let verdicts = verdicts(&kit(&["--option", option]));
+        assert_eq!(named(&verdicts, "failed"), BTreeSet::from(["faults".to_owned()]), "{verdicts:#?}");
+        let why = &verdicts["faults"].1;
+        assert!(why.contains(&format!("{call} tcp://{peer}")) && why.contains(wrong), "{why}");
+    }
     receiver.abort();
 }
 

@@ -57,7 +57,11 @@ async fn the_load_of_a_new_job_is_known_while_its_database_is_away() {
     let load = async |jid: &str| host.get(&format!("/v1/jobs/{jid}")).await;
     let jobs: Vec<String> = (0..2).map(|_| new_jid()).collect();
     for (jid, hangs) in jobs.iter().zip([true, false]) {
-        if hangs { server.pause() } else { server.kill() }
+        if hangs {
+            server.pause()
+        } else {
+            server.kill()
+        }
         host.post("/v1/loads", &published(jid, "first")).await.expect(202);
         host.post("/v1/loads", &published(jid, "second")).await.expect(202);
         assert_eq!(load(jid).await.expect(200).json()["load"]["tgt"], "first");

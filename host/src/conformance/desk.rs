@@ -153,12 +153,13 @@ impl<'k> Desk<'k> {
         self.settle(items, result).await
     }
 
-    /// What stands in the stores, and which items a web server was told of.
+    /// What stands in the stores, and which items a web server or a peer by TCP was told of.
     pub(super) async fn content(&self) -> Result<Content, String> {
         let mut content = self.stores.content().await?;
-        if self.script.has_taken() {
-            let told = self.script.told(self.jids.iter().map(String::as_str));
-            content.insert("what was sent by HTTP".to_owned(), told.into_iter().map(str::to_owned).collect());
+        let jids = || self.jids.iter().map(String::as_str);
+        for (way, told) in [("HTTP", self.script.told(jids())), ("TCP", self.script.sent(jids()))] {
+            let Some(told) = told else { continue };
+            content.insert(format!("what was sent by {way}"), told.into_iter().map(str::to_owned).collect());
         }
         Ok(content)
     }

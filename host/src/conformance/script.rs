@@ -24,6 +24,8 @@ struct State {
     failed: Option<Failed>,
     /// The requests that the stand-in took.
     taken: Vec<String>,
+    /// What went out by TCP.
+    sent: Vec<u8>,
 }
 
 /// A call that was made to fail.
@@ -58,14 +60,24 @@ impl Script {
         self.0.lock().failed.clone()
     }
 
-    /// Those of these words that are in a request that was taken.
-    pub(super) fn told<'w>(&self, words: impl Iterator<Item = &'w str>) -> BTreeSet<&'w str> {
+    /// Those of these words that are in a request that was taken; none where no request was.
+    pub(super) fn told<'w>(&self, words: impl Iterator<Item = &'w str>) -> Option<BTreeSet<&'w str>> {
         let state = self.0.lock();
-        words.filter(|word| state.taken.iter().any(|request| request.contains(word))).collect()
+        let is_told = |word: &&str| state.taken.iter().any(|request| request.contains(word));
+        (!state.taken.is_empty()).then(|| words.filter(is_told).collect())
     }
 
-    pub(super) fn has_taken(&self) -> bool {
-        !self.0.lock().taken.is_empty()
+    /// The same of what went out by TCP.
+    pub(super) fn sent<'w>(&self, words: impl Iterator<Item = &'w str>) -> Option<BTreeSet<&'w str>> {
+        let state = self.0.lock();
+        let text = String::from_utf8_lossy(&state.sent);
+        (!state.sent.is_empty()).then(|| words.filter(|word| text.contains(word)).collect())
+    }
+
+    /// Whether something went out that no store takes back.
+    pub(super) fn has_told(&self) -> bool {
+        let state = self.0.lock();
+        !state.taken.is_empty() || !state.sent.is_empty()
     }
 }
 
@@ -82,6 +94,8 @@ impl Bench for Script {
         let fault = fault.filter(|fault| asked.faults().contains(fault));
         if fault.is_some() {
             state.failed = Some(Failed { call: call.clone(), by_socket: asked.is_by_socket() });
+        } else if let Some(bytes) = asked.bytes() {
+            state.sent.extend_from_slice(bytes);
         }
         state.calls.push(call);
         fault

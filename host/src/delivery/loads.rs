@@ -61,7 +61,8 @@ impl Loads {
     /// The load of a job as JSON text, as a lane was given it.
     pub(crate) fn get(&self, jid: &str, lane: LaneId) -> Option<Arc<str>> {
         let newest = self.0.lock();
-        let mut found = newest.loads.iter().filter(|(load, lanes)| &*load.jid == jid && lanes.contains(&lane));
+        let mut found =
+            newest.loads.iter().filter(|(load, lanes)| &*load.jid == jid && lanes.contains(&lane));
         found.next().map(|(load, _)| Arc::clone(&load.full))
     }
 }

@@ -13,7 +13,17 @@ use crate::connections::{HttpRequest, HttpResponse};
 pub(crate) struct Asked {
     /// One, or each command of a pipeline.
     parts: Vec<Part>,
-    by_socket: bool,
+    way: Way,
+}
+
+/// How it goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Call,
+    /// To a peer by WASI's sockets.
+    Socket,
+    /// What goes to that peer.
+    Sent,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,22 +74,37 @@ impl Asked {
 
     pub(super) fn all(parts: impl IntoIterator<Item = (String, Vec<Vec<u8>>)>) -> Self {
         let parts = parts.into_iter().map(|(what, handed)| Part { what, handed }).collect();
-        Self { parts, by_socket: false }
+        Self { parts, way: Way::Call }
     }
 
-    /// Something of WASI's sockets. Nothing that is handed over there is seen.
+    /// A peer by WASI's sockets.
     pub(super) fn by_socket(what: String) -> Self {
-        Self { by_socket: true, ..Self::one::<Vec<u8>>(what, []) }
+        Self { way: Way::Socket, ..Self::one::<Vec<u8>>(what, []) }
+    }
+
+    /// What is sent to such a peer by TCP. Of UDP nothing is seen.
+    pub(super) fn sent(what: String, bytes: &[u8]) -> Self {
+        Self { way: Way::Sent, ..Self::one(what, [bytes]) }
     }
 
     pub(crate) fn is_by_socket(&self) -> bool {
-        self.by_socket
+        self.way == Way::Socket
+    }
+
+    /// What goes out by TCP, where that is all that is seen of it.
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        let bytes = || self.parts.first()?.handed.first();
+        (self.way == Way::Sent).then(bytes).flatten().map(Vec::as_slice)
     }
 
     /// The ways in which it can fail at a bench: of a socket, the host can only say that it may
-    /// not be.
+    /// not be; what is sent by it can be cut off.
     pub(crate) fn faults(&self) -> &'static [Fault] {
-        if self.by_socket { &[Fault::Refuses] } else { &Fault::ALL }
+        match self.way {
+            Way::Call => &Fault::ALL,
+            Way::Socket => &[Fault::Refuses],
+            Way::Sent => &[Fault::Away],
+        }
     }
 
     pub(super) fn noted(&self) -> impl Iterator<Item = Noted> {

@@ -244,7 +244,7 @@ async fn the_doctor_says_what_is_wrong() {
     assert!(well.expect(0).stdout.contains("ok     the module `mysql` is there"), "{}", well.stdout);
     assert!(well.stdout.contains("takes what comes from here"), "{}", well.stdout);
     // A module of a returner that the host has no longer.
-    let modules = followed.minion.cache().join("extmods/returners");
+    let modules = followed.minion.cache().parent().expect("a directory").join("extmods/returners");
     let gone = modules.join("gone.py");
     std::fs::copy(modules.join("mysql.py"), &gone).expect("the module");
     let lacks = doctor(&followed.host);

@@ -236,7 +236,8 @@ impl Visit {
     fn unread_keys(&mut self) {
         for keys in std::mem::take(&mut self.options.unread) {
             let what = format!("`{keys}.*` stands in Salt's file, which the modules do not read");
-            let hint = "the host's configuration says where a returner stores, and has the profiles of `ret_config`";
+            let hint =
+                "the host's configuration says where a returner stores, and has the profiles of `ret_config`";
             self.note(what, hint);
         }
     }

@@ -45,7 +45,7 @@ async fn after_a_failure(kit: &Kit, kind: Kind) -> Result<Option<String>, String
     let calls = alone.script.calls().min(MOST);
     alone.settle(&second, result).await?;
     // Elsewhere, a part of what failed may stand rightly.
-    if !alone.stores.are_transactional() || alone.script.has_taken() {
+    if !alone.stores.are_transactional() || alone.script.has_told() {
         return Ok(None);
     }
     let expected = alone.content().await?;

@@ -10,6 +10,7 @@ mod http;
 mod log;
 mod mongo;
 mod redis;
+mod sent;
 pub(super) mod sockets;
 mod sql;
 mod wasi_http;

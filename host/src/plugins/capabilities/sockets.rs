@@ -18,6 +18,7 @@ use wasmtime_wasi::p2::bindings::sockets::{tcp_create_socket, udp_create_socket}
 use wasmtime_wasi::p2::{DynPollable, SocketError, SocketResult, TcpSocket, UdpSocket};
 use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView, WasiSocketsView};
 
+use super::sent;
 use crate::connections::Protocol;
 use crate::plugins::asked::Asked;
 use crate::plugins::state::{Grants, GuestState};
@@ -55,7 +56,7 @@ fn check(grants: Arc<Grants>, address: SocketAddr, wanted: SocketAddrUse) -> Che
         };
         let address = format!("{protocol}://{address}");
         let goes_out = !matches!(wanted, SocketAddrUse::UdpReceive);
-        if allowed && goes_out && grants.lets_fail(act, &address) {
+        if allowed && goes_out && grants.lets_fail(&Asked::by_socket(format!("{act} {address}"))) {
             return false;
         }
         let missing = (!allowed).then(|| grants.not_listed());
@@ -82,22 +83,25 @@ impl Grants {
     }
 
     /// Whether a bench lets this fail.
-    fn lets_fail(&self, act: &str, address: &str) -> bool {
+    pub(super) fn lets_fail(&self, asked: &Asked) -> bool {
         let Some(bench) = &self.bench else { return false };
-        let asked = Asked::by_socket(format!("{act} {address}"));
-        let fault = bench.fault(&asked);
+        let fault = bench.fault(asked);
         if let Some(fault) = fault {
-            bench.answered(&asked, fault.message());
+            bench.answered(asked, fault.message());
         }
         fault.is_some()
     }
 
+    pub(super) fn has_answered(&self, asked: &Asked, answer: &str) {
+        if let Some(bench) = &self.bench {
+            bench.answered(asked, answer);
+        }
+    }
+
     /// A guest wants something of an address or a name; `missing` is why it may not.
     fn asked_to(&self, act: &str, address: &str, missing: Option<String>) {
-        if let Some(bench) = &self.bench {
-            let answer = missing.as_deref().unwrap_or("allowed");
-            bench.answered(&Asked::by_socket(format!("{act} {address}")), answer);
-        }
+        let answer = missing.as_deref().unwrap_or("allowed");
+        self.has_answered(&Asked::by_socket(format!("{act} {address}")), answer);
         if let Some(missing) = missing {
             self.log.warn(&self.returner, format!("its plugin wants to {act} `{address}`: {missing}"));
         }
@@ -114,6 +118,7 @@ pub(in crate::plugins) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Res
     ip_name_lookup::add_to_linker::<_, Sockets>(linker, view)?;
     tcp_create_socket::add_to_linker::<_, Sockets>(linker, view)?;
     udp_create_socket::add_to_linker::<_, Sockets>(linker, view)?;
+    sent::link(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }

@@ -11,20 +11,30 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::items::{Item, Load};
+use crate::items::Item;
 use crate::journal::LaneId;
 
-/// The most that the loads here hold together, in bytes of their text. One with ten thousand
-/// minions has some 150 kB.
+/// The most that the loads here hold together, in bytes. One with ten thousand minions has
+/// some 150 kB.
 const MOST_BYTES: usize = 16 << 20;
+
+/// What one takes beside its text.
+const BESIDE: usize = 256;
 
 #[derive(Default)]
 pub(crate) struct Loads(Mutex<Newest>);
 
 #[derive(Default)]
 struct Newest {
-    loads: VecDeque<(Load, Arc<[LaneId]>)>,
+    loads: VecDeque<(Published, Arc<[LaneId]>)>,
     bytes: usize,
+}
+
+/// A load, as its text.
+#[derive(Debug)]
+pub(crate) struct Published {
+    jid: Arc<str>,
+    full: Arc<str>,
 }
 
 /// What of a load says that a return was saved as one: Salt's master does so again for each
@@ -36,25 +46,32 @@ struct Returned {
 }
 
 /// What is to be noted of an item, once it is on disk.
-pub(crate) fn published(item: &Item) -> Option<Load> {
+pub(crate) fn published(item: &Item) -> Option<Published> {
     let Item::Load(load) = item else { return None };
     let Returned { returned } = serde_json::from_str(&load.full).ok()?;
-    returned.is_none().then(|| load.clone())
+    let published = || Published { jid: Arc::clone(&load.jid), full: Arc::clone(&load.full) };
+    returned.is_none().then(published)
+}
+
+impl Published {
+    fn size(&self) -> usize {
+        self.full.len() + BESIDE
+    }
 }
 
 impl Loads {
     /// These are on disk for these lanes.
-    pub(crate) fn note(&self, loads: Vec<(Load, Arc<[LaneId]>)>) {
+    pub(crate) fn note(&self, loads: Vec<(Published, Arc<[LaneId]>)>) {
         if loads.is_empty() {
             return;
         }
         let mut newest = self.0.lock();
-        newest.bytes += loads.iter().map(|(load, _)| load.full.len()).sum::<usize>();
+        newest.bytes += loads.iter().map(|(load, _)| load.size()).sum::<usize>();
         newest.loads.extend(loads);
         while newest.bytes > MOST_BYTES
             && let Some((oldest, _)) = newest.loads.pop_front()
         {
-            newest.bytes -= oldest.full.len();
+            newest.bytes -= oldest.size();
         }
     }
 

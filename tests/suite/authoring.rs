@@ -13,7 +13,7 @@ use returner_servers::{
 use serde_json::json;
 
 /// What a build leaves beside the folder's own files that the next folder can use.
-const SHARED: [&str; 3] = [".venv", "node_modules", "target"];
+const SHARED: [&str; 2] = [".venv", "node_modules"];
 
 /// Of the check of memory, which is thorough without this, and takes a minute in JavaScript. With
 /// fewer, one step of a collector looks like a leak.

@@ -111,7 +111,7 @@ pub(super) fn warn_of_mistyped(root: &Section<'_>, findings: &mut Findings) {
     }
 }
 
-fn keys_of<'k>(bundled: Bundled) -> impl Iterator<Item = &'k str> {
+pub(super) fn keys_of<'k>(bundled: Bundled) -> impl Iterator<Item = &'k str> {
     salt_keys::keys(bundled).iter().map(|key| key.name)
 }
 

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use super::bundled::keys_of;
 use super::salt_keys;
 use super::section::Section;
 use super::settings::Bundled;
@@ -20,13 +21,13 @@ pub(super) fn find(root: &Section<'_>) -> BTreeSet<(String, Bundled)> {
         let inner = section(root, profile).under(bundled.name());
         let names = inner.names();
         let is_near = |key: &str| names.keys().any(|name| strsim::damerau_levenshtein(name, key) <= 1);
-        salt_keys::keys(*bundled).iter().any(|key| is_near(key.name))
+        keys_of(*bundled).any(is_near)
     });
     for bundled in Bundled::ALL {
         for name in root.names_with(bundled.name()).into_iter().filter(|name| is_free(name)) {
             // Salt itself knows no such maps, so no slips are guessed at here.
             let inner = root.under(name).under(bundled.name());
-            if salt_keys::keys(bundled).iter().any(|key| inner.has(key.name)) {
+            if keys_of(bundled).any(|key| inner.has(key)) {
                 found.insert((name.to_owned(), bundled));
             }
         }

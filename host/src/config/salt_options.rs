@@ -8,7 +8,7 @@ use super::files;
 use super::secret::Secret;
 use super::section::{Found, Section};
 use super::settings::Bundled;
-use super::{profiles, salt_keys};
+use super::{bundled::keys_of, profiles};
 
 /// A minion's or master's own options, as far as they matter here.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl SaltOptions {
 fn unread(root: &Section<'_>) -> Vec<String> {
     let has_keys = |bundled: &Bundled| {
         let section = root.under(bundled.name());
-        salt_keys::keys(*bundled).iter().any(|key| section.has(key.name))
+        keys_of(*bundled).any(|key| section.has(key))
     };
     let declared = Bundled::ALL.into_iter().filter(has_keys).map(|bundled| bundled.name().to_owned());
     let profiles = profiles::find(root);

@@ -156,11 +156,8 @@ impl<'k> Desk<'k> {
     /// What stands in the stores, and which items a web server or a peer by TCP was told of.
     pub(super) async fn content(&self) -> Result<Content, String> {
         let mut content = self.stores.content().await?;
-        let jids = || self.jids.iter().map(String::as_str);
-        for (way, told) in [("HTTP", self.script.told(jids())), ("TCP", self.script.sent(jids()))] {
-            let Some(told) = told else { continue };
-            content.insert(format!("what was sent by {way}"), told.into_iter().map(str::to_owned).collect());
-        }
+        let told = self.script.told(&self.jids).into_iter();
+        content.extend(told.map(|(way, told)| (format!("what was sent by {way}"), told)));
         Ok(content)
     }
 

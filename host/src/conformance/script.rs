@@ -1,7 +1,7 @@
 //! What happens at a check's bench: the calls of the guest are counted, one of them fails, and
 //! HTTP is answered in its server's place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
 
@@ -22,10 +22,9 @@ struct State {
     fault: Option<(usize, Fault)>,
     /// The call that failed.
     failed: Option<Failed>,
-    /// The requests that the stand-in took.
-    taken: Vec<String>,
-    /// What went out by TCP.
-    sent: Vec<u8>,
+    /// What went out that no store shows, by its way: the requests that the stand-in took, and
+    /// what peers by TCP were sent.
+    told: BTreeMap<&'static str, Vec<u8>>,
 }
 
 /// A call that was made to fail.
@@ -60,24 +59,19 @@ impl Script {
         self.0.lock().failed.clone()
     }
 
-    /// Those of these words that are in a request that was taken; none where no request was.
-    pub(super) fn told<'w>(&self, words: impl Iterator<Item = &'w str>) -> Option<BTreeSet<&'w str>> {
+    /// Those of these words that went out, by each way that anything did.
+    pub(super) fn told(&self, words: &BTreeSet<String>) -> BTreeMap<&'static str, Vec<String>> {
         let state = self.0.lock();
-        let is_told = |word: &&str| state.taken.iter().any(|request| request.contains(word));
-        (!state.taken.is_empty()).then(|| words.filter(is_told).collect())
-    }
-
-    /// The same of what went out by TCP.
-    pub(super) fn sent<'w>(&self, words: impl Iterator<Item = &'w str>) -> Option<BTreeSet<&'w str>> {
-        let state = self.0.lock();
-        let text = String::from_utf8_lossy(&state.sent);
-        (!state.sent.is_empty()).then(|| words.filter(|word| text.contains(word)).collect())
+        let of_way = |(way, bytes): (&&'static str, &Vec<u8>)| {
+            let text = String::from_utf8_lossy(bytes);
+            (*way, words.iter().filter(|word| text.contains(*word)).cloned().collect())
+        };
+        state.told.iter().map(of_way).collect()
     }
 
     /// Whether something went out that no store takes back.
     pub(super) fn has_told(&self) -> bool {
-        let state = self.0.lock();
-        !state.taken.is_empty() || !state.sent.is_empty()
+        !self.0.lock().told.is_empty()
     }
 }
 
@@ -95,7 +89,7 @@ impl Bench for Script {
         if fault.is_some() {
             state.failed = Some(Failed { call: call.clone(), by_socket: asked.is_by_socket() });
         } else if let Some(bytes) = asked.bytes() {
-            state.sent.extend_from_slice(bytes);
+            state.told.entry("TCP").or_default().extend_from_slice(bytes);
         }
         state.calls.push(call);
         fault
@@ -107,8 +101,11 @@ impl Bench for Script {
         if !allowed {
             return None;
         }
-        let text = format!("{} {}\n{}", request.method, request.url, String::from_utf8_lossy(&request.body));
-        self.0.lock().taken.push(text);
+        let mut state = self.0.lock();
+        let told = state.told.entry("HTTP").or_default();
+        told.extend_from_slice(format!("{} {}\n", request.method, request.url).as_bytes());
+        told.extend_from_slice(&request.body);
+        told.push(b'\n');
         let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
         Some(HttpResponse { status: 200, headers, body: b"{}".to_vec() })
     }

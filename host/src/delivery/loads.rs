@@ -37,20 +37,15 @@ pub(crate) struct Published {
     full: Arc<str>,
 }
 
-/// What of a load says that a return was saved as one: Salt's master does so again for each
-/// return, also where the first load is no longer here.
-#[derive(serde::Deserialize)]
-struct Returned {
-    #[serde(rename = "return")]
-    returned: Option<serde::de::IgnoredAny>,
-}
-
-/// What is to be noted of an item, once it is on disk.
+/// What is to be noted of an item, once it is on disk. Not a return: Salt's master saves each
+/// of them as a load again, also where the first load is no longer here.
 pub(crate) fn published(item: &Item) -> Option<Published> {
-    let Item::Load(load) = item else { return None };
-    let Returned { returned } = serde_json::from_str(&load.full).ok()?;
-    let published = || Published { jid: Arc::clone(&load.jid), full: Arc::clone(&load.full) };
-    returned.is_none().then(published)
+    match item {
+        Item::Load(load) if !load.returned => {
+            Some(Published { jid: Arc::clone(&load.jid), full: Arc::clone(&load.full) })
+        }
+        _ => None,
+    }
 }
 
 impl Published {

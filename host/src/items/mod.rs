@@ -178,6 +178,8 @@ pub(crate) struct Load {
     pub(crate) fun: Arc<str>,
     /// Salt's `Minions` or `minions`, where it has them.
     pub(crate) minions: Vec<String>,
+    /// It is a return that was saved as the load of its job, and nothing that a master published.
+    pub(crate) returned: bool,
     pub(crate) full: Arc<str>,
 }
 

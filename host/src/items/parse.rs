@@ -102,14 +102,16 @@ fn parse_load(members: &Members<'_>) -> Result<Load, Invalid> {
         None => members.optional("minions", names)?,
     };
     // A return that is the load of its own job has the minion that it is from.
-    let listed = match (listed, members.find("return"), members.name("id")) {
-        (None, Some(_), Ok(minion)) => Some(vec![minion.to_string()]),
+    let returned = members.find("return").is_some();
+    let listed = match (listed, returned, members.name("id")) {
+        (None, true, Ok(minion)) => Some(vec![minion.to_string()]),
         (listed, ..) => listed,
     };
     Ok(Load {
         jid,
         fun: members.required("fun", functions)?.into(),
         minions: listed.unwrap_or_default(),
+        returned,
         full: members.text.into(),
     })
 }

@@ -68,6 +68,11 @@ impl Columns {
         self.shapes.borrow()[Column::Fun as usize].is_some_and(|shape| shape.is_shared(fun))
     }
 
+    /// Whether the server has words of its own for what is written to this column.
+    pub(crate) fn is_json(&self, column: Column) -> bool {
+        self.shapes.borrow()[column as usize].is_some_and(|shape| shape.width == Width::Json)
+    }
+
     /// The text as the column takes it.
     pub(crate) fn fit(&self, column: Column, text: String) -> Result<String, Failure> {
         let (table, name, _) = PLACES[column as usize];
@@ -112,10 +117,14 @@ fn read() -> Result<[Option<Shape>; PLACES.len()], Failure> {
 }
 
 /// The shape of a column, from what `information_schema.columns` says of it. A
-/// column that is no text, such as MySQL's `json`, takes what the server takes.
+/// column of another type takes what the server takes.
 fn shape(kind: &str, charset: &str, length: &str) -> Shape {
     let length = length.parse().unwrap_or(usize::MAX);
-    let width = if kind.ends_with("char") { Width::Characters(length) } else { Width::Bytes(length) };
+    let width = match kind {
+        "json" => Width::Json,
+        kind if kind.ends_with("char") => Width::Characters(length),
+        _ => Width::Bytes(length),
+    };
     let charset = match charset {
         "utf8mb4" | "" | "binary" => Charset::Unicode,
         "utf8" | "utf8mb3" => Charset::BasicPlane,
@@ -142,6 +151,6 @@ mod tests {
         let fun = shape("varchar", "latin1", "50");
         assert_eq!(fun, Shape { width: Width::Characters(50), charset: Charset::Ascii });
         let json = shape("json", "", "");
-        assert_eq!(json, Shape { width: Width::Bytes(usize::MAX), charset: Charset::Unicode });
+        assert_eq!(json, Shape { width: Width::Json, charset: Charset::Unicode });
     }
 }

@@ -29,6 +29,8 @@ pub(crate) enum Width {
     Characters(usize),
     /// A `text`.
     Bytes(usize),
+    /// MySQL's `json`: what the server takes. MariaDB's is a `longtext`.
+    Json,
 }
 
 /// What a column takes.
@@ -61,6 +63,7 @@ impl Shape {
             Width::Characters(width) if text.len() <= width => return Ok(text),
             Width::Characters(width) => (text.chars().count(), width, "characters"),
             Width::Bytes(width) => (text.len(), width, "bytes"),
+            Width::Json => return Ok(text),
         };
         if length <= width {
             Ok(text)
@@ -77,6 +80,7 @@ impl Shape {
         let fills = match self.width {
             Width::Characters(width) => fun.chars().count() >= width,
             Width::Bytes(width) => fun.len() >= width,
+            Width::Json => false,
         };
         let may_be_replaced = self.charset != Charset::Unicode && fun.contains(REPLACEMENT);
         fills || may_be_replaced || !self.charset.has_all_of(fun)

@@ -65,7 +65,6 @@ impl Dialect for Columns {
     // IGNORE would also ignore that a text does not fit.
     const KEEP_FIRST: &'static str = "ON DUPLICATE KEY UPDATE `jid` = `jids`.`jid`";
     const LOCK: &'static str = " FOR UPDATE";
-    const SAME_DATA: &'static str = "CAST(`data` AS BINARY) = CAST(? AS BINARY)";
     const WRITTEN: &'static str = "`alter_time`";
     const MOMENT: &'static str = "FROM_UNIXTIME(?)";
 
@@ -85,9 +84,32 @@ impl Dialect for Columns {
         "`full_ret`"
     }
 
-    fn telling(&self, item: &JobReturn) -> Result<(&'static str, String), Failure> {
-        Ok(("`full_ret`", self.fit(Column::FullRet, item.full.clone())?))
+    fn same_data(&self) -> &'static str {
+        if self.is_json(Column::Data) {
+            "`data` = CAST(? AS JSON)"
+        } else {
+            "CAST(`data` AS BINARY) = CAST(? AS BINARY)"
+        }
     }
+
+    fn telling(&self) -> &'static str {
+        "`full_ret`"
+    }
+
+    fn told(&self, item: &JobReturn) -> Result<Option<String>, Failure> {
+        match self.fit(Column::FullRet, item.full.clone()) {
+            Ok(full) if self.is_json(Column::FullRet) => in_its_words(full),
+            Ok(full) => Ok(Some(full)),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// What a column of MySQL's own type `json` makes of a text: it has another order of
+/// keys, other spaces, and other words for some numbers.
+fn in_its_words(json: String) -> Result<Option<String>, Failure> {
+    let rows = sql::query(CONNECTION, "SELECT CAST(CAST(? AS JSON) AS CHAR)", &[json.into()])?;
+    Ok(rows.into_texts().next().map(|[text]| text))
 }
 
 impl Loads for Mysql {

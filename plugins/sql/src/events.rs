@@ -18,7 +18,7 @@ pub fn store<D: Dialect>(dialect: &D, batch: Vec<Event>) -> Outcome {
     for (index, item) in batch.into_iter().enumerate() {
         let (accepted, redelivered) = (item.accepted, item.redelivered);
         match fit(dialect, item) {
-            Ok(row) if redelivered && is_written::<D>(&row, accepted)? => {}
+            Ok(row) if redelivered && is_written(dialect, &row, accepted)? => {}
             Ok(row) => insert.row(row)?,
             Err(failure) => refusals.push(Refusal::new(index, failure)),
         }
@@ -37,12 +37,16 @@ fn fit(dialect: &impl Dialect, item: Event) -> Result<[Value; 3], Failure> {
 
 /// Whether an earlier delivery wrote the event. A tag can have millions of rows;
 /// only those count that were written since the event was accepted.
-fn is_written<D: Dialect>([tag, data, master]: &[Value; 3], accepted: u64) -> Result<bool, Failure> {
+fn is_written<D: Dialect>(
+    dialect: &D,
+    [tag, data, master]: &[Value; 3],
+    accepted: u64,
+) -> Result<bool, Failure> {
     let statement = format!(
         "SELECT `id` FROM `salt_events` WHERE `tag` = ? AND `master_id` = ? AND `alter_time` >= {} AND {} \
          LIMIT 1{}",
         D::MOMENT,
-        D::SAME_DATA,
+        dialect.same_data(),
         D::LOCK
     );
     let since = D::moment(accepted.saturating_sub(CLOCKS));

@@ -51,9 +51,6 @@ pub trait Dialect {
     /// wait for it.
     const LOCK: &'static str;
 
-    /// Whether `data` is this text, to the byte.
-    const SAME_DATA: &'static str;
-
     /// The column of `salt_returns` with the time at which a row was written.
     const WRITTEN: &'static str;
 
@@ -73,6 +70,9 @@ pub trait Dialect {
         Ok(text)
     }
 
+    /// The SQL condition that `salt_events.data` is what was made of the parameter, to the byte.
+    fn same_data(&self) -> &'static str;
+
     /// Whether `salt_returns.fun` may have other functions as the same text as this one:
     /// those that are cut to it, if it is as long as the column or longer.
     fn is_shared(&self, fun: &str) -> bool {
@@ -83,10 +83,13 @@ pub trait Dialect {
     /// The SQL expression of the whole return in a row of `salt_returns`.
     fn full(&self) -> &'static str;
 
-    /// The column (or expression) that tells one return of a job and minion from another, and
-    /// what it has for this one.
+    /// The SQL expression that tells one return of a job and minion from another.
+    fn telling(&self) -> &'static str;
+
+    /// What [`telling`](Self::telling) is in the row of this return. `None` if the return does
+    /// not [`fit`](Self::fit), and so has none.
     ///
     /// # Errors
-    /// It does not fit: see [`fit`](Self::fit).
-    fn telling(&self, item: &JobReturn) -> Result<(&'static str, String), Failure>;
+    /// The server's.
+    fn told(&self, item: &JobReturn) -> Result<Option<String>, Failure>;
 }

@@ -49,8 +49,8 @@ fn written(dialect: &impl Dialect, batch: &[JobReturn]) -> Result<HashSet<usize>
         for &place in places {
             let item = &batch[place];
             // What does not fit was not written, and is refused later.
-            let Ok((_, telling)) = dialect.telling(item) else { continue };
-            let row = [item.jid.clone(), item.minion.clone(), telling];
+            let Some(told) = dialect.told(item)? else { continue };
+            let row = [item.jid.clone(), item.minion.clone(), told];
             let rows = rows.get(&row).copied().unwrap_or(0);
             let taken = taken.entry(row).or_default();
             if *taken < rows {
@@ -67,15 +67,12 @@ fn look<'a, D: Dialect>(
     dialect: &D,
     items: impl Iterator<Item = &'a JobReturn> + Clone,
 ) -> Result<HashMap<[String; 3], usize>, Failure> {
-    let Some(column) = items.clone().find_map(|item| dialect.telling(item).ok()).map(|(column, _)| column)
-    else {
-        return Ok(HashMap::new());
-    };
     let (jids, mut params) = sql::placeholders(items.clone().map(|item| item.jid.as_str()));
     let (minions, more) = sql::placeholders(items.map(|item| item.minion.as_str()));
     params.extend(more);
     let statement = format!(
-        "SELECT `jid`, `id`, {column} FROM `salt_returns` WHERE `jid` IN ({jids}) AND `id` IN ({minions}){}",
+        "SELECT `jid`, `id`, {} FROM `salt_returns` WHERE `jid` IN ({jids}) AND `id` IN ({minions}){}",
+        dialect.telling(),
         D::LOCK
     );
     let mut rows = HashMap::new();

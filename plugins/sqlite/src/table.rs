@@ -36,7 +36,6 @@ impl Dialect for Table {
     const KEEP_FIRST: &'static str = "ON CONFLICT DO NOTHING";
     // There is one writer at a time.
     const LOCK: &'static str = "";
-    const SAME_DATA: &'static str = "`data` = ?";
     const WRITTEN: &'static str = "`date`";
     const MOMENT: &'static str = "?";
 
@@ -51,14 +50,22 @@ impl Dialect for Table {
         }
     }
 
-    fn telling(&self, item: &JobReturn) -> Result<(&'static str, String), Failure> {
-        Ok(match self {
-            Self::Ours => ("`ret`", item.full.clone()),
+    fn same_data(&self) -> &'static str {
+        "`data` = ?"
+    }
+
+    fn telling(&self) -> &'static str {
+        match self {
+            Self::Ours => "`ret`",
             // What was returned is not enough: other functions of a job return the same.
-            Self::Salts => {
-                let row = format!("{}\n{}\n{}", item.fun, jid::timestamp(item.accepted), item.value);
-                ("`fun` || char(10) || `date` || char(10) || `full_ret`", row)
-            }
-        })
+            Self::Salts => "`fun` || char(10) || `date` || char(10) || `full_ret`",
+        }
+    }
+
+    fn told(&self, item: &JobReturn) -> Result<Option<String>, Failure> {
+        Ok(Some(match self {
+            Self::Ours => item.full.clone(),
+            Self::Salts => format!("{}\n{}\n{}", item.fun, jid::timestamp(item.accepted), item.value),
+        }))
     }
 }

@@ -436,14 +436,20 @@ class Spool:
         return entries
 
     def load(self, jid):
-        """The first load of a job that waits, or ``{}``."""
-        for file in self._files(self.directory):
+        """
+        The first load of a job that waits, or ``{}``. From the newest: ``salt`` asks for what it
+        has just published, and only returns are saved as loads again after that.
+        """
+        found = {}
+        for file in reversed(self._files(self.directory)):
             with contextlib.suppress(OSError, ValueError), open(file, "rb") as opened:
                 if opened.readline().startswith(b"/v1/loads?"):
                     load = json.loads(opened.readline())
                     if load.get("jid") == jid:
-                        return load
-        return {}
+                        found = load
+                        if "return" not in load:
+                            break
+        return found
 
     def remove(self, entries):
         with self._index(self.directory) as index:

@@ -4,7 +4,7 @@
 //! Nothing is stored twice: each returner is asked which minions of a job it has. A gap is
 //! filled only when all of it was acknowledged; so it may be run again whenever it failed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -73,8 +73,8 @@ struct Answered {
 struct Report {
     /// Jobs that were looked at.
     jobs: usize,
-    /// Returns that were sent, for each returner.
-    returns: u64,
+    /// Returns that were missing and were sent, by returner.
+    returns: BTreeMap<String, u64>,
     /// Gaps that are filled.
     filled: usize,
     /// What could not be sent, and why: the gaps stay.
@@ -120,10 +120,13 @@ impl Backfill {
         } else if nothing {
             output::line("nothing was missed")?;
         } else {
+            for (returner, count) in returns {
+                let sent = output::counted(*count, "return that was missing", "returns that were missing");
+                output::line(&format!("`{returner}`: {sent} sent"))?;
+            }
             output::line(&format!(
-                "{} looked at; {} sent; {} filled",
+                "{} looked at; {} filled",
                 output::counted(*jobs as u64, "job", "jobs"),
-                output::counted(*returns, "return that was missing", "returns that were missing"),
                 output::counted(*filled as u64, "gap", "gaps"),
             ))?;
         }
@@ -194,6 +197,7 @@ struct Filling<'a> {
 impl Filling<'_> {
     /// Sends what it has not. What the host will never take is left, and said.
     async fn fill(&mut self, jobs: &[Job]) -> Result<(), Failure> {
+        self.sent(0);
         for job in jobs {
             let stored = self.stored(&job.jid).await?;
             // The first load of a job wins: one that is there already changes nothing.
@@ -206,11 +210,15 @@ impl Filling<'_> {
                 .collect();
             for part in parts(&missing) {
                 if self.send(&job.jid, "/v1/returns", part).await? {
-                    self.report.returns += part.len() as u64;
+                    self.sent(part.len());
                 }
             }
         }
         Ok(())
+    }
+
+    fn sent(&mut self, returns: usize) {
+        *self.report.returns.entry(self.returner.to_owned()).or_default() += returns as u64;
     }
 
     /// The minions whose return of a job it has.

@@ -17,7 +17,8 @@ impl Fixture {
         let plugin = guest("hostile").await;
         let database = Mariadb::shared().await.database().await;
         database.execute("CREATE TABLE kept (a INT); CREATE TABLE many (a INT)").await;
-        database.execute("INSERT INTO many SELECT seq FROM seq_1_to_2000").await;
+        let fifty = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50)";
+        database.execute(&format!("INSERT INTO many {fifty} SELECT a.i FROM n a, n b")).await;
         let neighbour = SqliteDatabase::new();
         let host = Host::start(&format!(
             "return: [hostile, sqlite3]\nhostile.plugin: {}\nhostile.connections: {{db: mysql}}\n\

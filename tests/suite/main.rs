@@ -4,13 +4,11 @@
 //! the stores. `tests/run` builds the host and installs the servers that they start.
 
 mod access;
-mod authoring;
+mod authors;
 mod bad_input;
 mod bad_plugins;
 mod command_line;
-mod conformance;
 mod dead_letters;
-mod examples;
 mod faults;
 mod hang;
 mod hostile;

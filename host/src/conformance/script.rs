@@ -31,6 +31,8 @@ struct State {
 #[derive(Debug, Clone)]
 pub(super) struct Failed {
     pub(super) call: String,
+    /// What went wrong with it.
+    pub(super) how: String,
     /// What it would have sent is not seen.
     pub(super) by_socket: bool,
 }
@@ -86,8 +88,9 @@ impl Bench for Script {
         }
         let fault = state.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
         let fault = fault.filter(|fault| asked.faults().contains(fault));
-        if fault.is_some() {
-            state.failed = Some(Failed { call: call.clone(), by_socket: asked.is_by_socket() });
+        if let Some(fault) = fault {
+            let (call, how) = (call.clone(), asked.told(fault));
+            state.failed = Some(Failed { call, how, by_socket: asked.is_by_socket() });
         } else if let Some(bytes) = asked.bytes() {
             state.told.entry("TCP").or_default().extend_from_slice(bytes);
         }

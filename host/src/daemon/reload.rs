@@ -166,6 +166,7 @@ impl Reloader {
             () = self.stop.cancelled() => return Err("error: the host is stopping".to_owned()),
             ready = get_ready => ready?,
         };
+        lanes.forget_failed(&prepared);
         let differences = prepared.differences.clone();
         if differences.is_empty() {
             return Ok(differences);

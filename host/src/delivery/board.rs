@@ -179,16 +179,21 @@ impl Board {
 
     /// Another returner takes over; it is the one before, or a new one.
     pub(super) fn begins(&self, goes_back: bool) {
-        let mut notes = self.notes.lock();
-        notes.setting_up = true;
         if !goes_back {
-            (notes.went_back, notes.failed) = (None, None);
+            self.forget_failed();
         }
+        self.notes.lock().setting_up = true;
     }
 
     /// The returner that failed its probation last, if the one before it runs since.
     pub(super) fn failed(&self) -> Option<Arc<Returner>> {
         self.notes.lock().failed.clone()
+    }
+
+    /// What runs is what is asked for now.
+    pub(super) fn forget_failed(&self) {
+        let mut notes = self.notes.lock();
+        (notes.went_back, notes.failed) = (None, None);
     }
 
     /// A plugin was too bad, and the one before it runs again.

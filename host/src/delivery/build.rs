@@ -4,7 +4,7 @@
 //! again is taken over as it is: connections by their settings, returners by theirs, their
 //! plugin's content and their connections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +69,8 @@ pub(super) struct Built {
     pub(super) plugins: BTreeMap<String, Arc<Plugin>>,
     pub(super) connections: Connections,
     pub(super) returners: BTreeMap<String, Arc<Returner>>,
+    /// Those for which what runs stays, since what is asked for has failed.
+    pub(super) spared: BTreeSet<String>,
 }
 
 /// What runs, and may be taken over.
@@ -100,6 +102,7 @@ impl Built {
             plugins: BTreeMap::new(),
             connections: Connections::new(),
             returners: BTreeMap::new(),
+            spared: BTreeSet::new(),
         };
         let mut errors = Vec::new();
         let mut loaded: Vec<(PluginSource, Arc<Plugin>)> = Vec::new();
@@ -124,6 +127,9 @@ impl Built {
                 Ok(returner) => {
                     let name = &returner.settings.name;
                     let failed = running.failed.get(name).is_some_and(|failed| failed.is_same(&returner));
+                    if failed {
+                        built.spared.insert(name.clone());
+                    }
                     let old = running.returners.get(name);
                     let same = old.filter(|old| failed || old.is_same(&returner)).cloned();
                     let returner = same.unwrap_or_else(|| Arc::new(returner));

@@ -90,6 +90,7 @@ impl Lane {
             returner,
             shown: Arc::clone(&shown),
             probation: None,
+            rejected: Vec::new(),
             journal: Arc::clone(journal),
             board: Arc::clone(&board),
             reporter: board.reporter(),
@@ -158,6 +159,10 @@ impl Lane {
     /// The returner that was too bad, whose place the one before it has taken again.
     pub(super) fn failed(&self) -> Option<Arc<Returner>> {
         self.board.failed()
+    }
+
+    pub(super) fn forget_failed(&self) {
+        self.board.forget_failed();
     }
 
     /// A return asks for it.

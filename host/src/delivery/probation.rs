@@ -3,8 +3,8 @@
 //! # Invariants
 //! - Only what the plugin itself does counts: items that it stored, and those that it
 //!   rejects or that stop it alone. A server that is away says nothing of a plugin.
-//! - What it rejected is the one before's to try, if that takes its place again: it becomes
-//!   no dead letter. What it rejected before that was clear stays one, and can be replayed.
+//! - What it rejected is the one before's to try, if that takes its place again. Of what it
+//!   rejected before that was clear, the dead letters are taken back.
 //! - A verdict is final. Its turn ends with a failure, whatever other workers store meanwhile;
 //!   and once it has passed, nothing ends its turn any more.
 

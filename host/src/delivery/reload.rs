@@ -51,6 +51,18 @@ impl Lanes {
         Ok(Prepared { built, running, again, differences, _making: making })
     }
 
+    /// Forgets which plugins gave their place back, where what runs is what is asked for now.
+    pub(crate) fn forget_failed(&self, prepared: &Prepared<'_>) {
+        let snapshot = self.snapshot.load();
+        let lanes = snapshot.lanes.read();
+        for (name, returner) in &prepared.built.returners {
+            let Some(lane) = lanes.get(name) else { continue };
+            if Arc::ptr_eq(&lane.returner(), returner) && !prepared.built.spared.contains(name) {
+                lane.forget_failed();
+            }
+        }
+    }
+
     /// Puts it in the place of what runs. Calls under way end first, those of returners that
     /// are gone within the bound.
     pub(crate) async fn change_over(

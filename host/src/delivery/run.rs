@@ -35,6 +35,9 @@ const BETWEEN: Duration = Duration::from_millis(20);
 /// The most held items that are tried again in one window.
 const HELD_AT_ONCE: usize = 500;
 
+/// The most dead letters that are taken back from a plugin that fails its probation.
+const TAKEN_BACK: usize = 10_000;
+
 /// Which returner a lane delivers to, and which it is to change to.
 pub(super) struct Turn {
     pub(super) next: Option<Arc<Returner>>,
@@ -56,6 +59,8 @@ pub(super) struct Run {
     /// The one that others see.
     pub(super) shown: Arc<ArcSwap<Returner>>,
     pub(super) probation: Option<Arc<Probation>>,
+    /// The dead letters that it has made of items meanwhile.
+    pub(super) rejected: Vec<Seq>,
     pub(super) journal: Arc<Journal>,
     pub(super) board: Arc<Board>,
     pub(super) reporter: Reporter,
@@ -83,7 +88,9 @@ impl Run {
     pub(super) async fn run(mut self) -> bool {
         while !self.stop.is_cancelled() {
             self.serve().await;
-            self.change();
+            if self.change() {
+                self.take_back().await;
+            }
         }
         !self.broke
     }
@@ -117,9 +124,10 @@ impl Run {
         }
     }
 
-    /// Takes the next returner, or the one before if the present one failed its probation.
-    /// What the last one left waits no longer: its waits were about what was wrong with it.
-    fn change(&mut self) {
+    /// Takes the next returner, or the one before if the present one failed its probation: says
+    /// whether it is that. What the last one left waits no longer: its waits were about what was
+    /// wrong with it.
+    fn change(&mut self) -> bool {
         let failed = self.probation.take().and_then(|probation| Some((probation.failed()?, probation)));
         let mut turn = self.turn.lock();
         let (next, goes_back) = match (turn.next.take(), failed) {
@@ -130,20 +138,38 @@ impl Run {
                 self.shown.store(Arc::clone(&before));
                 (before, true)
             }
-            (None, None) => return,
+            (None, None) => return false,
         };
         self.board.begins(goes_back);
         self.end = self.stop.child_token();
         turn.end = self.end.clone();
         drop(turn);
         // One that comes back has shown what it does.
-        self.probation = match goes_back {
-            true => None,
-            false => Probation::of(&next, &self.returner, self.board.counts(), &self.end),
-        };
+        if !goes_back {
+            self.probation = Probation::of(&next, &self.returner, self.board.counts(), &self.end);
+            self.rejected.clear();
+        }
         self.returner = next;
         self.held.values_mut().for_each(|held| held.not_before = 0);
         self.hire();
+        goes_back
+    }
+
+    /// What the last one rejected before it was clear that it is worse is this one's to try.
+    async fn take_back(&mut self) {
+        let rejected = std::mem::take(&mut self.rejected);
+        match self.journal.replay_of(self.id, rejected).await {
+            Ok(held) => {
+                self.board.exhumed(&held);
+                self.held.extend(held.into_iter().map(|held| (held.seq, held)));
+            }
+            Err(error) => tracing::error!(
+                returner = self.name(),
+                %error,
+                "what it rejected first stays dead letters; hint: `returner dead replay --returner {}`",
+                self.name()
+            ),
+        }
     }
 
     /// New workers, each with an instance of its own.
@@ -287,6 +313,7 @@ impl Run {
             }
         } else if probation.passed() {
             self.probation = None;
+            self.rejected = Vec::new();
         }
         outcomes
     }
@@ -309,6 +336,9 @@ impl Run {
             match fate {
                 Fate::Stored => stored += 1,
                 Fate::Dead { reason, stderr } => {
+                    if self.probation.is_some() && self.rejected.len() < TAKEN_BACK {
+                        self.rejected.push(task.seq());
+                    }
                     settlement.dead.push(self.dead_letter(task, reason, stderr, now))
                 }
                 Fate::Held { reason, after } => {

@@ -81,6 +81,15 @@ pub(super) fn ids(
     select(connection, "dead.id", filter, limit, |row| Ok(row.get(0)?))
 }
 
+/// The ids of those that a lane made of these items.
+pub(super) fn of(connection: &Connection, lane: LaneId, seqs: &[Seq]) -> Result<Vec<i64>, JournalError> {
+    let seqs = serde_json::json!(seqs).to_string();
+    let mut statement = connection
+        .prepare_cached("SELECT id FROM dead WHERE lane = ?1 AND seq IN (SELECT value FROM json_each(?2))")?;
+    let rows = statement.query_map(params![lane.0, seqs], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// By what copies of a lane's newest dead letters are known, at most so many of them. What
 /// cannot be read is passed over.
 pub(super) fn keys(connection: &Connection, lane: LaneId, most: usize) -> Result<Vec<Key>, JournalError> {

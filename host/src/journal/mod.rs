@@ -394,6 +394,17 @@ impl Journal {
         answer.await.map_err(|_| JournalError::Stopped)?
     }
 
+    /// The same of those that a lane made of these items.
+    pub(crate) async fn replay_of(&self, lane: LaneId, seqs: Vec<Seq>) -> Result<Vec<Held>, JournalError> {
+        if seqs.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.catch_up().await;
+        let reader = Arc::clone(&self.reader);
+        let dead = blocking(move || reader.dead_of(lane, &seqs)).await?;
+        Ok(self.replay(dead).await?.into_iter().map(|(_, held)| held).collect())
+    }
+
     /// Removes dead letters for good; gives the lane of each that was there.
     pub(crate) async fn drop_dead(&self, dead: Vec<i64>) -> Result<Vec<LaneId>, JournalError> {
         let (reply, answer) = oneshot::channel();

@@ -121,6 +121,11 @@ impl Reader {
         dead::ids(&self.connection.lock(), filter, limit)
     }
 
+    /// As [`super::Journal::replay_of`]: the ids.
+    pub(super) fn dead_of(&self, lane: LaneId, seqs: &[Seq]) -> Result<Vec<i64>, JournalError> {
+        dead::of(&self.connection.lock(), lane, seqs)
+    }
+
     /// As [`super::Journal::dead_keys`].
     pub(super) fn dead_keys(&self, lane: LaneId, most: usize) -> Result<Vec<Key>, JournalError> {
         dead::keys(&self.connection.lock(), lane, most)

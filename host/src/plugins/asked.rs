@@ -20,6 +20,11 @@ pub(crate) struct Asked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Call,
+    Http,
+    /// Commands that are answered one by one.
+    Pipeline,
+    /// Operations that are refused one by one.
+    Bulk,
     /// To a peer by WASI's sockets.
     Socket,
     /// What goes to that peer.
@@ -43,6 +48,10 @@ pub(crate) enum Fault {
     Hangs,
     /// The server refuses this for good.
     Refuses,
+    /// It answers, and the answer says: not now.
+    AnswersLater,
+    /// It answers, and the answer says: never.
+    AnswersNever,
 }
 
 /// What is behind a guest's calls besides the servers.
@@ -77,6 +86,18 @@ impl Asked {
         Self { parts, way: Way::Call }
     }
 
+    pub(super) fn by_http(self) -> Self {
+        Self { way: Way::Http, ..self }
+    }
+
+    pub(super) fn one_by_one(self) -> Self {
+        Self { way: Way::Pipeline, ..self }
+    }
+
+    pub(super) fn in_bulk(self) -> Self {
+        Self { way: Way::Bulk, ..self }
+    }
+
     /// A peer by WASI's sockets.
     pub(super) fn by_socket(what: String) -> Self {
         Self { way: Way::Socket, ..Self::one::<Vec<u8>>(what, []) }
@@ -101,9 +122,22 @@ impl Asked {
     /// not be; what is sent by it can be cut off.
     pub(crate) fn faults(&self) -> &'static [Fault] {
         match self.way {
-            Way::Call => &Fault::ALL,
+            Way::Call => &[Fault::Away, Fault::Hangs, Fault::Refuses],
+            Way::Http | Way::Pipeline => &Fault::ALL,
+            Way::Bulk => &[Fault::Away, Fault::Hangs, Fault::Refuses, Fault::AnswersNever],
             Way::Socket => &[Fault::Refuses],
             Way::Sent => &[Fault::Away],
+        }
+    }
+
+    /// A fault of this call in words.
+    pub(crate) fn told(&self, fault: Fault) -> String {
+        match (self.way, fault.status(), fault) {
+            (Way::Http, Some(status), _) => format!("it answers {status}"),
+            (Way::Pipeline, _, Fault::AnswersLater) => "one command is answered: not now".to_owned(),
+            (Way::Pipeline, _, Fault::AnswersNever) => "one command is answered: never".to_owned(),
+            (Way::Bulk, _, Fault::AnswersNever) => "one operation is refused".to_owned(),
+            _ => fault.message().to_owned(),
         }
     }
 
@@ -134,10 +168,24 @@ impl std::fmt::Display for Asked {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Fault; 3] = [Fault::Away, Fault::Hangs, Fault::Refuses];
+    pub(crate) const ALL: [Fault; 5] =
+        [Fault::Away, Fault::Hangs, Fault::Refuses, Fault::AnswersLater, Fault::AnswersNever];
 
     pub(crate) fn is_retryable(self) -> bool {
-        self != Fault::Refuses
+        !matches!(self, Fault::Refuses | Fault::AnswersNever)
+    }
+
+    /// Of a web server that answers.
+    pub(super) fn status(self) -> Option<u16> {
+        match self {
+            Fault::AnswersLater => Some(503),
+            Fault::AnswersNever => Some(400),
+            Fault::Away | Fault::Hangs | Fault::Refuses => None,
+        }
+    }
+
+    fn is_in_answer(self) -> bool {
+        self.status().is_some()
     }
 
     pub(crate) fn message(self) -> &'static str {
@@ -145,6 +193,8 @@ impl Fault {
             Fault::Away => "the server is away",
             Fault::Hangs => "no answer within the time of one call",
             Fault::Refuses => "the server refuses this",
+            Fault::AnswersLater => "the server cannot do this now",
+            Fault::AnswersNever => "the server will not do this",
         }
     }
 }
@@ -163,12 +213,22 @@ impl GuestState {
         work: impl AsyncFnOnce(&mut Self) -> Result<T, E>,
         shown: impl FnOnce(&T) -> String,
     ) -> Result<T, E> {
+        self.answer_with(asked, async |state: &mut Self, _| work(state).await, shown).await
+    }
+
+    /// The same of a call that can go wrong within its answer: `work` is told how.
+    pub(super) async fn answer_with<T, E: CallFailure>(
+        &mut self,
+        asked: Option<Asked>,
+        work: impl AsyncFnOnce(&mut Self, Option<Fault>) -> Result<T, E>,
+        shown: impl FnOnce(&T) -> String,
+    ) -> Result<T, E> {
         let Some((bench, asked)) = self.grants.bench.clone().zip(asked) else {
-            return self.host_call(work).await;
+            return self.host_call(async |state: &mut Self| work(state, None).await).await;
         };
         let result = match bench.fault(&asked) {
-            Some(fault) => Err(E::of(fault)),
-            None => self.host_call(work).await,
+            Some(fault) if !fault.is_in_answer() => Err(E::of(fault)),
+            within => self.host_call(async |state: &mut Self| work(state, within).await).await,
         };
         let answer = match &result {
             Ok(answer) => shown(answer),

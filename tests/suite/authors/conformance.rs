@@ -122,6 +122,35 @@ async fn a_peer_that_cannot_be_reached_is_a_failure() {
     receiver.abort();
 }
 
+/// Nor is all well because there was an answer.
+#[tokio::test]
+async fn an_answer_that_says_no_is_a_failure_like_any_other() {
+    let broken = guest("broken").await;
+    let directory = Directory::new("conformance");
+    let (redis, mongo) = (Redis::shared().await.database().await, Mongodb::shared().await.database());
+    let (cache, documents) = (format!("cache={}", redis.url()), format!("documents={}", mongo.url()));
+    let hook = "http://hook.example";
+    for (way, granted, found) in [
+        ("hook=http://hook.example/", ["--allow-http", hook], &["it answers 503", "it answers 400"][..]),
+        (
+            "cache=cache",
+            ["--connection", &cache],
+            &["one command is answered: not now", "one command is answered: never"],
+        ),
+        ("documents=documents", ["--connection", &documents], &["one operation is refused"]),
+    ] {
+        let kit = |more: &[&str]| {
+            let words = ["--connection", "db=sqlite::memory:", "--option", way, "--json"];
+            test(&directory, &shown(&broken), &[&words[..], &granted, more].concat())
+        };
+        assert_conforms(&kit(&[]), &[]);
+        let verdicts = verdicts(&kit(&["--option", "break=answers"]));
+        assert_eq!(named(&verdicts, "failed"), BTreeSet::from(["faults".to_owned()]), "{verdicts:#?}");
+        let why = &verdicts["faults"].1;
+        assert!(found.iter().all(|words| why.contains(words)), "{why}");
+    }
+}
+
 #[tokio::test]
 async fn a_report_is_for_people_and_for_machines() {
     let broken = guest("broken").await;

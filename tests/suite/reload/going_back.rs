@@ -84,6 +84,31 @@ async fn one_that_rejects_what_the_one_before_stored() {
     assert_eq!((&entry["went_back"], &entry["dead"]), (&Value::Null, &json!(0)), "{entry}");
 }
 
+/// Few come at a time: most are dead letters before there are enough to say that it is worse.
+#[tokio::test]
+async fn what_was_rejected_before_that_was_clear_is_taken_back() {
+    let host = host().await;
+    replace(&host, fs::read(guest("reaching").await).expect("a plugin")).await;
+    let before = host.returner("audit").await["stored"].as_u64();
+    for number in 0..8 {
+        host.post("/v1/returns", &ret(&new_jid(), &format!("m{number}"), "test.arg", json!("fine")))
+            .await
+            .expect(202);
+        host.wait_drained("audit").await;
+    }
+    let entry = until("all of them to be stored", async || {
+        let entry = host.returner("audit").await;
+        if entry["stored"].as_u64() == before.map(|stored| stored + 8) { Ok(entry) } else { Err(entry) }
+    })
+    .await;
+    assert_eq!((&entry["dead"], &entry["went_back"]["rejected"]), (&json!(0), &json!(5)), "{entry}");
+
+    // The file that runs is put back: nothing new waits for another try.
+    replace(&host, fs::read(guest("hostile").await).expect("a plugin")).await;
+    let entry = host.returner("audit").await;
+    assert_eq!(entry["went_back"], Value::Null, "{entry}");
+}
+
 /// One that is stopped by everything is known for it after a few items, not after all.
 #[tokio::test]
 async fn one_that_traps_on_what_the_one_before_stored() {

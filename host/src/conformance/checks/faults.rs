@@ -56,7 +56,7 @@ async fn one(
     let mut desk = Desk::new(kit).await?;
     let result = desk.deliver_with(items, Some(fault)).await;
     let Some(failed) = desk.script.failed() else { return Ok(None) };
-    let wrong = |what: String| Ok(Some(format!("`{}` fails ({}): {what}", failed.call, fault.1.message())));
+    let wrong = |what: String| Ok(Some(format!("`{}` fails ({}): {what}", failed.call, failed.how)));
     if let Err(error @ CallError::Stopped(_)) = &result {
         return wrong(told(error));
     }
@@ -73,7 +73,7 @@ async fn one(
     let settled = match desk.settle(items, result).await {
         Ok(settled) => settled,
         // It is said to be tried again, and that is no lie.
-        Err(_) if fault.1 == Fault::Refuses => return Ok(None),
+        Err(_) if !fault.1.is_retryable() => return Ok(None),
         Err(error) => return wrong(error),
     };
     let content = desk.content().await?;
@@ -119,8 +119,7 @@ pub(super) async fn of_setup(kit: &Kit) -> Result<Verdict, String> {
         let result = desk.setup().await;
         desk.script.disarm();
         let Some(failed) = desk.script.failed() else { continue };
-        let mut tell =
-            |what: &str| wrong.push(format!("`{}` fails ({}): {what}", failed.call, fault.message()));
+        let mut tell = |what: &str| wrong.push(format!("`{}` fails ({}): {what}", failed.call, failed.how));
         if let Err(error @ CallError::Stopped(_)) = &result {
             tell(&told(error));
             continue;

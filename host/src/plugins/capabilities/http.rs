@@ -12,18 +12,25 @@ impl Host for GuestState {
         let Request { method, url, headers, body } = request;
         let request = HttpRequest { method, url, headers, body };
         let asked = self.asked(|| asked(&request));
-        let work = async |state: &mut Self| {
+        let work = async |state: &mut Self, within: Option<Fault>| {
             state.fits([request.body.len()]).map_err(refused)?;
-            exchange(Arc::clone(&state.grants), request).await
+            exchange(Arc::clone(&state.grants), request, within).await
         };
-        let result = self.answer(asked, work, shown).await;
+        let result = self.answer_with(asked, work, shown).await;
         Ok(result.map(|HttpResponse { status, headers, body }| Response { status, headers, body }))
     }
 }
 
 /// Under what a returner is granted.
-async fn exchange(grants: Arc<Grants>, request: HttpRequest) -> Result<HttpResponse, Error> {
+async fn exchange(
+    grants: Arc<Grants>,
+    request: HttpRequest,
+    within: Option<Fault>,
+) -> Result<HttpResponse, Error> {
     let allowed = grants.http.as_ref().is_some_and(|client| client.allows(&request.url));
+    if let Some(response) = within.filter(|_| allowed).and_then(error_page) {
+        return Ok(response);
+    }
     if let Some(response) = grants.bench.as_ref().and_then(|bench| bench.respond(&request, allowed)) {
         return Ok(response);
     }
@@ -41,7 +48,13 @@ async fn exchange(grants: Arc<Grants>, request: HttpRequest) -> Result<HttpRespo
 pub(super) fn asked(request: &HttpRequest) -> Asked {
     let headers = request.headers.iter().map(|(name, value)| format!("{name}: {value}").into_bytes());
     let handed: Vec<Vec<u8>> = headers.chain([request.body.clone()]).collect();
-    Asked::one(format!("http.send {} {}", request.method, request.url), handed)
+    Asked::one(format!("http.send {} {}", request.method, request.url), handed).by_http()
+}
+
+/// What a server answers that will not do what it is asked for.
+pub(super) fn error_page(fault: Fault) -> Option<HttpResponse> {
+    let body = fault.message().as_bytes().to_vec();
+    fault.status().map(|status| HttpResponse { status, headers: Vec::new(), body })
 }
 
 /// A response for people.

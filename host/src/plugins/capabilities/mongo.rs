@@ -33,7 +33,14 @@ impl<'w> Wanted<'w> {
         let asked = state.asked(|| Asked::one(what(), handed.into_iter().map(String::as_str)));
         Self { connection, action, collection, bytes, pipeline: &[], asked }
     }
+
+    fn in_bulk(self) -> Self {
+        Self { asked: self.asked.map(Asked::in_bulk), ..self }
+    }
 }
+
+/// MongoDB's code for what does not fit a collection's rules (`DocumentValidationFailure`).
+const REFUSED: i32 = 121;
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
@@ -42,10 +49,17 @@ impl Host for GuestState {
         &mut self,
         connection: String,
         collection: String,
-        documents: Vec<String>,
+        mut documents: Vec<String>,
     ) -> Answer<Vec<WriteError>> {
-        let wanted = Wanted::new(self, [&connection, &collection], "insert", &documents);
-        let insert = async |pool: &MongoPool| pool.insert(&collection, documents).await;
+        let wanted = Wanted::new(self, [&connection, &collection], "insert", &documents).in_bulk();
+        let insert = async |pool: &MongoPool, within: Option<Fault>| {
+            let refused = within.and_then(|fault| refuse_last(&mut documents, fault));
+            let errors = match documents.is_empty() {
+                true => Vec::new(),
+                false => pool.insert(&collection, documents).await?,
+            };
+            Ok(errors.into_iter().chain(refused).collect())
+        };
         Ok(self.mongo(wanted, insert).await.map(write_errors))
     }
 
@@ -56,10 +70,17 @@ impl Host for GuestState {
         updates: Vec<Update>,
     ) -> Answer<Vec<WriteError>> {
         let handed = updates.iter().flat_map(|update| [&update.filter, &update.change]);
-        let wanted = Wanted::new(self, [&connection, &collection], "update", handed);
+        let wanted = Wanted::new(self, [&connection, &collection], "update", handed).in_bulk();
         let update = |Update { filter, change, upsert }| MongoUpdate { filter, change, upsert };
-        let updates = updates.into_iter().map(update).collect();
-        let update = async |pool: &MongoPool| pool.update_many(&collection, updates).await;
+        let mut updates: Vec<_> = updates.into_iter().map(update).collect();
+        let update = async |pool: &MongoPool, within: Option<Fault>| {
+            let refused = within.and_then(|fault| refuse_last(&mut updates, fault));
+            let errors = match updates.is_empty() {
+                true => Vec::new(),
+                false => pool.update_many(&collection, updates).await?,
+            };
+            Ok(errors.into_iter().chain(refused).collect())
+        };
         Ok(self.mongo(wanted, update).await.map(write_errors))
     }
 
@@ -74,7 +95,7 @@ impl Host for GuestState {
         let FindOptions { sort, projection, limit } = options;
         let options = MongoFind { sort, projection, limit };
         let bounds = self.grants.answer();
-        let find = async |pool: &MongoPool| pool.find(&collection, filter, options, bounds).await;
+        let find = async |pool: &MongoPool, _| pool.find(&collection, filter, options, bounds).await;
         Ok(self.mongo(wanted, find).await)
     }
 
@@ -87,13 +108,13 @@ impl Host for GuestState {
         let (stages, bounds) = (pipeline.clone(), self.grants.answer());
         let wanted = Wanted::new(self, [&connection, &collection], "aggregate", &stages);
         let wanted = Wanted { pipeline: &stages, ..wanted };
-        let aggregate = async |pool: &MongoPool| pool.aggregate(&collection, pipeline, bounds).await;
+        let aggregate = async |pool: &MongoPool, _| pool.aggregate(&collection, pipeline, bounds).await;
         Ok(self.mongo(wanted, aggregate).await)
     }
 
     async fn delete(&mut self, connection: String, collection: String, filter: String) -> Answer<u64> {
         let wanted = Wanted::new(self, [&connection, &collection], "delete", [&filter]);
-        let delete = async |pool: &MongoPool| pool.delete(&collection, filter).await;
+        let delete = async |pool: &MongoPool, _| pool.delete(&collection, filter).await;
         Ok(self.mongo(wanted, delete).await)
     }
 
@@ -105,7 +126,7 @@ impl Host for GuestState {
         unique: bool,
     ) -> Answer<()> {
         let wanted = Wanted::new(self, [&connection, &collection], "create-index", [&keys]);
-        let create = async |pool: &MongoPool| pool.create_index(&collection, keys, unique).await;
+        let create = async |pool: &MongoPool, _| pool.create_index(&collection, keys, unique).await;
         Ok(self.mongo(wanted, create).await)
     }
 }
@@ -114,20 +135,20 @@ impl GuestState {
     async fn mongo<T: Default + Debug>(
         &mut self,
         mut wanted: Wanted<'_>,
-        operation: impl AsyncFnOnce(&MongoPool) -> Result<T, MongoError>,
+        operation: impl AsyncFnOnce(&MongoPool, Option<Fault>) -> Result<T, MongoError>,
     ) -> Result<T, Error> {
         let asked = wanted.asked.take();
-        let work = async |state: &mut Self| {
+        let work = async |state: &mut Self, within: Option<Fault>| {
             let granted: Arc<Connection> = state.connection(wanted.connection).map_err(denied)?;
             let Connection::Mongo(pool) = &*granted else {
                 return Err(denied(Self::wrong_kind(wanted.connection, &granted, "mongo")));
             };
             match state.held_back(&wanted)? {
                 true => Ok(T::default()),
-                false => operation(pool).await.map_err(Error::from),
+                false => operation(pool, within).await.map_err(Error::from),
             }
         };
-        self.answer(asked, work, |answer| format!("{answer:?}")).await
+        self.answer_with(asked, work, |answer| format!("{answer:?}")).await
     }
 
     /// Whether what is allowed is not to be done, because this is a trial and it writes.
@@ -146,6 +167,13 @@ impl GuestState {
 
 fn denied(message: String) -> Error {
     Error { code: None, message, retryable: false }
+}
+
+/// The last operation is not done.
+fn refuse_last<T>(operations: &mut Vec<T>, fault: Fault) -> Option<MongoWriteError> {
+    operations.pop()?;
+    let index = u32::try_from(operations.len()).ok()?;
+    Some(MongoWriteError { index, code: REFUSED, message: fault.message().to_owned() })
 }
 
 fn write_errors(errors: Vec<MongoWriteError>) -> Vec<WriteError> {

@@ -13,8 +13,9 @@ impl Host for GuestState {
         connection: String,
         commands: Vec<Vec<Vec<u8>>>,
     ) -> wasmtime::Result<Result<Vec<Reply>, Error>> {
-        let asked = self.asked(|| Asked::all(commands.iter().map(|command| part(&connection, command))));
-        let work = async |state: &mut Self| {
+        let parts = || commands.iter().map(|command| part(&connection, command));
+        let asked = self.asked(|| Asked::all(parts()).one_by_one());
+        let work = async |state: &mut Self, within: Option<Fault>| {
             let granted = state.connection(&connection).map_err(denied)?;
             let Connection::Redis(pool) = &*granted else {
                 return Err(denied(Self::wrong_kind(&connection, &granted, "redis")));
@@ -22,13 +23,14 @@ impl Host for GuestState {
             state.fits(commands.iter().flatten().map(Vec::len)).map_err(denied)?;
             let allows = |granted: &Narrowed| granted.allows_commands(&commands);
             state.narrowed(&connection, allows).map_err(denied)?;
-            match state.is_trial() {
-                true => state.try_out(pool, commands).await,
-                false => pool.pipeline(commands, state.grants.answer()).await.map_err(Error::from),
+            match (within, state.is_trial()) {
+                (Some(fault), _) => state.all_but_one(pool, commands, fault).await,
+                (None, true) => state.try_out(pool, commands).await,
+                (None, false) => pool.pipeline(commands, state.grants.answer()).await.map_err(Error::from),
             }
         };
         let told = |replies: &Vec<RedisReply>| replies.iter().map(shown).collect::<Vec<_>>().join("; ");
-        let result = self.answer(asked, work, told).await;
+        let result = self.answer_with(asked, work, told).await;
         Ok(result.map(|replies| replies.into_iter().map(Reply::from).collect()))
     }
 
@@ -55,6 +57,28 @@ impl Host for GuestState {
 }
 
 impl GuestState {
+    /// A pipeline of which the server does all but the first command, which it cannot do now, or
+    /// the last, which it never will.
+    async fn all_but_one(
+        &mut self,
+        pool: &RedisPool,
+        mut commands: Vec<Vec<Vec<u8>>>,
+        fault: Fault,
+    ) -> Result<Vec<RedisReply>, Error> {
+        let last = commands.len().saturating_sub(1);
+        let place = if fault.is_retryable() { 0 } else { last };
+        if place < commands.len() {
+            commands.remove(place);
+        }
+        let mut replies = match commands.is_empty() {
+            true => Vec::new(),
+            false => pool.pipeline(commands, self.grants.answer()).await?,
+        };
+        let Error { message, retryable } = Error::of(fault);
+        replies.insert(place, RedisReply::Scalar(RedisScalar::Error(RedisError { message, retryable })));
+        Ok(replies)
+    }
+
     /// A pipeline of a trial: what only looks is sent, and the rest answered as if it was.
     async fn try_out(
         &mut self,

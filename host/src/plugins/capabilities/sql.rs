@@ -105,7 +105,7 @@ impl CallFailure for Error {
         let kind = match fault {
             Fault::Away => Kind::Unavailable,
             Fault::Hangs => Kind::Timeout,
-            Fault::Refuses => Kind::Other,
+            Fault::Refuses | Fault::AnswersLater | Fault::AnswersNever => Kind::Other,
         };
         Self { kind, code: None, message: fault.message().to_owned(), retryable: fault.is_retryable() }
     }

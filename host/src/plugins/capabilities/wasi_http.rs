@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::http::{asked, shown};
+use super::http::{asked, error_page, shown};
 use crate::connections::{HttpClient, HttpRequest, HttpResponse, OWN_HEADERS};
 use crate::plugins::asked::{Bench, Fault};
 
@@ -57,7 +57,8 @@ impl Requests {
             Some(Fault::Away) => Err(Error::ConnectionRefused),
             Some(Fault::Hangs) => Err(Error::ConnectionReadTimeout),
             Some(fault @ Fault::Refuses) => Err(Error::InternalError(Some(fault.message().to_owned()))),
-            None => match bench.respond(&request, client.is_some()) {
+            Some(within) if client.is_some() => error_page(within).ok_or(Error::HttpProtocolError),
+            _ => match bench.respond(&request, client.is_some()) {
                 Some(response) => Ok(response),
                 None => send(request).await,
             },

@@ -1,13 +1,12 @@
 //! Keeps to the contract, but for the one thing that the option `break` names: the name of
-//! the check of the conformance kit that is to find it. With the option `peer` it also tells
-//! that peer of each batch, by a socket; `break: sockets` makes nothing of what comes of that, and
-//! `break: sent` nothing of a connection that breaks off.
+//! the check of the conformance kit that is to find it. Others tell where batches go besides.
+//! `break: sockets` makes nothing of a peer that cannot be reached, `break: sent` nothing of a
+//! connection that breaks off, and `break: answers` nothing of an answer that says no.
 
+mod elsewhere;
 mod questions;
 
 use std::cell::RefCell;
-use std::io::Write;
-use std::net::TcpStream;
 
 use returner_sdk::sql::{self, Value};
 use returner_sdk::{
@@ -32,7 +31,7 @@ fn breaks(check: &str) -> bool {
 }
 
 impl Returner for Broken {
-    const OPTIONS: &'static [&'static str] = &["break", "peer"];
+    const OPTIONS: &'static [&'static str] = &["break", "peer", "hook", "cache", "documents"];
 
     fn setup() -> Result<(), Failure> {
         let again = SET_UP.with(|set_up| set_up.replace(true));
@@ -80,21 +79,9 @@ impl Returner for Broken {
                 kept.push(item);
             }
         }
-        tell(&kept)?;
+        elsewhere::tell(&kept)?;
         write(kept)?;
         Ok(refusals)
-    }
-}
-
-fn tell(batch: &[JobReturn]) -> Result<(), Failure> {
-    let Some(peer) = config::get("peer") else { return Ok(()) };
-    let told = TcpStream::connect(peer).and_then(|mut stream| {
-        let sent = batch.iter().try_for_each(|item| stream.write_all(format!("{}\n", item.jid).as_bytes()));
-        if breaks("sent") { Ok(()) } else { sent }
-    });
-    match told {
-        Err(_) if breaks("sockets") => Ok(()),
-        told => told.map_err(|error| Failure::retry(error.to_string())),
     }
 }
 

@@ -3,10 +3,13 @@
 
 use std::path::Path;
 
-use returner_servers::{Host, Mariadb, Mongodb, Redis, free_port, guest, new_jid, ret, returner, until};
+use returner_servers::{
+    Directory, Host, Mariadb, Mongodb, Redis, free_port, guest, new_jid, ret, returner, until,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::mpsc;
 
 /// A host with the guest as its only returner of returns.
 async fn host(config: &str) -> Host {
@@ -185,6 +188,58 @@ async fn of_the_network_the_listed_origins() {
     ] {
         assert_said(&reach(&host, &wanted).await, &wanted, words);
     }
+}
+
+/// A web server that tells what it was sent, in lower case.
+async fn hearing() -> (String, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let (tell, heard) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).await.unwrap_or(0);
+            let _ = tell.send(String::from_utf8_lossy(&request[..length]).to_lowercase());
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nheard";
+            let _ = stream.write_all(answer).await;
+        }
+    });
+    (format!("http://{address}"), heard)
+}
+
+/// What the host adds to its requests for it, and to none for others.
+#[tokio::test]
+async fn of_a_secret_only_that_it_is_sent() {
+    let ((with, mut heard), (without, mut heard_without)) = (hearing().await, hearing().await);
+    let directory = Directory::new("headers");
+    directory.write("token", "Bearer one\n");
+    let plugin = guest("reaching").await;
+    let lines = format!(
+        "return: reaching\nreaching.plugin: {}\nreaching.allow_http:\n  - {without}\n  \
+         - {{origin: '{with}', headers: {{Authorization: {{file: token}}}}}}\n",
+        plugin.display()
+    );
+    let host = Host::start_in(directory, &lines).await;
+    for way in ["http", "wasi-http"] {
+        let wanted = format!("{way} {with}/hook");
+        assert_said(&reach(&host, &wanted).await, &wanted, "reached: 200 heard");
+        let request = heard.recv().await.expect("a request");
+        assert!(request.contains("\r\nauthorization: bearer one\r\n"), "{request}");
+        reach(&host, &format!("{way} {without}/hook")).await;
+        let request = heard_without.recv().await.expect("a request");
+        assert!(!request.contains("authorization"), "{request}");
+    }
+    // The file is watched.
+    std::fs::write(host.directory().join("token"), "Bearer two").expect("a test's file");
+    until("the new secret to be sent", async || {
+        reach(&host, &format!("http {with}/hook")).await;
+        let request = heard.recv().await.expect("a request");
+        if request.contains("authorization: bearer two") { Ok(()) } else { Err(request) }
+    })
+    .await;
+    let entry = host.returner("reaching").await;
+    assert_eq!(entry["grants"]["http_headers"], json!({ with: ["authorization"] }), "{entry}");
+    assert!(!entry.to_string().contains("Bearer") && !host.log().contains("Bearer"));
 }
 
 #[tokio::test]

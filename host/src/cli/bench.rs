@@ -123,6 +123,7 @@ fn nothing(plugin: &PluginSource) -> ReturnerSettings {
         limits: Limits::default(),
         delivery: DeliverySettings::default(),
         allow_http: Vec::new(),
+        http_headers: BTreeMap::new(),
         allow_connect: Vec::new(),
     }
 }

@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use url::Url;
-
 use super::error::{Finding, Findings, Place};
 use super::host_keys::expect_map;
 use super::limits;
 use super::narrowing::Narrowing;
+use super::origins;
 use super::salt_keys;
+use super::secret;
 use super::section::{Found, Section, Value};
 use super::settings::{Bundled, PluginSource, ReturnerSettings};
 use super::values;
@@ -46,6 +46,7 @@ pub(super) fn read(root: &Section<'_>, name: &str, findings: &mut Findings) -> O
     let sha256 = section.get("sha256", sha256, findings);
     let granted = granted(&section, findings);
     let (limits, delivery) = limits::read(&section, findings);
+    let (allow_http, http_headers) = origins::origins(&section, findings);
     Some(ReturnerSettings {
         name: name.to_owned(),
         options: options(&section, findings),
@@ -53,8 +54,9 @@ pub(super) fn read(root: &Section<'_>, name: &str, findings: &mut Findings) -> O
         narrowed: granted.into_iter().filter_map(|(guest, one)| Some((guest, one.narrowing?))).collect(),
         limits,
         delivery,
-        allow_http: allowed(&section, "allow_http", ORIGINS, findings),
-        allow_connect: allowed(&section, "allow_connect", PEERS, findings),
+        allow_http,
+        http_headers,
+        allow_connect: origins::peers(&section, findings),
         plugin: PluginSource::File { path: path?, sha256 },
     })
 }
@@ -112,43 +114,15 @@ fn options(section: &Section<'_>, findings: &mut Findings) -> BTreeMap<String, S
     section.get("options", expect_map, findings);
     let options = section.under("options");
     let whole = options.whole_keys(findings);
-    whole.into_iter().filter_map(|(key, (_, node))| Some((key.to_owned(), values::option(node)?))).collect()
-}
-
-const ORIGINS: &[&str] = &["http", "https"];
-const PEERS: &[&str] = &["tcp", "udp"];
-
-impl ReturnerSettings {
-    /// Whether a text is one of `allow_http`.
-    pub(crate) fn is_origin(text: &str) -> bool {
-        is_bare(text, ORIGINS)
-    }
-
-    /// Whether a text is one of `allow_connect`.
-    pub(crate) fn is_peer(text: &str) -> bool {
-        is_bare(text, PEERS)
-    }
-}
-
-/// Whether a text is a scheme, a host and a port, and nothing else.
-fn is_bare(text: &str, schemes: &[&str]) -> bool {
-    let Ok(url) = Url::parse(text) else { return false };
-    let has_port = schemes == ORIGINS || url.port().is_some();
-    let is_bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.username().is_empty();
-    schemes.contains(&url.scheme()) && url.has_host() && has_port && is_bare
-}
-
-/// Origins (`https://hooks.example.com`) or peers (`tcp://mail.example:25`).
-fn allowed(section: &Section<'_>, name: &str, schemes: &[&str], findings: &mut Findings) -> Vec<String> {
-    let Some(found) = section.find(name, findings) else { return Vec::new() };
-    let Some(texts) = findings.take(found.texts()) else { return Vec::new() };
-    for (place, text) in &texts {
-        if !is_bare(text, schemes) {
-            let example =
-                if schemes.contains(&"tcp") { "tcp://mail.example:25" } else { "https://hooks.example.com" };
-            let finding = Finding::new(place, format!("an item of `{}` is `{text}`", found.key));
-            findings.error(finding.hint(format!("write it as `{example}`")));
+    for (key, (place, node)) in &whole {
+        if secret::is_reference(node) {
+            let finding =
+                Finding::new(place, format!("`{}` is given to the plugin as it is", options.key_of(key)));
+            findings.warning(finding.hint(
+                "a secret is no option: `allow_http: [{origin: https://example.com, headers: {Authorization: \
+                 {env: TOKEN}}}]` sends one that the plugin does not see",
+            ));
         }
     }
-    texts.into_iter().map(|(_, text)| text).collect()
+    whole.into_iter().filter_map(|(key, (_, node))| Some((key.to_owned(), values::option(node)?))).collect()
 }

@@ -241,6 +241,7 @@ impl ReturnerSettings {
                 found.push(if widens(old, new) { found_one.widening() } else { found_one });
             }
         }
+        self.headers(newer, found);
         for (key, old, new) in [
             ("allow_http", &self.allow_http, &newer.allow_http),
             ("allow_connect", &self.allow_connect, &newer.allow_connect),
@@ -250,6 +251,30 @@ impl ReturnerSettings {
             }
             for peer in new.iter().filter(|peer| !old.contains(peer)) {
                 found.push(allowed(&self.name, key, peer));
+            }
+        }
+    }
+}
+
+impl ReturnerSettings {
+    fn headers(&self, newer: &Self, found: &mut Vec<Difference>) {
+        let none = BTreeMap::new();
+        let origins: BTreeSet<&String> = self.http_headers.keys().chain(newer.http_headers.keys()).collect();
+        for origin in origins {
+            let [old, new] = [self, newer].map(|one| one.http_headers.get(origin).unwrap_or(&none));
+            for name in old.keys().filter(|name| !new.contains_key(*name)) {
+                let change = format!("the host no longer sends `{name}` to `{origin}`");
+                found.push(Difference::of_returner(&self.name, change));
+            }
+            for (name, secret) in new {
+                match old.get(name) {
+                    None => found.push(sent(&self.name, name, origin)),
+                    Some(known) if known != secret => {
+                        let change = format!("the host sends another `{name}` to `{origin}`");
+                        found.push(Difference::of_returner(&self.name, change));
+                    }
+                    Some(_) => {}
+                }
             }
         }
     }
@@ -268,6 +293,9 @@ fn added(new: &ReturnerSettings, found: &mut Vec<Difference>) {
     found.push(Difference::of_returner(&new.name, format!("added, of {}", source(&new.plugin))));
     found.extend(new.connections.iter().map(|(guest, host)| granted(new, guest, host)));
     found.extend(new.allow_http.iter().map(|peer| allowed(&new.name, "allow_http", peer)));
+    for (origin, headers) in &new.http_headers {
+        found.extend(headers.keys().map(|header| sent(&new.name, header, origin)));
+    }
     found.extend(new.allow_connect.iter().map(|peer| allowed(&new.name, "allow_connect", peer)));
 }
 
@@ -280,6 +308,10 @@ fn granted(returner: &ReturnerSettings, guest: &str, host: &str) -> Difference {
 
 fn allowed(returner: &str, key: &str, peer: &str) -> Difference {
     Difference::of_returner(returner, format!("`{key}` has `{peer}`, too")).widening()
+}
+
+fn sent(returner: &str, header: &str, origin: &str) -> Difference {
+    Difference::of_returner(returner, format!("the host sends `{header}` to `{origin}`")).widening()
 }
 
 fn source(plugin: &PluginSource) -> String {

@@ -24,6 +24,7 @@ mod host_keys;
 mod layer;
 mod limits;
 mod narrowing;
+mod origins;
 mod postgres;
 mod profiles;
 mod returners;
@@ -47,6 +48,7 @@ pub(crate) use access::{AccessSettings, Role, ServerTlsSettings, SocketSettings,
 pub(crate) use difference::Difference;
 pub(crate) use error::{ConfigErrors, Finding, Place};
 pub(crate) use narrowing::{ANY, Actions, Narrowing};
+pub(crate) use origins::{Headers, OWN_HEADERS};
 pub(crate) use salt_events::{SaltEventsSettings, Tags};
 pub(crate) use salt_keys::other_names;
 pub(crate) use salt_options::SaltOptions;

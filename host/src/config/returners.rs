@@ -14,6 +14,7 @@ use super::error::{Finding, Findings, Place, nearest};
 use super::host_keys;
 use super::limits;
 use super::narrowing::Narrowing;
+use super::origins::Headers;
 use super::postgres;
 use super::salt_keys;
 use super::section::{File, Found, Section};
@@ -245,6 +246,7 @@ fn bundled_ones(
                 limits: limits.clone(),
                 delivery: delivery.clone(),
                 allow_http: Vec::new(),
+                http_headers: Headers::new(),
                 allow_connect: Vec::new(),
                 name: name.clone(),
             };

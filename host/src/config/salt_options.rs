@@ -21,10 +21,9 @@ pub(crate) struct SaltOptions {
     pub(crate) key: Option<PathBuf>,
     /// Where a minion finds its master.
     pub(crate) master: Option<String>,
-    /// Where it keeps what it caches; the spool and Salt's modules are in it.
-    pub(crate) cache: Option<PathBuf>,
-    /// Where the synchronised modules are, if not in `cache`.
-    pub(crate) extension_modules: Option<PathBuf>,
+    root: Option<PathBuf>,
+    cache: Option<PathBuf>,
+    extension_modules: Option<PathBuf>,
     /// The returner that has a master's jobs, if that is not its own disk.
     pub(crate) job_cache: Option<String>,
     /// The returners that it names, as `return` and its like.
@@ -67,12 +66,28 @@ impl SaltOptions {
             certificate,
             key,
             master: masters.into_iter().next().map(|(_, master)| master),
+            root: root.get("root_dir", Found::text, findings).map(PathBuf::from),
             cache: root.get("cachedir", Found::text, findings).map(PathBuf::from),
             extension_modules: root.get("extension_modules", Found::text, findings).map(PathBuf::from),
             job_cache: job_cache.filter(|name| name != "local_cache"),
             returners,
             unread: unread(root),
         }
+    }
+
+    /// Where a `master` or `minion` keeps what it caches; the spool is in it.
+    pub(crate) fn cache(&self, role: &str) -> PathBuf {
+        self.cache.clone().unwrap_or_else(|| self.usual_cache(role))
+    }
+
+    /// Where the synchronised modules are. Not below `cachedir`, where that is set: Salt has a
+    /// default of its own for these (`salt.config.DEFAULT_MINION_OPTS`).
+    pub(crate) fn extension_modules(&self, role: &str) -> PathBuf {
+        self.extension_modules.clone().unwrap_or_else(|| self.usual_cache(role).join("extmods"))
+    }
+
+    fn usual_cache(&self, role: &str) -> PathBuf {
+        self.root.as_deref().unwrap_or(Path::new("/")).join("var/cache/salt").join(role)
     }
 }
 
@@ -85,4 +100,30 @@ fn unread(root: &Section<'_>) -> Vec<String> {
     let profiles = profiles::find(root);
     let profiles = profiles.into_iter().map(|(profile, bundled)| format!("{profile}.{}", bundled.name()));
     declared.chain(profiles).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(text: &str) -> SaltOptions {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("minion");
+        std::fs::write(&path, text).unwrap();
+        SaltOptions::load(&path).unwrap()
+    }
+
+    #[test]
+    fn modules_are_where_salt_puts_them() {
+        for (text, cache, modules) in [
+            ("", "/var/cache/salt/minion", "/var/cache/salt/minion/extmods"),
+            ("cachedir: /srv/cache", "/srv/cache", "/var/cache/salt/minion/extmods"),
+            ("root_dir: /opt/s", "/opt/s/var/cache/salt/minion", "/opt/s/var/cache/salt/minion/extmods"),
+            ("extension_modules: /srv/ext", "/var/cache/salt/minion", "/srv/ext"),
+        ] {
+            let options = options(text);
+            assert_eq!(options.cache("minion"), Path::new(cache), "{text}");
+            assert_eq!(options.extension_modules("minion"), Path::new(modules), "{text}");
+        }
+    }
 }

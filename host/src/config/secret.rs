@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::error::{ConfigErrors, Finding, Findings};
 use super::section::{Found, Section, Value};
 use super::values::beside;
+use super::yaml::{Content, Node};
 
 /// A file that is larger holds something else.
 const MAX_BYTES: u64 = 64 << 10;
@@ -52,6 +53,12 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[REDACTED]")
     }
+}
+
+/// Whether this is written as a secret that is elsewhere.
+pub(super) fn is_reference(node: &Node) -> bool {
+    let Content::Map(pairs) = &node.content else { return false };
+    matches!(pairs.as_slice(), [(key, Node { content: Content::Scalar(_), .. })] if matches!(key.text.as_str(), "env" | "file"))
 }
 
 /// The file that it is in, if it is in one.

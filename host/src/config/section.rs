@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{Finding, Findings, Place};
-use super::yaml::{Content, Node, Scalar};
+use super::yaml::{Content, Key, Node, Scalar};
 
 /// A configuration file, read.
 pub(super) struct File {
@@ -51,7 +51,33 @@ pub(super) enum Value<'a> {
     Map(Section<'a>),
 }
 
+impl<'a> Found<'a> {
+    /// Each item of a list, under the list's key; what is no list is its own only one.
+    pub(super) fn items(&self) -> Vec<Found<'a>> {
+        let Value::List(nodes) = self.value else { return vec![self.clone()] };
+        let item = |node: &'a Node| {
+            let place = Place { file: Arc::clone(&self.place.file), line: node.line };
+            let value = match &node.content {
+                Content::Scalar(scalar) => Value::Scalar(scalar),
+                Content::List(items) => Value::List(items),
+                Content::Map(pairs) => Value::Map(Section::of(self.key.clone(), &place, pairs)),
+            };
+            Found { key: self.key.clone(), place, value }
+        };
+        nodes.iter().map(item).collect()
+    }
+}
+
 impl<'a> Section<'a> {
+    /// What stands in one map of a list.
+    fn of(path: String, place: &Place, pairs: &'a [(Key, Node)]) -> Self {
+        let entry = |(key, node): &'a (Key, Node)| {
+            let place = Place { file: Arc::clone(&place.file), line: key.line };
+            Entry { key: key.text.clone(), place, node, rank: 0 }
+        };
+        Self { path, entries: pairs.iter().map(entry).collect() }
+    }
+
     pub(super) fn root(files: &'a [File]) -> Self {
         let mut entries = Vec::new();
         for (rank, file) in files.iter().enumerate() {

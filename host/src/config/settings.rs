@@ -16,6 +16,7 @@ use super::access::{AccessSettings, SocketSettings};
 use super::bundled::Declared;
 use super::error::Place;
 use super::narrowing::Narrowing;
+use super::origins::Headers;
 use super::salt_events::SaltEventsSettings;
 use super::secret::Secret;
 
@@ -88,6 +89,8 @@ pub(crate) struct ReturnerSettings {
     pub(crate) delivery: DeliverySettings,
     /// Origins to reach by HTTP.
     pub(crate) allow_http: Vec<String>,
+    /// What the host adds to the requests there, and the guest does not know.
+    pub(crate) http_headers: Headers,
     /// Peers to reach by sockets of its own.
     pub(crate) allow_connect: Vec<String>,
 }

@@ -5,14 +5,14 @@
 //!   are answers like others, and no proxy of the environment's is asked.
 //! - A name is no way to this machine or its network link ([`names`]).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Url};
 use tokio::sync::Semaphore;
@@ -20,15 +20,14 @@ use tokio::time::timeout;
 
 use super::answer::{AnswerBounds, AnswerSize};
 use super::{OpenError, names};
-use crate::config::Limits;
-
-/// What the host says of its connections itself.
-pub(crate) const OWN_HEADERS: [HeaderName; 4] = [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING];
+use crate::config::{Headers, Limits, OWN_HEADERS};
 
 /// Sends requests for one returner.
 pub(crate) struct HttpClient {
     client: Client,
     origins: BTreeSet<String>,
+    /// What goes with every request, by origin.
+    headers: BTreeMap<String, HeaderMap>,
     bounds: HttpBounds,
     requests: Semaphore,
 }
@@ -85,8 +84,13 @@ impl HttpError {
 }
 
 impl HttpClient {
-    /// `origins` as the configuration has them, checked; none is nothing allowed.
-    pub(crate) fn new(returner: &str, origins: &[String], bounds: HttpBounds) -> Result<Self, OpenError> {
+    /// `origins` and `headers` as the configuration has them, checked; none is nothing allowed.
+    pub(crate) fn new(
+        returner: &str,
+        origins: &[String],
+        headers: &Headers,
+        bounds: HttpBounds,
+    ) -> Result<Self, OpenError> {
         let client = Client::builder()
             .redirect(Policy::none())
             .no_proxy()
@@ -94,9 +98,22 @@ impl HttpClient {
             .connect_timeout(bounds.time)
             .build();
         let client = client.map_err(|error| OpenError::new(returner, error))?;
-        let origins = origins.iter().filter_map(|origin| Url::parse(origin).ok());
-        let requests = Semaphore::new(bounds.requests);
-        Ok(Self { client, origins: origins.map(|url| origin(&url)).collect(), bounds, requests })
+        let known = |text: &String| Some(origin(&Url::parse(text).ok()?));
+        let with_headers = headers.iter().filter_map(|(text, headers)| {
+            let headers = headers.iter().filter_map(|(name, secret)| {
+                let mut value = HeaderValue::from_str(secret.expose()).ok()?;
+                value.set_sensitive(true);
+                Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
+            });
+            Some((known(text)?, headers.collect()))
+        });
+        Ok(Self {
+            client,
+            origins: origins.iter().filter_map(known).collect(),
+            headers: with_headers.collect(),
+            bounds,
+            requests: Semaphore::new(bounds.requests),
+        })
     }
 
     /// How many requests may be under way at once.
@@ -142,15 +159,18 @@ impl HttpClient {
         let method =
             Method::from_bytes(request.method.as_bytes()).ok().filter(|method| *method != Method::CONNECT);
         let method = method.ok_or_else(|| HttpError::wrong(format!("`{}` is no method", request.method)))?;
-        let mut sent = self.client.request(method, url);
+        let mut headers = HeaderMap::new();
         for (name, value) in &request.headers {
             let wrong = || HttpError::wrong(format!("the header `{name}` cannot be sent"));
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
             if OWN_HEADERS.contains(&name) {
                 return Err(HttpError::wrong(format!("the header `{name}` is the host's own to set")));
             }
-            sent = sent.header(name.clone(), HeaderValue::from_str(value).map_err(|_| wrong())?);
+            headers.append(name.clone(), HeaderValue::from_str(value).map_err(|_| wrong())?);
         }
+        // In the place of what the guest says of the same name.
+        let own = self.headers.get(&origin(&url)).cloned().unwrap_or_default();
+        let sent = self.client.request(method, url).headers(headers).headers(own);
         let answer = sent.body(request.body).send().await.map_err(|error| failed(&error))?;
         let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
         let headers =
@@ -203,7 +223,7 @@ mod tests {
         let origins: Vec<String> = origins.iter().map(|origin| (*origin).to_owned()).collect();
         let answer = AnswerBounds { bytes: 1 << 20, rows: 1 };
         let bounds = HttpBounds { time, answer, requests: 2 };
-        HttpClient::new("audit", &origins, bounds).unwrap()
+        HttpClient::new("audit", &origins, &Headers::new(), bounds).unwrap()
     }
 
     async fn get(

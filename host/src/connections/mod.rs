@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::answer::AnswerBounds;
-pub(crate) use self::http::{HttpBounds, HttpClient, HttpError, HttpRequest, HttpResponse, OWN_HEADERS};
+pub(crate) use self::http::{HttpBounds, HttpClient, HttpError, HttpRequest, HttpResponse};
 pub(crate) use self::mongo::{MongoError, MongoFind, MongoPool, MongoUpdate, MongoWriteError};
 pub(crate) use self::peers::{Peers, Protocol};
 pub(crate) use self::redis::{RedisError, RedisPool, RedisReply, RedisScalar};

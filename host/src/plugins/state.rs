@@ -57,9 +57,14 @@ impl Grants {
             let kind = connections.get(guest)?.kind();
             Some((guest.clone(), Arc::new(Narrowed::new(narrowing, kind))))
         });
-        let client =
-            || HttpClient::new(&settings.name, &settings.allow_http, HttpBounds::of(&settings.limits));
-        let http = (!settings.allow_http.is_empty()).then(client).transpose()?;
+        let client = |origins| {
+            let bounds = HttpBounds::of(&settings.limits);
+            HttpClient::new(&settings.name, origins, &settings.http_headers, bounds)
+        };
+        let http = Some(&settings.allow_http)
+            .filter(|origins| !origins.is_empty())
+            .map(|origins| client(origins))
+            .transpose()?;
         let peers = || Arc::new(Peers::new(&settings.allow_connect));
         Ok(Self {
             options: settings.options.clone(),

@@ -123,6 +123,8 @@ struct Grants {
     /// What of them, where that is not all.
     narrowed: BTreeMap<String, String>,
     allow_http: Vec<String>,
+    /// The names of the headers that the host adds there.
+    http_headers: BTreeMap<String, Vec<String>>,
     allow_connect: Vec<String>,
 }
 
@@ -256,9 +258,13 @@ fn plugin(returner: &Returner) -> Plugin {
 
 fn grants(returner: &Returner) -> Grants {
     let narrowed = returner.settings.narrowed.iter();
+    let headers = returner.settings.http_headers.iter();
     Grants {
         connections: returner.settings.connections.clone(),
         allow_http: returner.settings.allow_http.clone(),
+        http_headers: headers
+            .map(|(origin, headers)| (origin.clone(), headers.keys().cloned().collect()))
+            .collect(),
         allow_connect: returner.settings.allow_connect.clone(),
         narrowed: narrowed.map(|(guest, narrowing)| (guest.clone(), narrowing.to_string())).collect(),
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use returner_servers::{
-    Host, Mariadb, Master, Minion, MysqlDatabase, SaltVersion, free_port, returner, until, until_within,
+    Host, Mariadb, Master, Minion, MysqlDatabase, SaltVersion, SqliteDatabase, free_port, returner, until,
+    until_within,
 };
 use serde_json::{Value, json};
 
@@ -28,7 +29,8 @@ impl Followed {
     /// Where its bus is somewhere else.
     async fn at(master: Master, bus: &str, host: &str, salt: &str) -> Self {
         let mysql = Mariadb::shared().await.database().await;
-        let config = format!("return: mysql\nevent_return: mysql\nid: {}\n", master.id());
+        let returns = if host.contains("return:") { "" } else { "return: mysql\n" };
+        let config = format!("{returns}event_return: mysql\nid: {}\n", master.id());
         let config = format!("{config}host.salt_events: {bus}\n{host}{}", mysql.config());
         let host = Host::start(&config).await;
         let minion = master.minion("m1", &format!("{}{salt}", url(&host))).await;
@@ -200,6 +202,46 @@ async fn what_was_missed_is_known_and_filled_in(version: SaltVersion) {
     let stored = followed.stored("test.echo").await;
     let values: Vec<&Value> = stored.iter().map(|full| &full["return"]).collect();
     assert_eq!(values, ["after the restart", "missed", "heard again"]);
+}
+
+/// The master has its jobs in a returner of the host's, which it sends to itself: the others are
+/// filled from that one.
+#[tokio::test]
+async fn what_the_masters_job_cache_has_fills_the_others() {
+    let other = SqliteDatabase::new();
+    let lines = format!("return: [mysql, sqlite3]\n{}", other.config());
+    let mut followed = Followed::new(SaltVersion::V3008, &lines, "").await;
+    followed.install().await;
+    followed.master.command("salt-run", &["saltutil.sync_returners"]).expect(0);
+    followed.master.restart(&format!("{}master_job_cache: mysql\n", url(&followed.host))).await;
+    followed.master.wait_for(&followed.minion).await;
+    followed.is_heard().await;
+    followed.host.kill();
+    followed.master.salt(&["test.echo", "missed"]);
+    followed.host.restart().await;
+    followed.is_heard().await;
+    // With this one goes what the master has kept.
+    followed.master.salt(&["test.echo", "heard"]);
+    followed.echoed("missed").await;
+    let echoed = async || -> Vec<(String,)> {
+        followed.host.wait_drained("sqlite3").await;
+        other.rows("SELECT full_ret FROM salt_returns WHERE fun = 'test.echo' ORDER BY jid").await
+    };
+    until("the one that is heard", async || {
+        let found = echoed().await;
+        if found == [("\"heard\"".to_owned(),)] { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+    let (salts, url) = (followed.master.config_file(), followed.host.url(""));
+    let words =
+        ["salt", "backfill", "--config", "returner.yaml", "--salt-config", &salts, "--url", &url, "--json"];
+    let filled = returner(followed.host.directory(), &words).expect(0).json();
+    assert!(filled["filled"].as_u64() >= Some(1), "{filled}");
+    assert!(
+        filled["returns"]["sqlite3"].as_u64() >= Some(1) && filled["returns"]["mysql"].is_null(),
+        "{filled}"
+    );
+    assert_eq!(echoed().await, [("\"missed\"".to_owned(),), ("\"heard\"".to_owned(),)]);
 }
 
 async fn what_salt_trims_is_marked_or_whole(version: SaltVersion) {

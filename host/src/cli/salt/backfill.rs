@@ -1,11 +1,11 @@
 //! `returner salt backfill`: what the host did not hear of Salt's event bus, from the job
-//! cache on the master's own disk.
+//! cache on the master's own disk, or from the returner that is the master's job cache.
 //!
 //! Nothing is stored twice: each returner is asked which minions of a job it has. A gap is
 //! filled only when all of it was acknowledged; so it may be run again whenever it failed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::super::client::{Client, NoAnswer, segment};
 use super::super::{Failure, HostArgs, output};
 use super::job_cache::{self, Job};
+use super::own_jobs::OwnJobs;
 use crate::config::{SaltOptions, Settings};
 
 /// What a master writes just before and after its event, in milliseconds.
@@ -26,7 +27,8 @@ const PART: usize = 4 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Backfill {
-    /// The master's job cache; without it `jobs` in the `cachedir` of `--salt-config`
+    /// The master's job cache; without it, what `--salt-config` says: `jobs` in its `cachedir`, or
+    /// the returner of `master_job_cache`
     #[arg(long, value_name = "DIR")]
     job_cache: Option<PathBuf>,
     /// The master's configuration
@@ -68,6 +70,14 @@ struct Answered {
     minion: String,
 }
 
+/// What a master has of its jobs.
+enum Source {
+    /// Salt's own job cache.
+    Disk(PathBuf),
+    /// `master_job_cache`.
+    Returner(String),
+}
+
 /// What came of it.
 #[derive(Debug, Default, Serialize)]
 struct Report {
@@ -84,22 +94,14 @@ struct Report {
 impl Backfill {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let client = Client::new(&self.host)?;
-        let directory = self.directory()?;
+        let source = self.source()?;
         let heard: SaltEvents = client.get("/v1/salt-events", &[]).await?;
         let times = self.times(&heard);
         let mut report = Report::default();
         if !times.is_empty() {
-            let wanted = |at: u64| times.iter().any(|(from, until)| (*from..=*until).contains(&at));
-            let found = job_cache::read(&directory, wanted).map_err(|error| {
-                Failure::failed(format!("`{}`: {error}\n  hint: {HINT}", directory.display()))
-            })?;
-            report.jobs = found.jobs.len();
-            report.left = found.unreadable;
-            for returner in self.returners()? {
-                let mut filling = Filling { client: &client, returner: &returner, report: &mut report };
-                if let Err(failure) = filling.fill(&found.jobs).await {
-                    report.left.push(format!("`{returner}`: {failure}"));
-                }
+            match &source {
+                Source::Disk(directory) => self.from_disk(&client, directory, &times, &mut report).await?,
+                Source::Returner(cache) => self.from_returner(&client, cache, &times, &mut report).await?,
             }
             if report.left.is_empty() && self.since.is_none() && self.returner.is_empty() {
                 for gap in &heard.gaps {
@@ -110,10 +112,59 @@ impl Backfill {
                 }
             }
         }
-        self.tell(&report, heard.missing_since_ms.is_some(), times.is_empty())
+        self.tell(&source, &report, heard.missing_since_ms.is_some(), times.is_empty())
     }
 
-    fn tell(&self, report: &Report, goes_on: bool, nothing: bool) -> Result<(), Failure> {
+    async fn from_disk(
+        &self,
+        client: &Client,
+        directory: &Path,
+        times: &[(u64, u64)],
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let wanted = |at: u64| times.iter().any(|(from, until)| (*from..=*until).contains(&at));
+        let found = job_cache::read(directory, wanted).map_err(|error| {
+            Failure::failed(format!("`{}`: {error}\n  hint: {HINT}", directory.display()))
+        })?;
+        report.jobs = found.jobs.len();
+        report.left = found.unreadable;
+        for returner in self.returners()? {
+            let mut filling = Filling { client, returner: &returner, report };
+            if let Err(failure) = filling.fill(&found.jobs).await {
+                report.left.push(format!("`{returner}`: {failure}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The master itself has sent them to its job cache, or keeps them to send.
+    async fn from_returner(
+        &self,
+        client: &Client,
+        cache: &str,
+        times: &[(u64, u64)],
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let jobs = OwnJobs { client, returner: cache };
+        let begun = jobs.around(times).await?;
+        report.jobs = begun.len();
+        for returner in self.returners()?.iter().filter(|name| *name != cache) {
+            let mut filling = Filling { client, returner, report };
+            let filled = async {
+                for job in &begun {
+                    let job = jobs.whole(job).await?;
+                    filling.fill(std::slice::from_ref(&job)).await?;
+                }
+                Ok::<(), Failure>(())
+            };
+            if let Err(failure) = filled.await {
+                report.left.push(format!("`{returner}`: {failure}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, source: &Source, report: &Report, goes_on: bool, nothing: bool) -> Result<(), Failure> {
         let Report { jobs, returns, filled, left } = report;
         if self.host.json {
             output::json(report)?;
@@ -123,6 +174,11 @@ impl Backfill {
             for (returner, count) in returns {
                 let sent = output::counted(*count, "return that was missing", "returns that were missing");
                 output::line(&format!("`{returner}`: {sent} sent"))?;
+            }
+            if let Source::Returner(cache) = source {
+                output::line(&format!(
+                    "`{cache}`: the master sends to it itself; `salt-run {cache}.flush` sends what it keeps"
+                ))?;
             }
             output::line(&format!(
                 "{} looked at; {} filled",
@@ -140,22 +196,18 @@ impl Backfill {
         Err(Failure::refused(format!("{}\nerror: not all of it was sent: the gaps stay", told.join("\n"))))
     }
 
-    /// The directory of jobs; an error where the master keeps them elsewhere.
-    fn directory(&self) -> Result<PathBuf, Failure> {
+    /// Where the master keeps its jobs.
+    fn source(&self) -> Result<Source, Failure> {
         let options = match &self.job_cache {
             None if self.salt_config.exists() => SaltOptions::load(&self.salt_config),
-            None => return Ok(PathBuf::from("/var/cache/salt/master/jobs")),
-            Some(directory) => return Ok(directory.clone()),
+            None => return Ok(Source::Disk(PathBuf::from("/var/cache/salt/master/jobs"))),
+            Some(directory) => return Ok(Source::Disk(directory.clone())),
         };
         let options = options.map_err(|errors| Failure::usage(errors.to_string()))?;
-        if let Some(other) = options.job_cache {
-            return Err(Failure::usage(format!(
-                "the master keeps its jobs in the returner `{other}` (`master_job_cache`), which has sent them to the host \
-                 itself, or keeps them to send\n  hint: `salt-run {other}.flush` on the master; `--job-cache DIR` reads a \
-                 directory nevertheless"
-            )));
+        if let Some(cache) = options.job_cache {
+            return Ok(Source::Returner(cache));
         }
-        Ok(options.cache.unwrap_or_else(|| PathBuf::from("/var/cache/salt/master")).join("jobs"))
+        Ok(Source::Disk(options.cache("master").join("jobs")))
     }
 
     /// From when until when, in milliseconds since 1970-01-01 UTC.

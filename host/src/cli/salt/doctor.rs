@@ -52,11 +52,16 @@ struct Status {
     salt_events: Option<SaltEvents>,
 }
 
+/// What waits for longer, in milliseconds, is worth a word.
+const LATE: u64 = 3000;
+
 #[derive(Debug, Deserialize)]
 struct Returner {
     name: String,
     state: String,
     depth: u64,
+    oldest_ms: Option<u64>,
+    dead: u64,
     last_error: Option<LastError>,
     warning: Option<Warning>,
 }
@@ -135,16 +140,14 @@ impl Visit {
         self.findings.push(Finding { ok: false, what: what.into(), hint: Some(hint.into()) });
     }
 
-    fn cache(&self) -> PathBuf {
-        let role = if self.is_master { "master" } else { "minion" };
-        self.options.cache.clone().unwrap_or_else(|| Path::new("/var/cache/salt").join(role))
+    fn role(&self) -> &'static str {
+        if self.is_master { "master" } else { "minion" }
     }
 
     /// The synchronised modules are there, and those of this program's version. `known` are the
     /// host's returners, where it tells them.
     fn modules(&mut self, known: Option<&Vec<String>>) {
-        let extension_modules = self.options.extension_modules.clone();
-        let directory = extension_modules.unwrap_or_else(|| self.cache().join("extmods"));
+        let directory = self.options.extension_modules(self.role());
         let carry = if self.is_master { "salt-run saltutil.sync_all" } else { "salt '*' saltutil.sync_all" };
         let again = format!("`returner salt install --to /srv/salt` on the master, then `{carry}`");
         let mut names = installed(&directory.join("returners"));
@@ -207,7 +210,7 @@ impl Visit {
 
     /// What waits in the cache, and what the host refused for good.
     fn spools(&mut self) {
-        let directory = self.cache().join("returner");
+        let directory = self.options.cache(self.role()).join("returner");
         let mut spools = job_cache::directories(&directory).unwrap_or_default();
         spools.sort();
         for spool in spools {
@@ -273,7 +276,11 @@ impl Visit {
     fn may_not_ask(&mut self) {
         if self.is_master {
             let what = "this master's token may send, and not ask: `master_job_cache` does not work by it";
-            self.note(what, "`returner token NAME --role master` makes one that may");
+            let hint = "`returner token NAME --role master` makes one that may";
+            match self.options.job_cache {
+                Some(_) => self.wrong(what, hint),
+                None => self.note(what, hint),
+            }
         } else {
             self.ok("what the host's returners do is not for this token to ask: `returner status` there");
         }
@@ -319,7 +326,11 @@ impl Visit {
     }
 
     fn status(&mut self, status: &Status) {
-        for Returner { name, state, depth, last_error, warning } in &status.returners {
+        for Returner { name, state, depth, oldest_ms, dead, last_error, warning } in &status.returners {
+            if *dead > 0 {
+                let what = format!("`{name}` rejected {} for good", counted(*dead, "item", "items"));
+                self.note(what, "`returner dead list` on the host says why");
+            }
             if let Some(Warning { message }) = warning {
                 let hint = "the host's log has it with what came before";
                 self.note(format!("the plugin of `{name}` warns: {message}"), hint);
@@ -329,6 +340,11 @@ impl Visit {
                     let what =
                         format!("the host's returner `{name}` is {state}, {depth} wait: {}", error.message);
                     self.wrong(what, "nothing is lost; `returner status` on the host says what comes next");
+                }
+                _ if oldest_ms.is_some_and(|age| age > LATE) => {
+                    let what =
+                        format!("the host's returner `{name}` is {state}, and {depth} wait for seconds");
+                    self.note(what, "`returner status` on the host says what it does");
                 }
                 _ => self.ok(format!("the host's returner `{name}` is {state}")),
             }

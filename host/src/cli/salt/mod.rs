@@ -4,6 +4,7 @@ mod backfill;
 mod doctor;
 mod install;
 mod job_cache;
+mod own_jobs;
 
 use clap::{Args, Subcommand};
 

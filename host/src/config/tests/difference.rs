@@ -88,6 +88,13 @@ fn a_grant_that_widens_is_marked() {
     let one = "audit.allow_http: ['https://a.example']\n";
     assert_eq!(found("", one), [("`allow_http` has `https://a.example`, too".to_owned(), true)]);
     assert_eq!(found(one, ""), [("`allow_http` no longer has `https://a.example`".to_owned(), false)]);
+    let sends = |token: &str| {
+        format!("audit.allow_http: [{{origin: 'https://a.example', headers: {{X-Token: {token}}}}}]\n")
+    };
+    let (none, two) = (found(one, &sends("t1")), found(&sends("t1"), &sends("t2")));
+    assert_eq!(none, [("the host sends `x-token` to `https://a.example`".to_owned(), true)]);
+    assert_eq!(two, [("the host sends another `x-token` to `https://a.example`".to_owned(), false)]);
+    assert_eq!(found(&sends("t1"), one)[0].0, "the host no longer sends `x-token` to `https://a.example`");
     assert_eq!(
         found("audit.options: {token: a}\n", "audit.options: {token: b}\n"),
         [("its options changed: `token`".to_owned(), false)]

@@ -55,6 +55,49 @@ fn mistakes_in_a_returner_of_ones_own() {
 }
 
 #[test]
+fn a_header_that_the_plugin_does_not_see() {
+    let found = settings(
+        "return: audit\naudit.plugin: a.wasm\naudit.allow_http:\n  - https://one.example\n  - origin: https://two.example\n    headers: {Authorization: Bearer s3cret, X-Key: k}\n",
+    );
+    let audit = &found.returners["audit"];
+    assert_eq!(audit.allow_http, ["https://one.example", "https://two.example"]);
+    let headers: Vec<(&str, &str)> = audit.http_headers["https://two.example"]
+        .iter()
+        .map(|(name, secret)| (name.as_str(), secret.expose()))
+        .collect();
+    assert_eq!(headers, [("authorization", "Bearer s3cret"), ("x-key", "k")]);
+    assert!(!format!("{audit:?}").contains("s3cret"));
+
+    let found = errors(
+        "return: audit\naudit.plugin: a.wasm\naudit.allow_http:\n- {headers: {A: b}}\n- {origin: hooks, header: {}}\n- origin: https://a.example\n  headers:\n    Host: x\n    A b: c\n    Token: \"s3cret\\n\"\n    Other: {env: NOT_SET_ANYWHERE}\n",
+    );
+    for part in [
+        "conf:4: `audit.allow_http` does not say which origin\n  hint: write `origin: https://hooks.example.com`",
+        "conf:5: an item of `audit.allow_http` is `hooks`",
+        "conf:5: unknown key `audit.allow_http.header`\n  hint: did you mean `audit.allow_http.headers`?",
+        "conf:8: `audit.allow_http.headers.Host` is a header that the host sets itself",
+        "conf:9: `audit.allow_http.headers.A b` is the header of no name that can be sent",
+        "conf:10: what `audit.allow_http.headers.Token` holds cannot be sent in a header",
+        "conf:11: `audit.allow_http.headers.Other.env` names the environment variable `NOT_SET_ANYWHERE`",
+    ] {
+        assert!(found.contains(part), "{part} is not in:\n{found}");
+    }
+    assert_eq!(found.matches("error: ").count(), 7, "{found}");
+    assert!(!found.contains("s3cret"), "{found}");
+}
+
+#[test]
+fn a_secret_among_the_options_is_warned_of() {
+    let directory = Directory::new(&[
+        ("a.wasm", ""),
+        ("conf", "return: audit\naudit.plugin: a.wasm\naudit.options: {token: {env: HOME}, map: {a: b}}\n"),
+    ]);
+    let (_, warnings) = directory.load().expect("a good configuration");
+    let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+    assert!(warning.contains("`audit.options.token` is given to the plugin as it is"), "{warning}");
+}
+
+#[test]
 fn a_connection_that_is_narrowed() {
     let found = settings(
         "return: audit\nmysql.host: db\nredis.host: r\nmongo.host: m\naudit:\n  plugin: a.wasm\n  connections:\n    db: {connection: mysql, tables: {audit: [insert, select], information_schema.columns: select}}\n    cache: {connection: redis, commands: [hset], keys: ['audit:*']}\n    docs: {connection: mongo, collections: {audit: insert}}\n    all: mysql\n",

@@ -10,7 +10,8 @@ use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::http::{asked, error_page, shown};
-use crate::connections::{HttpClient, HttpRequest, HttpResponse, OWN_HEADERS};
+use crate::config::OWN_HEADERS;
+use crate::connections::{HttpClient, HttpRequest, HttpResponse};
 use crate::plugins::asked::{Bench, Fault};
 
 /// The largest body of a request, in bytes: it is sent when the guest has ended it.

@@ -70,6 +70,34 @@ async fn what_differs_is_told_and_nothing_is_written() {
     assert!(trial(&host, "nobody", &same, &[]).expect(4).stderr.contains("`audit`"));
 }
 
+/// A table that takes each return once refuses what it has: both versions have it come again.
+#[tokio::test]
+async fn what_is_there_already_comes_again() {
+    let database = Mariadb::shared().await.database().await;
+    database.execute(&TABLE.replace("KEY (jid, id)", "PRIMARY KEY (jid, id)")).await;
+    let present = guest("trapping").await;
+    let config = format!(
+        "return: audit\naudit.plugin: {}\naudit.connections: {{db: mysql}}\n{}",
+        present.display(),
+        database.config()
+    );
+    let host = Host::start(&config).await;
+    let items: Value =
+        (0..20).map(|number| ret(&new_jid(), &format!("m{number}"), "test.arg", json!(number))).collect();
+    host.store("/v1/returns", &items).await;
+    let directory = Directory::new("trial");
+    let same = directory.write("same.wasm", another_build(&present, "same"));
+    let told = trial(&host, "audit", &same, &[]);
+    for words in ["both had them come again", "on 20 items both did the same"] {
+        assert!(told.expect(0).stdout.contains(words), "nothing of `{words}`: {}", told.stdout);
+    }
+    let told = trial(&host, "audit", &guest("reaching").await, &["--json"]);
+    let told: Value = serde_json::from_str(&told.expect(0).stdout).expect("JSON");
+    assert_eq!((&told["present"]["stored"], &told["other"]["stored"]), (&json!(20), &json!(0)), "{told}");
+    assert_eq!((&told["redelivered"], &told["differing"]), (&json!(true), &json!(20)), "{told}");
+    assert_eq!(database.count("trapping").await, 20, "as before");
+}
+
 #[tokio::test]
 async fn what_cannot_be_undone_is_held_back() {
     let database = Redis::shared().await.database().await;

@@ -235,7 +235,12 @@ fn place(config: &ConfigArgs, reach: &Reach) -> Result<(String, Option<PathBuf>)
         return checked(url);
     }
     let loaded = Settings::load(config.file().as_deref());
-    let host = loaded.map_err(|errors| Failure::usage(errors.to_string()))?.settings.host;
+    let unread = |errors| {
+        Failure::usage(format!(
+            "{errors}\n  hint: `--url` (or RETURNER_URL) asks a host without its configuration"
+        ))
+    };
+    let host = loaded.map_err(unread)?.settings.host;
     Ok(match (host.socket, host.listen) {
         (Some(socket), _) => (LOCAL.to_owned(), Some(socket.path)),
         (None, Some(address)) => {

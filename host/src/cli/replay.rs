@@ -82,7 +82,9 @@ impl Replay {
                 let (backtrace, stderr) = (trap.backtrace.trim_end(), trap.stderr.trim_end());
                 Err(Failure::failed(format!("{}\n{backtrace}\nthe plugin printed:\n{stderr}", trap.reason)))
             }
-            Err(error) => output::line(&format!("it was not stopped: it failed: {error}")),
+            Err(error) => output::line(&format!(
+                "it was not stopped: it failed: {error}\n  hint: it reaches no server here, so a call of one ends what was to come"
+            )),
         }
     }
 }

@@ -65,6 +65,8 @@ struct Report {
     calls: Vec<Call>,
     stored: usize,
     refused: Vec<Refused>,
+    #[serde(skip)]
+    set_up: bool,
     /// Why a whole call failed, or was stopped.
     failure: Option<String>,
     printed: String,
@@ -144,7 +146,9 @@ impl Run {
         report.calls = std::mem::take(&mut *calls.calls.lock());
         if let Err(error) = ran {
             report.failure = Some(match &error {
-                CallError::Failed(failure) => format!("{error}\n  ({})", what_follows(failure)),
+                CallError::Failed(failure) => {
+                    format!("{error}\n  ({})", what_follows(failure, report.set_up))
+                }
                 _ => error.to_string(),
             });
             if let CallError::Stopped(trap) = &error {
@@ -228,6 +232,7 @@ async fn run(
         let _ = say("setup".to_owned());
         instance.setup().await?;
     }
+    report.set_up = true;
     let accepted = now();
     for (kind, items) in batches {
         let _ = say(format!("store {}", kind.counted(items.len())));
@@ -240,8 +245,11 @@ async fn run(
         for refusal in &refusals {
             let item = items.get(refusal.index).map(Item::title).unwrap_or_default();
             let reason = refusal.failure.message().to_owned();
-            let what = what_follows(&refusal.failure);
-            let _ = say(format!("  refused: {item}: {reason}\n    ({what})"));
+            let follows = match &refusal.failure {
+                items::Failure::Retry { .. } => RETRIED,
+                items::Failure::Reject(_) => "reject: a host makes a dead letter of it",
+            };
+            let _ = say(format!("  refused: {item}: {reason}\n    ({follows})"));
             report.refused.push(Refused { item, reason });
         }
         let stored = items.len() - refusals.len();
@@ -253,13 +261,16 @@ async fn run(
     Ok(())
 }
 
-/// What a host makes of it.
-fn what_follows(failure: &items::Failure) -> &'static str {
+const RETRIED: &str = "retry: a host tries it again";
+
+/// What a host makes of a call that failed as a whole: `setup`, or one to store.
+fn what_follows(failure: &items::Failure, set_up: bool) -> &'static str {
     match failure {
-        items::Failure::Retry { .. } => "retry: a host tries it again",
-        items::Failure::Reject(_) => {
-            "reject: a host makes a dead letter of it, once it is known which one is to blame"
+        items::Failure::Retry { .. } => RETRIED,
+        items::Failure::Reject(_) if set_up => {
+            "reject: a host makes a dead letter of the item that is to blame, once it is known which one that is"
         }
+        items::Failure::Reject(_) => "reject: a host takes no such configuration",
     }
 }
 

@@ -80,6 +80,10 @@ struct Answer {
     accepted: usize,
     duplicates: usize,
     stored: Option<bool>,
+    #[serde(default)]
+    waiting: Vec<String>,
+    #[serde(default)]
+    rejected: Vec<String>,
 }
 
 /// Items with the numbers of their lines.
@@ -240,10 +244,12 @@ impl<'a> Sending<'a> {
             return Ok(());
         }
         Err(Failure::failed(format!(
-            "accepted up to {} {}, and not all of it is stored\n  hint: `returner status` says who is behind, `returner \
-             dead list` what was rejected",
+            "accepted up to {} {}, and not all of it is stored:{}{}\n  hint: `returner status` says who is behind, \
+             `returner dead list` what was rejected",
             self.sent.unit,
-            part.last().map_or(0, |(line, _)| *line)
+            part.last().map_or(0, |(line, _)| *line),
+            named(" waits for", &answer.waiting),
+            named(" rejected by", &answer.rejected),
         )))
     }
 
@@ -363,6 +369,15 @@ fn progress(file: &Path) -> ProgressBar {
     }
     let style = ProgressStyle::with_template("{spinner} {pos} sent, {per_sec}, {elapsed}");
     ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
+
+/// Returners, after what is said of them.
+fn named(what: &str, returners: &[String]) -> String {
+    if returners.is_empty() {
+        return String::new();
+    }
+    let returners: Vec<String> = returners.iter().map(|name| format!("`{name}`")).collect();
+    format!("{what} {}", returners.join(", "))
 }
 
 #[cfg(test)]

@@ -9,11 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::client::Client;
 use super::{ConfigArgs, Failure, Reach, output};
 
+/// How much of a statement is shown, in characters.
+const MOST: usize = 200;
+
 #[derive(Debug, Args)]
 pub(super) struct Trial {
     /// The returner
     name: String,
-    /// The component to try in its place
+    /// The component to try in its place; its `setup` is not run
     file: PathBuf,
     /// On so many of its last items
     #[arg(long, value_name = "N", default_value_t = 1000)]
@@ -25,6 +28,7 @@ pub(super) struct Trial {
 #[derive(Debug, Serialize, Deserialize)]
 struct Answer {
     items: u64,
+    redelivered: bool,
     present: Side,
     other: Side,
     differing: u64,
@@ -88,12 +92,20 @@ fn print(answer: &Answer) -> Result<(), Failure> {
         [("the one that runs", &answer.only_present), ("the one that is tried", &answer.only_other)]
     {
         for what in only {
-            output::line(&format!("only {who}: {what}"))?;
+            output::line(&format!("only {who}: {}", short(what)))?;
         }
+    }
+    if answer.redelivered {
+        output::line(
+            "the one that runs refuses these as new, since it has stored them: both had them come again",
+        )?;
     }
     let items = output::counted(answer.items, "item", "items");
     let differing = output::counted(answer.differing, "item", "items");
     output::line(&match (answer.differing, answer.other_values) {
+        (0, 0) if answer.present.stored == 0 && answer.other.stored == 0 => {
+            format!("of {items} neither stored any, so this says nothing of the one that is tried")
+        }
         (0, 0) if answer.only_present.is_empty() && answer.only_other.is_empty() => {
             format!("on {items} both did the same; nothing was written")
         }
@@ -104,4 +116,12 @@ fn print(answer: &Answer) -> Result<(), Failure> {
             )
         }
     })
+}
+
+/// The begin of a statement, which may have thousands of rows.
+fn short(what: &str) -> String {
+    match what.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &what[..end]),
+        None => what.to_owned(),
+    }
 }

@@ -19,7 +19,8 @@ pub(super) fn jid(number: usize) -> String {
     format!("20260214{number:012}")
 }
 
-/// Whether the return of this number is a state run that failed: some plugins store nothing else.
+/// Whether the return of this number is a state run, of which one state changed something and one
+/// failed: some plugins store nothing else.
 pub(super) fn is_failed_run(number: usize) -> bool {
     number.is_multiple_of(3)
 }
@@ -36,7 +37,8 @@ fn text(kind: Kind, number: usize) -> Value {
             "jid": jid, "id": minion, "fun": "state.apply", "fun_args": ["web"], "retcode": 2, "success": false,
             "return": {
                 "test_|-first_|-first_|-nop": {
-                    "__id__": "first", "__run_num__": 0, "__sls__": "web", "name": "first", "changes": {},
+                    "__id__": "first", "__run_num__": 0, "__sls__": "web", "name": "first",
+                    "changes": {"testing": {"old": "Unchanged", "new": format!("text {number}")}},
                     "result": true, "comment": "Success!", "duration": 0.4
                 },
                 "cmd_|-second_|-false_|-run": {

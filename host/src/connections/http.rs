@@ -169,9 +169,11 @@ impl HttpClient {
             headers.append(name.clone(), HeaderValue::from_str(value).map_err(|_| wrong())?);
         }
         // In the place of what the guest says of the same name.
-        let own = self.headers.get(&origin(&url)).cloned().unwrap_or_default();
+        let at = origin(&url);
+        let own = self.headers.get(&at).cloned().unwrap_or_default();
         let sent = self.client.request(method, url).headers(headers).headers(own);
-        let answer = sent.body(request.body).send().await.map_err(|error| failed(&error))?;
+        let failed = |error: reqwest::Error| failed(&at, &error);
+        let answer = sent.body(request.body).send().await.map_err(failed)?;
         let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
         let headers =
             answer.headers().iter().filter_map(|(name, value)| Some((name.to_string(), text(value)?)));
@@ -180,7 +182,7 @@ impl HttpClient {
         let mut held = AnswerSize::within(AnswerBounds { rows: u64::MAX, ..self.bounds.answer });
         let mut chunks = answer.bytes_stream();
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| failed(&error))?;
+            let chunk = chunk.map_err(failed)?;
             held.add(chunk.len()).map_err(|error| HttpError::wrong(error.to_string()))?;
             body.extend_from_slice(&chunk);
         }
@@ -188,10 +190,11 @@ impl HttpClient {
     }
 }
 
-/// What the innermost cause says, and never the URL, which may hold a token.
-fn failed(error: &reqwest::Error) -> HttpError {
+/// What the innermost cause says, and never the whole URL, which may hold a token.
+fn failed(origin: &str, error: &reqwest::Error) -> HttpError {
     let cause = std::iter::successors(std::error::Error::source(error), |error| error.source()).last();
-    HttpError::outage(cause.map_or_else(|| "the request failed".to_owned(), ToString::to_string))
+    let cause = cause.map_or_else(|| "the request failed".to_owned(), ToString::to_string);
+    HttpError::outage(format!("`{origin}`: {cause}"))
 }
 
 fn origin(url: &Url) -> String {

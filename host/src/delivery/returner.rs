@@ -77,8 +77,9 @@ impl Returner {
             let never: Vec<String> = narrowed.never().iter().map(|command| format!("`{command}`")).collect();
             if !never.is_empty() {
                 warnings.push(format!(
-                    "`{name}.connections.{guest}` grants {}, which is never let through: it is about the server or \
-                     scripts, or its keys cannot be told\n  hint: grant the whole connection, if the plugin may do all of it",
+                    "`{name}.connections.{guest}` grants {}, which is never let through: no such command is known here, or it \
+                     is about the server or scripts\n  hint: see how it is spelt; a plugin that needs one of the latter has \
+                     to be granted the whole connection",
                     never.join(", ")
                 ));
             }

@@ -75,8 +75,8 @@ pub(crate) enum LoadError {
     )]
     NotWasm { what: String },
     #[error(
-        "`{what}` is a core module, not a component\n  hint: build it for `wasm32-wasip2`, or make a component of it \
-         with `wasm-tools component new`"
+        "`{what}` is a core module, not a component\n  hint: Rust builds one for `wasm32-wasip2`; of what C and Go \
+         build, `returner plugins componentize` makes one"
     )]
     CoreModule { what: String },
     #[error("`{what}` is damaged or cut short: {reason}\n  hint: build or copy it again")]

@@ -26,6 +26,8 @@ pub(super) struct Params {
 #[derive(Debug, Serialize)]
 pub(super) struct Answer {
     items: usize,
+    /// Both were given them as items that come again.
+    redelivered: bool,
     present: Side,
     other: Side,
     /// Items of which something else came; the first of them are told.
@@ -61,11 +63,21 @@ pub(super) async fn run(
 ) -> Result<Json<Answer>, Problem> {
     let Query(Params { returner, last }) = params?;
     let compared = app.lanes.trial(&returner, component.bytes.to_vec(), last.unwrap_or(LAST)).await?;
-    let Comparison { items, present, other, outcomes, differing, only_present, only_other, other_values } =
-        compared;
+    let Comparison {
+        items,
+        present,
+        other,
+        redelivered,
+        outcomes,
+        differing,
+        only_present,
+        only_other,
+        other_values,
+    } = compared;
     let outcome = |(item, present, other)| Outcome { item, present, other };
     Ok(Json(Answer {
         items,
+        redelivered,
         present: side(&present),
         other: side(&other),
         differing,

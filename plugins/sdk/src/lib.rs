@@ -49,7 +49,8 @@
 //! store: see `FullReturner`.
 //!
 //! This crate builds for the machine's own target too, so that what needs no host
-//! can be tested with `cargo test`. Calls into the host panic there.
+//! can be tested with `cargo test`. A call into the host aborts there: keep what is to be
+//! tested apart from `store`.
 
 mod failure;
 mod returner;

@@ -33,8 +33,8 @@ pub(super) async fn of_store(kit: &Kit) -> Result<Verdict, String> {
         }
     }
     if failed == 0 {
-        let why =
-            "it calls nothing that could fail: neither `sql`, `redis`, `mongo`, HTTP nor a peer by sockets";
+        let why = "for no item did it call what could fail: `sql`, `redis`, `mongo`, HTTP or a peer by sockets; if an \
+                   option chooses what it stores, `--option` chooses more";
         return Ok(Verdict::NotTried(why.to_owned()));
     }
     Ok(Verdict::of(wrong))

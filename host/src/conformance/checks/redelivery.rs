@@ -20,12 +20,13 @@ async fn half(kit: &Kit, items: &[Item]) -> Result<Option<String>, String> {
 
 pub(super) async fn run(kit: &Kit) -> Result<Verdict, String> {
     let mut wrong = Vec::new();
-    let mut seen = false;
+    let (mut seen, mut told) = (false, false);
     for kind in kinds(kit) {
         let items = plain(kind, 1, 6);
         let mut desk = Desk::new(kit).await?;
         desk.store(&items).await?;
         let once = desk.content().await?;
+        told |= desk.script.has_told();
         seen |= !once.is_empty() && !desk.stores.connections.is_empty();
         // A call whose end nobody knows comes again; some of it may be new, and may be twice
         // in what comes.
@@ -48,7 +49,12 @@ pub(super) async fn run(kit: &Kit) -> Result<Verdict, String> {
         }
     }
     if !seen && wrong.is_empty() {
-        let why = "it wrote to no store that can be looked into; by HTTP, send an idempotency key";
+        let why = match told {
+            true => "what it sends cannot be looked for where it arrives; by HTTP, send an idempotency key",
+            false => {
+                "it stored none of these items; if an option chooses what it stores, `--option` chooses more"
+            }
+        };
         return Ok(Verdict::NotTried(why.to_owned()));
     }
     Ok(Verdict::of(wrong))

@@ -1,4 +1,6 @@
 // {{name}}: posts each batch of returns to a web hook, as a JSON array.
+//
+// Requests go by salt.Send: Go's own net and net/http build for WebAssembly, and have no sockets there.
 package main
 
 import (

@@ -206,6 +206,8 @@ async fn they_are_stored_when_they_are_replayed_after_the_cause_is_mended() {
     host.wait_drained("mysql").await;
     let again = wait_dead(&host, 1).await;
     assert_ne!(first[0]["id"], again[0]["id"]);
+    let tries = |letters: &[Value]| letters[0]["tries"].as_u64().expect("how often it was tried");
+    assert_eq!(tries(&again), tries(&first) + 1);
     // They outlive a crash, and are tried again by a host that has just started.
     host.kill();
     host.restart().await;

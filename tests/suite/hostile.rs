@@ -1,7 +1,11 @@
 //! A plugin that does its host harm, one way after the other (`tests/guests/hostile`): it is
 //! stopped or refused and named, its items are not lost, and nobody else notices.
 
-use returner_servers::{Host, Mariadb, MysqlDatabase, SqliteDatabase, guest, new_jid, ret, returner, until};
+use std::time::{Duration, Instant};
+
+use returner_servers::{
+    Host, Mariadb, MysqlDatabase, SqliteDatabase, guest, new_jid, ret, returner, until, until_within,
+};
 use serde_json::{Value, json};
 
 /// A host with the plugin and a returner that is nobody's enemy.
@@ -14,6 +18,10 @@ struct Fixture {
 
 impl Fixture {
     async fn new(config: &str) -> Self {
+        Self::with_backoff("1s", config).await
+    }
+
+    async fn with_backoff(most: &str, config: &str) -> Self {
         let plugin = guest("hostile").await;
         let database = Mariadb::shared().await.database().await;
         database.execute("CREATE TABLE kept (a INT); CREATE TABLE many (a INT)").await;
@@ -22,7 +30,7 @@ impl Fixture {
         let neighbour = SqliteDatabase::new();
         let host = Host::start(&format!(
             "return: [hostile, sqlite3]\nhostile.plugin: {}\nhostile.connections: {{db: mysql}}\n\
-             hostile.delivery: {{workers: 1, max_backoff: 1s}}\n{config}{}{}",
+             hostile.delivery: {{workers: 1, max_backoff: {most}}}\n{config}{}{}",
             plugin.display(),
             neighbour.config(),
             database.config()
@@ -238,6 +246,28 @@ async fn its_answers_are_not_believed() {
     // It says each time that more was deleted.
     let endless = "/v1/jobs?older_than=1d&returner=hostile";
     fixture.host.send(reqwest::Method::DELETE, endless, "").await.expect(200);
+}
+
+/// What waits one by one for the same waits no longer than the first of them that goes through.
+#[tokio::test]
+async fn what_held_one_up_is_over_for_the_others() {
+    const LONG: u64 = 5000;
+    let fixture = Fixture::with_backoff("60s", "").await;
+    let jid = new_jid();
+    let items: Value =
+        (0..60).map(|number| ret(&jid, &format!("m{number}"), "test.arg", json!("gate"))).collect();
+    fixture.host.post("/v1/returns?returner=hostile", &items).await.expect(202);
+    // All of them have been tried as often, and one of sixty comes soon.
+    let next = until_within(Duration::from_secs(300), "a long wait of the oldest", async || {
+        let entry = fixture.host.returner("hostile").await;
+        let wait = entry["held"]["next_try_ms"].as_u64().filter(|wait| *wait > LONG);
+        wait.map(|wait| Instant::now() + Duration::from_millis(wait)).ok_or(entry)
+    })
+    .await;
+    fixture.database.execute("INSERT INTO kept VALUES (1)").await;
+    fixture.host.wait_drained("hostile").await;
+    assert!(Instant::now() < next, "it waited for its next try");
+    assert_eq!(fixture.host.returner("hostile").await["stored"], 60);
 }
 
 /// It says when to come again, and is not asked before: the one item, or all of them.

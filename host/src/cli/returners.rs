@@ -133,6 +133,9 @@ struct Commits {
     slowest_ms: f64,
 }
 
+/// How an error begins that made a dead letter, and not an outage that is over.
+const OF_A_LETTER: &str = "dead letter: ";
+
 impl Status {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let answer: Value = Client::new(&self.host)?.get("/v1/returners", &[]).await?;
@@ -194,11 +197,17 @@ impl Returner {
             lines.push(format!("failing for {lasted} (since {since}), {tries}"));
             lines.extend(self.error());
             lines.push(format!("  next   {next}, {}", when(*next_try_ms)));
-            lines.push(
+            let name = &self.name;
+            let ends = match name.contains('{') {
+                true => {
+                    format!("; returns asked for it by `ret_kwargs`: `returner lanes drop '{name}'` ends it")
+                }
+                false => String::new(),
+            };
+            lines.push(format!(
                 "  hint: nothing is lost, its items wait in the journal; it goes on by itself when what the error says is \
-                 mended"
-                    .to_owned(),
-            );
+                 mended{ends}"
+            ));
         }
         if let Some(Held { items, tries, reason, next_try_ms }) = &self.held {
             let tries = counted(u64::from(*tries), "try", "tries");
@@ -218,8 +227,10 @@ impl Returner {
         if self.dead > 0 {
             let letters = counted(self.dead, "item was", "items were");
             lines.push(format!("{letters} rejected for good and kept as dead letters"));
+            let is_last =
+                self.last_error.as_ref().is_some_and(|error| error.message.starts_with(OF_A_LETTER));
             // Said above already.
-            lines.extend(self.error().filter(|_| self.failing.is_none()));
+            lines.extend(self.error().filter(|_| is_last && self.failing.is_none()));
             let name = &self.name;
             lines.push(format!(
                 "  hint: `returner dead list --returner {name}` says which and why; `returner dead replay \
@@ -373,6 +384,19 @@ mod tests {
                     hint: `returner dead list --returner mysql` says which and why; `returner dead replay \
                     --returner mysql` tries them again";
         assert_eq!(answer.paragraphs()[0], text);
+    }
+
+    #[test]
+    fn of_dead_letters_it_tells_why_and_no_error_that_is_over() {
+        let told = |message: &str| {
+            let returner = json!({"dead": 1, "last_error": {"message": message, "ago_ms": 4000}});
+            answer(returner, json!({})).paragraphs()[0].clone()
+        };
+        assert!(
+            told("dead letter: test.ping: too long")
+                .contains("  error  dead letter: test.ping: too long (4.0s ago)")
+        );
+        assert!(!told("the server was away").contains("error"));
     }
 
     #[test]

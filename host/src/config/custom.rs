@@ -21,6 +21,9 @@ const KEYS: &[&str] =
 
 const MAX_NAME: usize = 64;
 
+/// So many signs off is a slip of the fingers.
+const NEAR: usize = 2;
+
 /// The names that have a `.plugin`.
 pub(super) fn names(root: &Section<'_>) -> Vec<String> {
     let is_taken = |name: &str| {
@@ -59,6 +62,30 @@ pub(super) fn read(root: &Section<'_>, name: &str, findings: &mut Findings) -> O
         allow_connect: origins::peers(&section, findings),
         plugin: PluginSource::File { path: path?, sha256 },
     })
+}
+
+/// Warns of what stands under a name that is nearly a returner's. Other names are Salt's to have.
+pub(super) fn warn_of_mistyped<'r>(
+    root: &Section<'_>,
+    returners: impl Iterator<Item = &'r String> + Clone,
+    findings: &mut Findings,
+) {
+    for key in KEYS {
+        for name in root.names_with(key) {
+            let near = |returner: &&String| {
+                strsim::damerau_levenshtein(returner, name) <= NEAR.min(returner.len() / 3)
+            };
+            let Some(meant) = returners.clone().filter(near).min_by_key(|returner| *returner != name) else {
+                continue;
+            };
+            if meant != name
+                && let Some(place) = root.under(name).names().get(key)
+            {
+                let finding = Finding::new(place, format!("`{name}.{key}` belongs to no returner"));
+                findings.warning(finding.hint(format!("did you mean `{meant}.{key}`?")));
+            }
+        }
+    }
 }
 
 /// A connection that is granted.

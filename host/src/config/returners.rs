@@ -44,6 +44,7 @@ pub(super) fn build(files: &[File], findings: &mut Findings) -> Settings {
     uses.warn(&declared, &returners, findings);
     postgres::warn_of_unused(&postgres, returners.values(), findings);
     bundled::warn_of_mistyped(&root, findings);
+    custom::warn_of_mistyped(&root, returners.keys(), findings);
     Settings {
         files: files.iter().map(|file| file.path.to_path_buf()).collect(),
         host,

@@ -101,6 +101,7 @@ impl Lane {
             uncertain_through: state.uncertain_through,
             broke: false,
             refused: HashMap::new(),
+            asked: HashSet::new(),
             held: state.held.into_iter().map(|held| (held.seq, held)).collect(),
             workers: Vec::new(),
             cursor,

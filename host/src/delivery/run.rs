@@ -4,7 +4,7 @@
 //! held), deliver it, settle it. A window is settled whole, so the cursor is all that
 //! a lane has to keep, and the table of held items what the cursor cannot say.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +76,8 @@ pub(super) struct Run {
     /// How often each of them was refused on its own: what a server that was away cost its
     /// batch before is no reason to wait.
     pub(super) refused: HashMap<Seq, u32>,
+    /// Those for which the plugin said when to come again.
+    pub(super) asked: HashSet<Seq>,
     pub(super) workers: Vec<Worker>,
     pub(super) cursor: watch::Sender<Seq>,
     /// Somebody began to wait for the cursor.
@@ -321,6 +323,7 @@ impl Run {
     fn settle(&mut self, window: &Window, outcomes: Vec<Outcome>) -> Result<(), JournalError> {
         let now = now();
         let (mut stored, mut newly_held) = (0, 0);
+        let mut over = HashSet::new();
         let mut settlement = Settlement { through: window.through, ..Settlement::default() };
         self.board.recent.push(window.entries.iter().cloned());
         for Outcome { task, fate } in outcomes {
@@ -328,8 +331,10 @@ impl Run {
             if settled {
                 settlement.settled += 1;
                 if task.was_held {
-                    self.held.remove(&task.seq());
+                    let was = self.held.remove(&task.seq()).filter(|_| matches!(fate, Fate::Stored));
+                    over.extend(was.map(|was| was.reason));
                     self.refused.remove(&task.seq());
+                    self.asked.remove(&task.seq());
                     settlement.released.push(task.seq());
                 }
             }
@@ -345,6 +350,10 @@ impl Run {
                     newly_held += usize::from(!task.was_held);
                     let refused = self.refused.entry(task.seq()).or_default();
                     *refused += 1;
+                    match after {
+                        Some(_) => self.asked.insert(task.seq()),
+                        None => self.asked.remove(&task.seq()),
+                    };
                     let wait = backoff::wait(*refused, self.returner.settings.delivery.max_backoff, after);
                     settlement.held.push(held(&task, now + wait.as_millis() as u64, reason));
                 }
@@ -361,6 +370,10 @@ impl Run {
         }
         self.board.settled(stored, &settlement);
         self.held.extend(settlement.held.iter().map(|held| (held.seq, held.clone())));
+        // What held one up is over: so it is for the others.
+        let asked = &self.asked;
+        let waiting = self.held.values_mut().filter(|held| over.contains(&held.reason));
+        waiting.filter(|held| !asked.contains(&held.seq)).for_each(|held| held.not_before = 0);
         self.journal.settle(self.id, settlement)?;
         self.cursor.send_replace(window.through);
         Ok(())

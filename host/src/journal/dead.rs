@@ -173,12 +173,13 @@ pub(super) fn replay(
     let mut replayed = Vec::new();
     for id in ids {
         let found = transaction
-            .prepare_cached("SELECT lane, seq, kind, accepted, body FROM dead WHERE id = ?1")?
+            .prepare_cached("SELECT lane, seq, kind, accepted, body, tries FROM dead WHERE id = ?1")?
             .query_row([id], |row| {
-                Ok((LaneId(row.get(0)?), row.get(1)?, row.get(2)?, row.get(3)?, row.get::<_, String>(4)?))
+                let body: String = row.get(4)?;
+                Ok((LaneId(row.get(0)?), row.get(1)?, row.get(2)?, row.get(3)?, body, row.get(5)?))
             })
             .optional()?;
-        let Some((lane, seq, kind, accepted, body)) = found else { continue };
+        let Some((lane, seq, kind, accepted, body, tries)) = found else { continue };
         if !book.lanes.contains_key(&lane) {
             continue;
         }
@@ -188,7 +189,7 @@ pub(super) fn replay(
         transaction
             .prepare_cached("INSERT OR IGNORE INTO items VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
             .execute(params![seq, kind, accepted, target, body, sum])?;
-        let held = held(seq);
+        let held = held(seq, tries);
         book::hold(&transaction, lane, &held)?;
         transaction.prepare_cached("DELETE FROM dead WHERE id = ?1")?.execute([id])?;
         replayed.push((lane, held));
@@ -206,8 +207,8 @@ pub(super) fn replay(
 }
 
 /// A plugin that trapped may have stored it, where it writes without a transaction.
-fn held(seq: Seq) -> Held {
-    Held { seq, tries: 0, not_before: 0, reason: "replayed".to_owned(), redelivered: true }
+fn held(seq: Seq, tries: u32) -> Held {
+    Held { seq, tries, not_before: 0, reason: "replayed".to_owned(), redelivered: true }
 }
 
 /// Removes dead letters for good; gives the lane of each that was there. What is sent again

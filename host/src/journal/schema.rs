@@ -3,9 +3,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::OpenError;
 use super::sum::Sum;
@@ -93,6 +95,11 @@ pub(super) const TABLES: [(&str, &str); 7] = [
     ("state", "name, value"),
 ];
 
+/// A process that has let go of the lock may have a child that has not become its own program
+/// yet, and holds it for a moment more.
+const LOCK_TRIES: usize = 10;
+const BETWEEN_TRIES: Duration = Duration::from_millis(30);
+
 /// Makes the directory, closed to others, and takes the lock that keeps a second
 /// host out.
 pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
@@ -106,11 +113,14 @@ pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
         .mode(0o600)
         .open(&path)
         .map_err(failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse { path: directory.to_owned() }),
-        Err(error) => Err(failed(error.into())),
+    for _ in 0..LOCK_TRIES {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(BETWEEN_TRIES),
+            Err(error) => return Err(failed(error.into())),
+        }
     }
+    Err(OpenError::InUse { path: directory.to_owned() })
 }
 
 /// Opens the database for writing, and makes its tables where there are none.

@@ -100,8 +100,12 @@ impl Backfill {
         let mut report = Report::default();
         if !times.is_empty() {
             match &source {
-                Source::Disk(directory) => self.from_disk(&client, directory, &times, &mut report).await?,
-                Source::Returner(cache) => self.from_returner(&client, cache, &times, &mut report).await?,
+                Source::Disk(directory) => {
+                    self.fill_from_disk(&client, directory, &times, &mut report).await?
+                }
+                Source::Returner(cache) => {
+                    self.fill_from_returner(&client, cache, &times, &mut report).await?
+                }
             }
             if report.left.is_empty() && self.since.is_none() && self.returner.is_empty() {
                 for gap in &heard.gaps {
@@ -115,7 +119,7 @@ impl Backfill {
         self.tell(&source, &report, heard.missing_since_ms.is_some(), times.is_empty())
     }
 
-    async fn from_disk(
+    async fn fill_from_disk(
         &self,
         client: &Client,
         directory: &Path,
@@ -138,7 +142,7 @@ impl Backfill {
     }
 
     /// The master itself has sent them to its job cache, or keeps them to send.
-    async fn from_returner(
+    async fn fill_from_returner(
         &self,
         client: &Client,
         cache: &str,

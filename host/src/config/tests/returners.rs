@@ -98,6 +98,25 @@ fn a_secret_among_the_options_is_warned_of() {
 }
 
 #[test]
+fn a_name_that_is_nearly_a_returners_is_warned_of() {
+    let directory = Directory::new(&[
+        ("a.wasm", ""),
+        (
+            "conf",
+            "return: changes\nchanges.plugin: a.wasm\nchange.options: {only: all}\nother.options: {only: all}\nchanges.options: {a: b}\n",
+        ),
+    ]);
+    let (_, warnings) = directory.load().expect("a good configuration");
+    let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+    assert!(
+        warning.contains(
+            "conf:3: `change.options` belongs to no returner\n  hint: did you mean `changes.options`?"
+        ),
+        "{warning}"
+    );
+}
+
+#[test]
 fn a_connection_that_is_narrowed() {
     let found = settings(
         "return: audit\nmysql.host: db\nredis.host: r\nmongo.host: m\naudit:\n  plugin: a.wasm\n  connections:\n    db: {connection: mysql, tables: {audit: [insert, select], information_schema.columns: select}}\n    cache: {connection: redis, commands: [hset], keys: ['audit:*']}\n    docs: {connection: mongo, collections: {audit: insert}}\n    all: mysql\n",

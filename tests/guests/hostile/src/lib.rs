@@ -44,6 +44,10 @@ fn harm(how: &str, index: usize, items: usize, refusals: &mut Vec<Refusal>) -> R
         "beyond" => refusals.push(Refusal::new(items + 7, Failure::reject("an index beyond"))),
         "twice" => refusals.extend([1, 2].map(|_| Refusal::new(index, Failure::reject("said twice")))),
         "later" => refusals.push(Refusal::new(index, tomorrow())),
+        // Until somebody opens the gate.
+        "gate" if sql::query("db", "SELECT a FROM kept", &[])?.rows.is_empty() => {
+            refusals.push(Refusal::new(index, Failure::retry("the gate is shut")));
+        }
         "all later" => return Err(tomorrow()),
         "refuse" => refusals.push(Refusal::new(index, Failure::reject("not this one"))),
         "complain" => {

@@ -156,9 +156,11 @@ impl HttpClient {
     }
 
     async fn exchange(&self, url: Url, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let method =
-            Method::from_bytes(request.method.as_bytes()).ok().filter(|method| *method != Method::CONNECT);
-        let method = method.ok_or_else(|| HttpError::wrong(format!("`{}` is no method", request.method)))?;
+        // TRACE would have a server tell the guest what the host has added.
+        let is_free = |method: &Method| ![Method::CONNECT, Method::TRACE].contains(method);
+        let method = Method::from_bytes(request.method.as_bytes()).ok().filter(is_free);
+        let wrong = || HttpError::wrong(format!("`{}` is no method that can be used", request.method));
+        let method = method.ok_or_else(wrong)?;
         let mut headers = HeaderMap::new();
         for (name, value) in &request.headers {
             let wrong = || HttpError::wrong(format!("the header `{name}` cannot be sent"));
@@ -303,6 +305,12 @@ mod tests {
             let error =
                 get(&client, "http://127.0.0.1:9/", &[(name, "x")]).await.err().expect("it is refused");
             assert!(!error.retryable, "{name}: {error}");
+        }
+        for method in ["TRACE", "CONNECT", "no method"] {
+            let (method, url) = (method.to_owned(), "http://127.0.0.1:9/".to_owned());
+            let request = HttpRequest { method, url, headers: Vec::new(), body: Vec::new() };
+            let error = client.send(request).await.err().expect("it is refused");
+            assert!(!error.retryable && error.message.contains("no method that can be used"), "{error}");
         }
         let error = get(&client, "http://127.0.0.1:9/secret-token", &[]).await.err().expect("nobody listens");
         assert!(error.retryable && !error.message.contains("secret-token"), "{error}");

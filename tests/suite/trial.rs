@@ -38,7 +38,7 @@ async fn what_differs_is_told_and_nothing_is_written() {
     let told = trial(&host, "audit", &same, &[]);
     assert!(told.expect(0).stdout.contains("on 20 items both did the same"), "{}", told.stdout);
     let few = trial(&host, "audit", &same, &["--last", "7", "--json"]);
-    let few: Value = serde_json::from_str(&few.expect(0).stdout).expect("JSON");
+    let few = few.expect(0).json();
     assert_eq!(
         (&few["items"], &few["present"]["stored"], &few["other"]["stored"]),
         (&json!(7), &json!(7), &json!(7))
@@ -61,7 +61,7 @@ async fn what_differs_is_told_and_nothing_is_written() {
     host.post("/v1/returns", &ret(&new_jid(), "p", "test.arg", json!("poison"))).await.expect(202);
     host.wait_drained("audit").await;
     let told = trial(&host, "audit", &same, &["--json"]);
-    let told: Value = serde_json::from_str(&told.expect(0).stdout).expect("JSON");
+    let told = told.expect(0).json();
     assert_eq!((&told["items"], &told["differing"]), (&json!(21), &json!(0)), "{told}");
     assert_eq!((&told["present"]["stored"], &told["other"]["stored"]), (&json!(20), &json!(20)), "{told}");
 
@@ -92,7 +92,7 @@ async fn what_is_there_already_comes_again() {
         assert!(told.expect(0).stdout.contains(words), "nothing of `{words}`: {}", told.stdout);
     }
     let told = trial(&host, "audit", &guest("reaching").await, &["--json"]);
-    let told: Value = serde_json::from_str(&told.expect(0).stdout).expect("JSON");
+    let told = told.expect(0).json();
     assert_eq!((&told["present"]["stored"], &told["other"]["stored"]), (&json!(20), &json!(0)), "{told}");
     assert_eq!((&told["redelivered"], &told["differing"]), (&json!(true), &json!(20)), "{told}");
     assert_eq!(database.count("trapping").await, 20, "as before");
@@ -119,7 +119,7 @@ async fn what_cannot_be_undone_is_held_back() {
     let directory = Directory::new("trial");
     let other = directory.write("other.wasm", another_build(&plugin, "other"));
     let told = trial(&host, "audit", &other, &["--json"]);
-    let told: Value = serde_json::from_str(&told.expect(0).stdout).expect("JSON");
+    let told = told.expect(0).json();
     assert_eq!((&told["differing"], &told["other"]["calls"]), (&json!(0), &json!(1)), "{told}");
     assert_eq!(database.keys().await, Vec::<String>::new(), "it was held back");
 }
@@ -144,7 +144,7 @@ async fn what_goes_out_by_wasi_is_held_back() {
     let directory = Directory::new("trial");
     let other = directory.write("other.wasm", another_build(&plugin, "other"));
     let told = trial(&host, "audit", &other, &["--json"]);
-    let told: Value = serde_json::from_str(&told.expect(0).stdout).expect("JSON");
+    let told = told.expect(0).json();
     assert_eq!((&told["differing"], &told["other"]["calls"]), (&json!(0), &json!(2)), "{told}");
     // Our own connection comes after any of theirs.
     peer.knock().await;

@@ -71,21 +71,14 @@ impl<'a> Found<'a> {
 impl<'a> Section<'a> {
     /// What stands in one map of a list.
     fn of(path: String, place: &Place, pairs: &'a [(Key, Node)]) -> Self {
-        let entry = |(key, node): &'a (Key, Node)| {
-            let place = Place { file: Arc::clone(&place.file), line: key.line };
-            Entry { key: key.text.clone(), place, node, rank: 0 }
-        };
-        Self { path, entries: pairs.iter().map(entry).collect() }
+        Self { path, entries: entries(pairs, &place.file, 0).collect() }
     }
 
     pub(super) fn root(files: &'a [File]) -> Self {
         let mut entries = Vec::new();
         for (rank, file) in files.iter().enumerate() {
             let Content::Map(pairs) = &file.root.content else { continue };
-            entries.extend(pairs.iter().map(|(key, node)| {
-                let place = Place { file: Arc::clone(&file.path), line: key.line };
-                Entry { key: key.text.clone(), place, node, rank }
-            }));
+            entries.extend(self::entries(pairs, &file.path, rank));
         }
         Self { path: String::new(), entries }
     }
@@ -99,10 +92,7 @@ impl<'a> Section<'a> {
             } else if entry.key == name
                 && let Content::Map(pairs) = &entry.node.content
             {
-                entries.extend(pairs.iter().map(|(key, node)| {
-                    let place = Place { file: Arc::clone(&entry.place.file), line: key.line };
-                    Entry { key: key.text.clone(), place, node, rank: entry.rank }
-                }));
+                entries.extend(self::entries(pairs, &entry.place.file, entry.rank));
             }
         }
         Section { path: self.key_of(name), entries }
@@ -233,6 +223,14 @@ impl<'a> Section<'a> {
             findings.error(finding.hint(format!("the first is on line {}", first.place.line)));
         }
     }
+}
+
+/// What a map of a file has.
+fn entries<'a>(pairs: &'a [(Key, Node)], file: &Arc<Path>, rank: usize) -> impl Iterator<Item = Entry<'a>> {
+    pairs.iter().map(move |(key, node)| {
+        let place = Place { file: Arc::clone(file), line: key.line };
+        Entry { key: key.text.clone(), place, node, rank }
+    })
 }
 
 #[cfg(test)]

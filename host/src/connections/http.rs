@@ -143,7 +143,8 @@ impl HttpClient {
             return Err(HttpError::outage(message));
         };
         let waited = begun.elapsed();
-        let Ok(answer) = timeout(time.saturating_sub(waited), self.exchange(url, request)).await else {
+        let Ok(answer) = timeout(time.saturating_sub(waited), self.exchange(&origin, url, request)).await
+        else {
             let mut message = format!("`{origin}` did not answer within {time:?}");
             if waited > time / 2 {
                 message = format!(
@@ -155,7 +156,12 @@ impl HttpClient {
         answer
     }
 
-    async fn exchange(&self, url: Url, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    async fn exchange(
+        &self,
+        origin: &str,
+        url: Url,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, HttpError> {
         // TRACE would have a server tell the guest what the host has added.
         let is_free = |method: &Method| ![Method::CONNECT, Method::TRACE].contains(method);
         let method = Method::from_bytes(request.method.as_bytes()).ok().filter(is_free);
@@ -171,10 +177,9 @@ impl HttpClient {
             headers.append(name.clone(), HeaderValue::from_str(value).map_err(|_| wrong())?);
         }
         // In the place of what the guest says of the same name.
-        let at = origin(&url);
-        let own = self.headers.get(&at).cloned().unwrap_or_default();
+        let own = self.headers.get(origin).cloned().unwrap_or_default();
         let sent = self.client.request(method, url).headers(headers).headers(own);
-        let failed = |error: reqwest::Error| failed(&at, &error);
+        let failed = |error: reqwest::Error| failed(origin, &error);
         let answer = sent.body(request.body).send().await.map_err(failed)?;
         let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
         let headers =

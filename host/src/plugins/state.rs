@@ -57,14 +57,11 @@ impl Grants {
             let kind = connections.get(guest)?.kind();
             Some((guest.clone(), Arc::new(Narrowed::new(narrowing, kind))))
         });
-        let client = |origins| {
+        let client = || {
             let bounds = HttpBounds::of(&settings.limits);
-            HttpClient::new(&settings.name, origins, &settings.http_headers, bounds)
+            HttpClient::new(&settings.name, &settings.allow_http, &settings.http_headers, bounds)
         };
-        let http = Some(&settings.allow_http)
-            .filter(|origins| !origins.is_empty())
-            .map(|origins| client(origins))
-            .transpose()?;
+        let http = (!settings.allow_http.is_empty()).then(client).transpose()?;
         let peers = || Arc::new(Peers::new(&settings.allow_connect));
         Ok(Self {
             options: settings.options.clone(),

@@ -152,18 +152,19 @@ impl Backfill {
         let jobs = OwnJobs { client, returner: cache };
         let begun = jobs.around(times).await?;
         report.jobs = begun.len();
-        for returner in self.returners()?.iter().filter(|name| *name != cache) {
-            let mut filling = Filling { client, returner, report };
-            let filled = async {
-                for job in &begun {
-                    let job = jobs.whole(job).await?;
-                    filling.fill(std::slice::from_ref(&job)).await?;
+        let mut others = self.returners()?;
+        others.retain(|name| name != cache);
+        for job in &begun {
+            let job = jobs.whole(job).await?;
+            let mut filled = Vec::with_capacity(others.len());
+            for returner in others {
+                let mut filling = Filling { client, returner: &returner, report };
+                match filling.fill(std::slice::from_ref(&job)).await {
+                    Ok(()) => filled.push(returner),
+                    Err(failure) => report.left.push(format!("`{returner}`: {failure}")),
                 }
-                Ok::<(), Failure>(())
-            };
-            if let Err(failure) = filled.await {
-                report.left.push(format!("`{returner}`: {failure}"));
             }
+            others = filled;
         }
         Ok(())
     }

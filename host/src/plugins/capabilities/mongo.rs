@@ -49,16 +49,11 @@ impl Host for GuestState {
         &mut self,
         connection: String,
         collection: String,
-        mut documents: Vec<String>,
+        documents: Vec<String>,
     ) -> Answer<Vec<WriteError>> {
         let wanted = Wanted::new(self, [&connection, &collection], "insert", &documents).in_bulk();
         let insert = async |pool: &MongoPool, within: Option<Fault>| {
-            let refused = within.and_then(|fault| refuse_last(&mut documents, fault));
-            let errors = match documents.is_empty() {
-                true => Vec::new(),
-                false => pool.insert(&collection, documents).await?,
-            };
-            Ok(errors.into_iter().chain(refused).collect())
+            in_bulk(documents, within, async |documents| pool.insert(&collection, documents).await).await
         };
         Ok(self.mongo(wanted, insert).await.map(write_errors))
     }
@@ -72,14 +67,9 @@ impl Host for GuestState {
         let handed = updates.iter().flat_map(|update| [&update.filter, &update.change]);
         let wanted = Wanted::new(self, [&connection, &collection], "update", handed).in_bulk();
         let update = |Update { filter, change, upsert }| MongoUpdate { filter, change, upsert };
-        let mut updates: Vec<_> = updates.into_iter().map(update).collect();
+        let updates = updates.into_iter().map(update).collect();
         let update = async |pool: &MongoPool, within: Option<Fault>| {
-            let refused = within.and_then(|fault| refuse_last(&mut updates, fault));
-            let errors = match updates.is_empty() {
-                true => Vec::new(),
-                false => pool.update_many(&collection, updates).await?,
-            };
-            Ok(errors.into_iter().chain(refused).collect())
+            in_bulk(updates, within, async |updates| pool.update_many(&collection, updates).await).await
         };
         Ok(self.mongo(wanted, update).await.map(write_errors))
     }
@@ -169,11 +159,19 @@ fn denied(message: String) -> Error {
     Error { code: None, message, retryable: false }
 }
 
-/// The last operation is not done.
-fn refuse_last<T>(operations: &mut Vec<T>, fault: Fault) -> Option<MongoWriteError> {
-    operations.pop()?;
-    let index = u32::try_from(operations.len()).ok()?;
-    Some(MongoWriteError { index, code: REFUSED, message: fault.message().to_owned() })
+/// Does all operations; at a bench, perhaps all but the last, which is refused.
+async fn in_bulk<T>(
+    mut operations: Vec<T>,
+    within: Option<Fault>,
+    work: impl AsyncFnOnce(Vec<T>) -> Result<Vec<MongoWriteError>, MongoError>,
+) -> Result<Vec<MongoWriteError>, MongoError> {
+    let Some((fault, _)) = within.zip(operations.pop_if(|_| within.is_some())) else {
+        return work(operations).await;
+    };
+    let index = u32::try_from(operations.len()).unwrap_or(u32::MAX);
+    let mut errors = if operations.is_empty() { Vec::new() } else { work(operations).await? };
+    errors.push(MongoWriteError { index, code: REFUSED, message: fault.message().to_owned() });
+    Ok(errors)
 }
 
 fn write_errors(errors: Vec<MongoWriteError>) -> Vec<WriteError> {

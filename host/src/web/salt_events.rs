@@ -53,7 +53,7 @@ pub(super) fn look(app: &App) -> Option<SaltEvents> {
     match app.salt_events.link() {
         Some(link) => Some(SaltEvents {
             address: Some(link.address),
-            connected_since: link.connected.map(moment),
+            connected_since: link.connected.map(at),
             hears: link.hears,
             missing_since_ms: app.salt_events.missing_since(),
             error: link.error,

@@ -126,6 +126,30 @@ async fn what_is_given_up_at_the_end_is_missing_from_then_on() {
     .await;
 }
 
+/// The master goes before it has said anything: what it says until the host hears it is missing.
+#[tokio::test]
+async fn a_connection_that_was_silent_is_where_a_gap_begins() {
+    let bus = Bus::new("silent");
+    let host = Host::start(&format!("return: sqlite3\n{}", bus.config())).await;
+    let silent = bus.accept().await;
+    let connected = async || {
+        let standing = host.get("/v1/salt-events").await.json();
+        assert_eq!(standing["gaps"], json!([]), "{standing}");
+        if standing["connected_since"].is_string() { Ok(()) } else { Err(standing) }
+    };
+    until("the host to listen", connected).await;
+    let before = millis();
+    drop(silent);
+    let mut stream = bus.accept().await;
+    stream.write_all(&returned("first", &json!(true))).expect("the host reads");
+    until("the gap to be known", async || {
+        let standing = host.get("/v1/salt-events").await.json();
+        let from = standing["gaps"][0]["from_ms"].as_u64();
+        if from.is_some_and(|from| from <= before) { Ok(()) } else { Err(format!("{before}: {standing}")) }
+    })
+    .await;
+}
+
 /// Of two returners only one had the whole return by a minion's module.
 #[tokio::test]
 async fn a_trimmed_return_goes_to_those_that_had_no_whole_one() {

@@ -2,7 +2,8 @@
 //!
 //! The bus tells nothing again. So the host keeps the moment up to which it has taken in
 //! all that it heard ([`Heard::through`]); what lies between that and the next message is
-//! a gap, kept until it is filled (`returner salt backfill`).
+//! a gap, kept until it is filled (`returner salt backfill`). Before the very first message it is
+//! the moment of the very first connection: what was said before that, nobody asked for.
 //!
 //! On disk: `salt-events.json` in the host's data, replaced as a whole. It is written every
 //! few seconds while the host listens, and when a gap is found or filled. A crash makes the gap
@@ -73,13 +74,24 @@ impl Gaps {
         self.heard.lock().through
     }
 
-    /// The host hears from now on. Gives what it missed since it last did.
-    pub(super) fn heard(&self) -> Option<Gap> {
+    /// The host listens since then. The very first time that is where gaps can begin.
+    pub(super) fn listens(&self, since: u64) {
+        let mut heard = self.heard.lock();
+        if heard.through.is_none() {
+            heard.through = Some(since);
+            self.write(&heard);
+        }
+    }
+
+    /// The host hears from now on, by a connection of that moment. Gives what it missed since
+    /// it last did.
+    pub(super) fn heard(&self, connected: Option<u64>) -> Option<Gap> {
         let mut heard = self.heard.lock();
         let now = now();
-        // Nothing is missing before the very first message. Where the clock was set back
-        // meanwhile, what was missed has moments of both.
-        let gap = heard.through.map(|through| Gap { from: through.min(now), until: through.max(now) });
+        // The very first connection has missed nothing. Where the clock was set back meanwhile,
+        // what was missed has moments of both.
+        let missed = heard.through.filter(|through| connected != Some(*through));
+        let gap = missed.map(|through| Gap { from: through.min(now), until: through.max(now) });
         heard.through = Some(now);
         match (heard.gaps.last_mut(), gap) {
             // One after the other, with nothing heard in between.
@@ -132,10 +144,10 @@ mod tests {
     fn a_gap_lasts_until_it_is_filled_also_through_restarts() {
         let data = tempfile::tempdir().expect("a directory");
         let gaps = Gaps::open(data.path());
-        assert_eq!(gaps.heard(), None);
+        assert_eq!(gaps.heard(None), None);
         gaps.taken_in(1000);
         let gaps = Gaps::open(data.path());
-        let gap = gaps.heard().expect("a gap");
+        let gap = gaps.heard(None).expect("a gap");
         assert!(gap.from == 1000 && gap.until > 1000);
         let gaps = Gaps::open(data.path());
         assert_eq!(gaps.known(), [gap]);
@@ -145,12 +157,25 @@ mod tests {
     }
 
     #[test]
+    fn the_very_first_connection_has_missed_nothing_and_the_next_all_since_it() {
+        let data = tempfile::tempdir().expect("a directory");
+        let gaps = Gaps::open(data.path());
+        gaps.listens(1000);
+        gaps.listens(2000);
+        assert_eq!(Gaps::open(data.path()).through(), Some(1000));
+        assert_eq!(Gaps::open(data.path()).heard(Some(1000)), None);
+        let gaps = Gaps::open(data.path());
+        gaps.taken_in(1000);
+        assert_eq!(gaps.heard(Some(2000)).map(|gap| gap.from), Some(1000));
+    }
+
+    #[test]
     fn a_clock_that_was_set_back_hides_no_gap() {
         let data = tempfile::tempdir().expect("a directory");
         let gaps = Gaps::open(data.path());
         let later = now() + 3_600_000;
         gaps.taken_in(later);
-        let gap = gaps.heard().expect("a gap");
+        let gap = gaps.heard(None).expect("a gap");
         assert!(gap.from < later && gap.until == later);
     }
 
@@ -161,7 +186,7 @@ mod tests {
         for number in 0..150 {
             gaps.taken_in(number);
             gaps.heard.lock().gaps.push(Gap { from: number, until: number });
-            gaps.heard();
+            gaps.heard(None);
         }
         let known = gaps.known();
         assert_eq!((known.len(), known[0].from), (MOST, 0));
@@ -171,7 +196,7 @@ mod tests {
     fn what_cannot_be_read_does_not_stop_the_host() {
         let data = tempfile::tempdir().expect("a directory");
         fs::write(data.path().join("salt-events.json"), "{").expect("a file");
-        let gap = Gaps::open(data.path()).heard().expect("a gap");
+        let gap = Gaps::open(data.path()).heard(None).expect("a gap");
         assert_eq!(gap.from, 0);
         assert!(data.path().join("salt-events.damaged").exists());
     }

@@ -15,7 +15,7 @@ mod take;
 mod trimmed;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -50,8 +50,9 @@ pub(crate) struct SaltEvents {
 #[derive(Debug, Clone)]
 pub(crate) struct BusLink {
     pub(crate) address: String,
-    /// Since when the host listens; nothing while it does not.
-    pub(crate) connected: Option<SystemTime>,
+    /// Since when the host listens, in milliseconds since 1970-01-01 UTC; nothing while it does
+    /// not.
+    pub(crate) connected: Option<u64>,
     /// A message has come since then. Until one has, what listens may be the wrong place, and
     /// whatever was said may have been missed.
     pub(crate) hears: bool,
@@ -149,13 +150,12 @@ impl SaltEvents {
         self.link.lock().as_ref().is_some_and(|link| link.hears)
     }
 
-    fn stands(&self, address: &Address, connected: bool, error: Option<String>) {
-        let connected = connected.then(SystemTime::now);
+    fn stands(&self, address: &Address, connected: Option<u64>, error: Option<String>) {
         *self.link.lock() = Some(BusLink { address: address.to_string(), connected, hears: false, error });
     }
 
     fn begins(&self, address: &Address) {
-        self.stands(address, false, None);
+        self.stands(address, None, None);
     }
 
     /// All that was heard until then is in the journal.
@@ -164,17 +164,20 @@ impl SaltEvents {
     }
 
     fn connected(&self, address: &Address) {
-        self.stands(address, true, None);
+        let since = now();
+        self.stands(address, Some(since), None);
+        block_in_place(|| self.gaps.listens(since));
         self.metrics.connected(true);
         tracing::info!("following Salt's event bus at `{address}`");
     }
 
     /// The first message of a connection has come.
     fn heard(&self) {
-        let gap = block_in_place(|| self.gaps.heard());
-        if let Some(link) = self.link.lock().as_mut() {
+        let connected = self.link.lock().as_mut().and_then(|link| {
             link.hears = true;
-        }
+            link.connected
+        });
+        let gap = block_in_place(|| self.gaps.heard(connected));
         if let Some(gap) = gap {
             self.metrics.missed();
             let missed = Duration::from_millis(gap.until - gap.from);
@@ -191,7 +194,7 @@ impl SaltEvents {
         // Once, and not at each try.
         let before = self.link.lock().as_ref().and_then(|link| link.error.clone());
         let is_new = before.as_ref() != Some(&error);
-        self.stands(address, false, Some(error));
+        self.stands(address, None, Some(error));
         if is_new {
             tracing::warn!("Salt's event bus at `{address}`: {lost}; it is tried again");
         }

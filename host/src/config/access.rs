@@ -95,6 +95,10 @@ pub(crate) struct SocketSettings {
     pub(crate) group: Option<String>,
 }
 
+pub(super) const TOKEN: [&str; 2] = ["sha256", "role"];
+
+pub(super) const TLS: &[&str] = &["certificate", "key", "client_ca", "client_role"];
+
 /// Only this user.
 const MODE: u32 = 0o600;
 
@@ -109,10 +113,10 @@ fn tokens(host: &Section<'_>, findings: &mut Findings) -> Vec<TokenSettings> {
     for (name, place) in tokens.names() {
         tokens.get(name, expect_map, findings);
         let token = tokens.under(name);
-        token.only(&["sha256", "role"], findings);
+        token.only(&TOKEN, findings);
         let digest = token.get("sha256", digest, findings);
         let role = token.get("role", Role::read, findings);
-        for missing in ["sha256", "role"].into_iter().filter(|key| !token.has(key)) {
+        for missing in TOKEN.into_iter().filter(|key| !token.has(key)) {
             let finding = Finding::new(place, format!("`{}` is missing", token.key_of(missing)));
             findings.error(
                 finding.hint(format!("`returner token {name} --role ROLE` makes a token and its lines")),
@@ -139,7 +143,7 @@ fn tls(host: &Section<'_>, findings: &mut Findings) -> Option<ServerTlsSettings>
     let found = host.find("tls", findings)?;
     findings.take(expect_map(&found))?;
     let tls = host.under("tls");
-    tls.only(&["certificate", "key", "client_ca", "client_role"], findings);
+    tls.only(TLS, findings);
     let mut file = |name: &str| {
         let path = tls.get(name, |found| found.path(), findings);
         findings.watch(path.clone());

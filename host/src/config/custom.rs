@@ -16,7 +16,7 @@ use super::section::{Found, Section, Value};
 use super::settings::{Bundled, PluginSource, ReturnerSettings};
 use super::values;
 
-const KEYS: &[&str] =
+pub(super) const KEYS: &[&str] =
     &["plugin", "sha256", "options", "connections", "limits", "delivery", "allow_http", "allow_connect"];
 
 const MAX_NAME: usize = 64;

@@ -20,7 +20,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 const DEDUPE_WINDOW: Duration = Duration::from_secs(600);
 const DEDUPE_KEYS: u64 = 1_000_000;
 
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "listen",
     "socket",
     "socket_mode",

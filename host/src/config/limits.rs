@@ -8,7 +8,7 @@ use super::host_keys::expect_map;
 use super::section::Section;
 use super::settings::{DeliverySettings, Limits};
 
-const LIMITS: &[&str] = &[
+pub(super) const LIMITS: &[&str] = &[
     "memory",
     "time",
     "cpu",
@@ -20,6 +20,8 @@ const LIMITS: &[&str] = &[
     "log_lines",
     "instances",
 ];
+
+pub(super) const DELIVERY: &[&str] = &["batch", "batch_bytes", "workers", "max_backoff"];
 
 pub(super) fn read(section: &Section<'_>, findings: &mut Findings) -> (Limits, DeliverySettings) {
     let delivery = delivery(section, findings);
@@ -88,7 +90,7 @@ fn check_instances(
 fn delivery(section: &Section<'_>, findings: &mut Findings) -> DeliverySettings {
     section.get("delivery", expect_map, findings);
     let keys = section.under("delivery");
-    keys.only(&["batch", "batch_bytes", "workers", "max_backoff"], findings);
+    keys.only(DELIVERY, findings);
     let default = DeliverySettings::default();
     let count = |number: Option<u64>, default| {
         number.and_then(|number| usize::try_from(number).ok()).unwrap_or(default)

@@ -24,6 +24,9 @@ pub(crate) const VERBS: [&str; 7] = ["select", "insert", "update", "delete", "cr
 pub(crate) const MONGO_ACTIONS: [&str; 6] =
     ["find", "insert", "update", "delete", "aggregate", "create-index"];
 
+/// What says which connection, and what of it.
+pub(super) const KEYS: &[&str] = &["connection", "tables", "commands", "keys", "collections"];
+
 /// A part of what a connection can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Narrowing {
@@ -55,7 +58,7 @@ impl fmt::Display for Narrowing {
 impl Narrowing {
     /// What stands beside `connection`; none where nothing does.
     pub(super) fn read(section: &Section<'_>, findings: &mut Findings) -> Option<Self> {
-        section.only(&["connection", "tables", "commands", "keys", "collections"], findings);
+        section.only(KEYS, findings);
         let tables = actions(section, "tables", &VERBS, findings);
         let collections = actions(section, "collections", &MONGO_ACTIONS, findings);
         let mut words = |name| {

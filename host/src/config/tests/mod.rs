@@ -7,6 +7,7 @@ use super::*;
 mod difference;
 mod fuzz;
 mod loading;
+mod page;
 mod postgres;
 mod returners;
 mod salt;

@@ -52,9 +52,10 @@ def post(items: list[JobReturn]) -> Failure | None:
     if 200 <= answer.status < 300:
         return None
     message = f"the web hook answered {answer.status}: {answer.body[:SHOWN].decode(errors='replace')}"
-    if answer.status in (408, 425, 429) or answer.status >= 500:
-        return Failure_Retry(Retry(message, retry_after(answer.headers)))
-    return Failure_Reject(message)
+    if answer.status in (400, 413, 422):
+        return Failure_Reject(message)  # the items are to blame
+    # A hook that is busy, and an address or a token that is wrong, can be mended.
+    return Failure_Retry(Retry(message, retry_after(answer.headers)))
 
 
 def line(item: JobReturn) -> str:

@@ -58,7 +58,8 @@ static uint32_t retry_after(const salt_returner_http_response_t *answer) {
     return 0;
 }
 
-// What the hook's answer means. 408, 425, 429 and 5xx can be better later, all else but 2xx cannot.
+// What the hook's answer means. By 400, 413 and 422 the items are to blame; a hook that is busy, and an address or a
+// token that is wrong, can be mended.
 static bool judge(const salt_returner_http_response_t *answer, salt_failure *failure) {
     unsigned status = answer->status;
     if (status >= 200 && status < 300) {
@@ -66,7 +67,7 @@ static bool judge(const salt_returner_http_response_t *answer, salt_failure *fai
     }
     char message[40];
     snprintf(message, sizeof message, "the web hook answered %u", status);
-    bool later = status == 408 || status == 425 || status == 429 || status >= 500;
+    bool later = status != 400 && status != 413 && status != 422;
     salt_fail(failure, salt_literal(message), later);
     if (later && retry_after(answer) > 0) {
         failure->val.retry.after.is_some = true;

@@ -69,10 +69,12 @@ func store(batch []salt.Item) ([]salt.Refusal, error) {
 	switch status := answer.Status; {
 	case status >= 200 && status < 300:
 		return nil, nil
-	case status == 408, status == 425, status == 429, status >= 500:
-		failure.Retry = true
-		failure.After = retryAfter(answer.Headers)
+	case status == 400, status == 413, status == 422: // the items are to blame
+		return nil, &failure
 	}
+	// A hook that is busy, and an address or a token that is wrong, can be mended.
+	failure.Retry = true
+	failure.After = retryAfter(answer.Headers)
 	return nil, &failure
 }
 

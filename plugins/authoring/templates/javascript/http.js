@@ -29,10 +29,11 @@ export const returns = {
     ], JSON.stringify(items));
     if (status >= 200 && status < 300) return []; // all of it is stored; { index, failure } for each item that is not
     const message = `the web hook answered ${status}`;
-    if ([408, 425, 429].includes(status) || status >= 500) {
-      throw /** @type {Failure} */ ({ tag: 'retry', val: { message, after: retryAfter(headers) } });
+    if ([400, 413, 422].includes(status)) { // the items are to blame
+      throw /** @type {Failure} */ ({ tag: 'reject', val: message });
     }
-    throw /** @type {Failure} */ ({ tag: 'reject', val: message });
+    // A hook that is busy, and an address or a token that is wrong, can be mended.
+    throw /** @type {Failure} */ ({ tag: 'retry', val: { message, after: retryAfter(headers) } });
   },
 };
 

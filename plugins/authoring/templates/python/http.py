@@ -41,9 +41,10 @@ class Returns(exports.Returns):
         message = f"the web hook answered {answer.status}"
         if 200 <= answer.status < 300:
             return []  # all of it is stored; a Refusal for each item that is not
-        if answer.status in (408, 425, 429) or answer.status >= 500:
-            raise Err(Failure_Retry(Retry(message, retry_after(answer.headers))))
-        raise Err(Failure_Reject(message))
+        if answer.status in (400, 413, 422):
+            raise Err(Failure_Reject(message))  # the items are to blame
+        # A hook that is busy, and an address or a token that is wrong, can be mended.
+        raise Err(Failure_Retry(Retry(message, retry_after(answer.headers))))
 
 
 def url() -> str:

@@ -38,10 +38,10 @@ impl Returner for Plugin {
         let message = format!("the web hook answered {}", answer.status);
         match answer.status {
             200..300 => Ok(vec![]),
-            408 | 425 | 429 | 500..600 => {
-                Err(Failure::Retry(Retry { message, after: retry_after(&answer.headers) }))
-            }
-            _ => Err(Failure::reject(message)),
+            // The items are to blame.
+            400 | 413 | 422 => Err(Failure::reject(message)),
+            // A hook that is busy, and an address or a token that is wrong, can be mended.
+            _ => Err(Failure::Retry(Retry { message, after: retry_after(&answer.headers) })),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The host's log. A line appears under the name that the configuration gives to
 //! this returner, at the host's level of detail.
 
-pub use crate::bindings::salt::returner::log::{Level, write};
+pub use crate::host::log::{Level, write};
 
 /// What an operator does not need to know.
 pub fn debug(message: &str) {

@@ -3,7 +3,7 @@
 
 use crate::Failure;
 
-pub use crate::bindings::salt::returner::mongo::{
+pub use crate::host::mongo::{
     Error, FindOptions, Update, WriteError, aggregate, create_index, delete, find, insert, update_many,
 };
 

@@ -12,7 +12,7 @@
 
 use crate::Failure;
 
-pub use crate::bindings::salt::returner::redis::{Error, Reply, Scalar, pipeline, scan};
+pub use crate::host::redis::{Error, Reply, Scalar, pipeline, scan};
 
 /// Commands that are sent at once. Not a transaction: a later command runs even if
 /// an earlier one failed.

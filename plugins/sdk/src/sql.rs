@@ -7,7 +7,7 @@
 
 use std::mem;
 
-pub use crate::bindings::salt::returner::sql::{Error, Kind, Rows, Value, execute, query};
+pub use crate::host::sql::{Error, Kind, Rows, Value, execute, query};
 
 /// The most rows of one statement: a power of two.
 const MAX_ROWS: usize = 1024;

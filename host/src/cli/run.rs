@@ -152,7 +152,10 @@ impl Run {
                 _ => error.to_string(),
             });
             if let CallError::Stopped(trap) = &error {
-                report.printed.clone_from(&trap.stderr);
+                // What stopped it before any call.
+                if report.printed.is_empty() {
+                    report.printed.clone_from(&trap.stderr);
+                }
                 if !json && !trap.backtrace.is_empty() {
                     output::line(trap.backtrace.trim_end())?;
                 }
@@ -230,7 +233,9 @@ async fn run(
     let mut instance = Instance::new(plugin, grants).await?;
     if plugin.exports.contains(&Interface::Lifecycle) {
         let _ = say("setup".to_owned());
-        instance.setup().await?;
+        let answer = instance.setup().await;
+        report.printed += &instance.printed();
+        answer?;
     }
     report.set_up = true;
     let accepted = now();
@@ -239,8 +244,10 @@ async fn run(
         let batch: Vec<Delivery<'_>> =
             items.iter().map(|item| Delivery { item, accepted, redelivered }).collect();
         let begun = Instant::now();
-        let refusals = instance.store(*kind, &batch).await?;
+        let answer = instance.store(*kind, &batch).await;
         let took = begun.elapsed();
+        report.printed += &instance.printed();
+        let refusals = answer?;
         report.stored += items.len() - refusals.len();
         for refusal in &refusals {
             let item = items.get(refusal.index).map(Item::title).unwrap_or_default();
@@ -257,7 +264,6 @@ async fn run(
         let _ = say(format!("  stored {stored} of {}, in {took:.1?}, with {memory} of memory", items.len()));
     }
     report.memory = instance.memory();
-    report.printed = instance.printed();
     Ok(())
 }
 

@@ -60,7 +60,7 @@ pub(crate) enum CallError {
 pub(crate) struct Trap {
     pub(crate) stop: Stop,
     pub(crate) reason: String,
-    /// The last of what it printed.
+    /// What it printed in this call: the beginning and the end of it.
     pub(crate) stderr: String,
     /// The guest's functions, innermost first, where it has names.
     pub(crate) backtrace: String,
@@ -99,7 +99,7 @@ impl Instance {
         }
     }
 
-    /// The last of what it printed.
+    /// What it printed in the last call: the beginning and the end of it.
     pub(crate) fn printed(&self) -> String {
         self.store.data().stderr.text()
     }
@@ -113,6 +113,7 @@ impl Instance {
     /// back on its own, which [`end`](Self::end) is told.
     pub(super) fn begin(&mut self, purpose: Purpose) -> Duration {
         self.store.data_mut().usage.begin_call();
+        self.store.data_mut().stderr.begin_call();
         self.store.data_mut().purpose = purpose;
         self.store.set_epoch_deadline(1);
         self.broken = true;

@@ -1,4 +1,5 @@
-//! What a guest prints: the last of it is kept, for the report of a trap.
+//! What a guest prints in a call: the beginning and the end of it are kept, for the report of a
+//! trap. Some languages say what happened first, and then where, at length.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,25 +15,51 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::words;
 
-/// How much is kept, in bytes.
-const KEPT: usize = 8 << 10;
+/// How much of the beginning is kept, in bytes, and how much of the end.
+const BEGINNING: usize = 2 << 10;
+const END: usize = 6 << 10;
 
-/// A stream that takes everything and keeps the end.
+/// A stream that takes everything and keeps a part.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Stderr(Arc<Mutex<VecDeque<u8>>>);
+pub(super) struct Stderr(Arc<Mutex<Printed>>);
+
+#[derive(Debug, Default)]
+struct Printed {
+    beginning: Vec<u8>,
+    /// What was left out between the two, in bytes.
+    left_out: usize,
+    end: VecDeque<u8>,
+}
 
 impl Stderr {
+    /// Another call begins: what was printed before is none of its.
+    pub(super) fn begin_call(&self) {
+        *self.0.lock() = Printed::default();
+    }
+
     pub(super) fn text(&self) -> String {
-        let bytes: Vec<u8> = self.0.lock().iter().copied().collect();
-        words::lines(&String::from_utf8_lossy(&bytes))
+        let printed = self.0.lock();
+        let end: Vec<u8> = printed.end.iter().copied().collect();
+        let text = match printed.left_out {
+            // A character may lie in both.
+            0 => String::from_utf8_lossy(&[&printed.beginning[..], &end].concat()).into_owned(),
+            bytes => {
+                let [beginning, end] = [&printed.beginning, &end].map(|part| String::from_utf8_lossy(part));
+                format!("{beginning}\n[{bytes} bytes are left out]\n{end}")
+            }
+        };
+        words::lines(&text)
     }
 
     fn keep(&self, bytes: &[u8]) {
-        let mut kept = self.0.lock();
-        let end = &bytes[bytes.len().saturating_sub(KEPT)..];
-        let excess = (kept.len() + end.len()).saturating_sub(KEPT);
-        kept.drain(..excess);
-        kept.extend(end);
+        let mut printed = self.0.lock();
+        let room = BEGINNING - printed.beginning.len();
+        let (first, rest) = bytes.split_at(room.min(bytes.len()));
+        printed.beginning.extend(first);
+        printed.end.extend(&rest[rest.len().saturating_sub(END)..]);
+        let excess = printed.end.len().saturating_sub(END);
+        printed.end.drain(..excess);
+        printed.left_out += excess + rest.len().saturating_sub(END);
     }
 }
 
@@ -92,15 +119,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_is_kept() {
+    fn the_beginning_and_the_end_are_kept() {
+        const KEPT: usize = BEGINNING + END;
         let stderr = Stderr::default();
         stderr.keep(b"first ");
-        stderr.keep(&vec![b'x'; KEPT - 5]);
+        stderr.keep(&vec![b'x'; KEPT - 10]);
         stderr.keep(b"last");
-        let text = stderr.text();
-        assert_eq!(text.len(), KEPT);
-        assert!(text.starts_with(" x") && text.ends_with("xlast"));
+        assert_eq!(stderr.text(), format!("first {}last", "x".repeat(KEPT - 10)));
+        stderr.keep(b"!");
+        let (beginning, end) = ("x".repeat(BEGINNING - 6), "x".repeat(END - 5));
+        assert_eq!(stderr.text(), format!("first {beginning}\n[1 bytes are left out]\n{end}last!"));
         stderr.keep(&vec![b'y'; 3 * KEPT]);
-        assert_eq!(stderr.text(), "y".repeat(KEPT));
+        let left_out = 1 + 3 * KEPT;
+        assert_eq!(
+            stderr.text(),
+            format!("first {beginning}\n[{left_out} bytes are left out]\n{}", "y".repeat(END))
+        );
+    }
+
+    #[test]
+    fn a_call_has_what_it_printed_itself() {
+        let stderr = Stderr::default();
+        stderr.keep("grü".as_bytes());
+        stderr.begin_call();
+        let text = "ü".repeat(BEGINNING);
+        stderr.keep(&text.as_bytes()[..BEGINNING + 1]);
+        stderr.keep(&text.as_bytes()[BEGINNING + 1..]);
+        assert_eq!(stderr.text(), text);
     }
 }

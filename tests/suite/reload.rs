@@ -124,6 +124,8 @@ async fn a_dry_run_says_what_would_change_and_changes_nothing() {
     assert!(stdout.contains("[widens what it can reach]") && stdout.contains("not applied"), "{stdout}");
     let running = host.get("/v1/returners").await.expect(200).json();
     assert_eq!(running["returners"].as_array().map(Vec::len), Some(1), "{running}");
+    // What is likely a slip is told, too.
+    assert!(stdout.contains("warning: `redis` is configured, and used only for what names it"), "{stdout}");
     host.rewrite(&format!("return: [{}", database.config()));
     let run = returner(host.directory(), &["reload", "--dry-run", "--url", &host.url("")]);
     assert!(run.expect(4).stderr.contains("returner.yaml:"), "{}", run.stderr);

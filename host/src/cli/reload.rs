@@ -20,6 +20,8 @@ pub(super) struct Reload {
 struct Answer {
     applied: bool,
     changes: Vec<Change>,
+    #[serde(default)]
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,6 +42,9 @@ impl Reload {
         for Change { subject, change, widens } in &answer.changes {
             let mark = if *widens { "  [widens what it can reach]" } else { "" };
             output::line(&format!("{subject}: {change}{mark}"))?;
+        }
+        for warning in &answer.warnings {
+            output::line(&format!("warning: {warning}"))?;
         }
         output::line(match (&answer.changes[..], answer.applied) {
             ([], _) => {

@@ -19,7 +19,7 @@ use super::watch::Watch;
 use crate::config::{ConfigErrors, Difference, Loaded, Settings};
 use crate::delivery::Lanes;
 use crate::telemetry::{Metrics, Reload};
-use crate::web::{Order, Reloads};
+use crate::web::{Order, Reloads, Reread};
 
 /// The keys under `host` that a running host cannot change: the journal is opened with them.
 const FIXED: [&str; 4] = ["data", "max_journal", "dedupe_window", "dedupe_keys"];
@@ -89,16 +89,18 @@ impl Reloader {
     }
 
     /// What would change; an error where it would be refused.
-    async fn look(&self) -> Result<Vec<Difference>, String> {
+    async fn look(&self) -> Result<Reread, String> {
         let (loaded, _) = self.load().await;
-        let settings = Arc::new(loaded.map_err(|errors| errors.to_string())?.settings);
+        let loaded = loaded.map_err(|errors| errors.to_string())?;
+        let warnings = warnings(&loaded).into_iter().collect();
+        let settings = Arc::new(loaded.settings);
         self.check_fixed(&settings)?;
         let prepared = self.lanes.prepare(settings, true).await.map_err(|errors| lines(&errors))?;
         prepared.try_out(false).await.map_err(|errors| lines(&errors))?;
-        Ok(prepared.differences)
+        Ok(Reread { differences: prepared.differences, warnings })
     }
 
-    async fn reload(&mut self, why: Why) -> Result<Vec<Difference>, String> {
+    async fn reload(&mut self, why: Why) -> Result<Reread, String> {
         let (loaded, watch) = self.load().await;
         self.watch = watch;
         let taken = match loaded {
@@ -121,7 +123,7 @@ impl Reloader {
             }
             Err(message) => self.refuse(message),
         }
-        taken
+        taken.map(|differences| Reread { differences, warnings: self.warned.iter().cloned().collect() })
     }
 
     fn refuse(&self, message: &str) {
@@ -194,9 +196,13 @@ impl Reloader {
     }
 }
 
+fn warnings(loaded: &Loaded) -> BTreeSet<String> {
+    loaded.warnings.iter().map(ToString::to_string).collect()
+}
+
 /// Says the warnings of a version but those that are known; gives all of them.
 pub(super) fn warn(loaded: &Loaded, known: &BTreeSet<String>) -> BTreeSet<String> {
-    let warnings: BTreeSet<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    let warnings = warnings(loaded);
     warnings.difference(known).for_each(|warning| tracing::warn!("{warning}"));
     warnings
 }

@@ -22,8 +22,17 @@ use crate::config::Difference;
 pub(crate) struct Order {
     /// Only say what would change.
     pub(crate) dry_run: bool,
-    /// What changes, or everything that is wrong.
-    pub(crate) reply: oneshot::Sender<Result<Vec<Difference>, String>>,
+    /// What becomes of it, or everything that is wrong.
+    pub(crate) reply: oneshot::Sender<Result<Reread, String>>,
+}
+
+/// A version that is good.
+#[derive(Debug)]
+pub(crate) struct Reread {
+    /// What differs from what ran before.
+    pub(crate) differences: Vec<Difference>,
+    /// What is likely not meant as it is.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What the host says of its configuration.
@@ -69,6 +78,7 @@ pub(super) struct Answer {
     /// Whether it is in effect now.
     applied: bool,
     changes: Vec<Change>,
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -115,11 +125,12 @@ pub(super) async fn reload(
     let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the host is stopping");
     app.configuration.orders.send(Order { dry_run, reply }).await.map_err(|_| stopping())?;
     match answer.await.map_err(|_| stopping())? {
-        Ok(changes) => {
-            let applied = !dry_run && !changes.is_empty();
+        Ok(Reread { differences, warnings }) => {
+            let applied = !dry_run && !differences.is_empty();
             let change =
                 |Difference { subject, change, widens }: Difference| Change { subject, change, widens };
-            Ok(Json(Answer { applied, changes: changes.into_iter().map(change).collect() }))
+            let changes = differences.into_iter().map(change).collect();
+            Ok(Json(Answer { applied, changes, warnings }))
         }
         // Each error has its own hint.
         Err(errors) => Err(Problem::new(

@@ -38,7 +38,7 @@ use crate::telemetry::Metrics;
 use problem::Problem;
 
 pub(crate) use access::{Access, Gate};
-pub(crate) use configuration::{Order, Reloads};
+pub(crate) use configuration::{Order, Reloads, Reread};
 pub(crate) use items::Receiving;
 pub(crate) use problem::hinted;
 pub(crate) use serve::{Listener, ServeError, serve};

@@ -45,7 +45,7 @@ impl Instance {
 
     /// Runs `lifecycle.setup`, where there is one.
     pub(crate) async fn setup(&mut self) -> Result<(), CallError> {
-        call!(self, Write, setup(), |()| Ok(()))
+        call!(self, SetUp, setup(), |()| Ok(()))
     }
 
     /// Stores a batch of items of one kind; gives those that were not stored.

@@ -54,7 +54,11 @@ pub(crate) enum SqlTransaction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Read,
+    /// All of it is committed, or nothing.
     Write,
+    /// What a server commits by itself may stand between other statements: `setup` makes tables,
+    /// and is run again as a whole.
+    SetUp,
 }
 
 /// A parameter, or a column of a row.
@@ -139,8 +143,8 @@ impl SqlPool {
     /// Begins a transaction, on a connection of its own.
     pub(crate) async fn begin(&self, purpose: Purpose) -> Result<SqlTransaction, SqlError> {
         match self {
-            Self::Mysql(pool) => pool.begin().await.map(SqlTransaction::Mysql),
-            Self::Postgres(pool) => pool.begin().await.map(Box::new).map(SqlTransaction::Postgres),
+            Self::Mysql(pool) => pool.begin(purpose).await.map(SqlTransaction::Mysql),
+            Self::Postgres(pool) => pool.begin(purpose).await.map(Box::new).map(SqlTransaction::Postgres),
             Self::Sqlite(pool) => {
                 pool.begin(purpose).await.map(|transaction| SqlTransaction::Sqlite(Box::new(transaction)))
             }
@@ -194,6 +198,23 @@ impl SqlTransaction {
             Self::Postgres(transaction) => transaction.query(statement, params, bounds).await,
             Self::Sqlite(transaction) => transaction.query(statement, params, bounds).await,
         }
+    }
+
+    /// The tables that are not undone with a transaction, whatever is written to them: MySQL's of
+    /// other engines than InnoDB.
+    pub(crate) async fn not_undone(&mut self) -> Result<Vec<String>, SqlError> {
+        const TABLES: &str = "SELECT t.table_name FROM information_schema.tables t \
+             JOIN information_schema.engines e ON e.engine = t.engine WHERE COALESCE(e.transactions, 'NO') <> 'YES' \
+             AND t.table_schema NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')";
+        let Self::Mysql(transaction) = self else { return Ok(Vec::new()) };
+        let bounds = AnswerBounds { bytes: 16 << 20, rows: 100_000 };
+        let found = transaction.query(TABLES.to_owned(), Vec::new(), bounds).await?;
+        let name = |row: Vec<SqlValue>| match row.into_iter().next()? {
+            SqlValue::Text(name) => Some(name),
+            SqlValue::Bytes(name) => String::from_utf8(name).ok(),
+            _ => None,
+        };
+        Ok(found.rows.into_iter().filter_map(name).collect())
     }
 
     pub(crate) async fn commit(self) -> Result<(), CommitError> {

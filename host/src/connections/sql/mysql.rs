@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::mysql_error::{ends_transaction, error_of};
 use super::server::{Control, Driver, QueryError, connected};
-use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, mysql_value, size};
+use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, mysql_value, size, statement};
 use crate::config::{Address, MysqlSettings};
 use crate::connections::answer::{AnswerBounds, AnswerSize};
 use crate::connections::pool::{FRESH, PING, Server};
@@ -137,6 +137,10 @@ impl Driver for Mysql {
         rows(&mut session.connection, statement, arguments, bounds).await
     }
 
+    fn commits(statement: &str) -> bool {
+        statement::mysql_commits(statement)
+    }
+
     fn ends_transaction(error: &SqlError) -> bool {
         ends_transaction(error)
     }
@@ -239,3 +243,7 @@ fn arguments(statement: &str, params: Vec<SqlValue>, max_packet: usize) -> Resul
     }
     Ok(arguments)
 }
+
+#[cfg(test)]
+#[path = "mysql_tests.rs"]
+mod tests;

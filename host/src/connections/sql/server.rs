@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use super::{CommitError, SqlError, SqlErrorKind, SqlRows, SqlValue, statement};
+use super::{CommitError, Purpose, SqlError, SqlErrorKind, SqlRows, SqlValue, statement};
 use crate::connections::answer::AnswerBounds;
 use crate::connections::connect_bound;
 use crate::connections::pool::{CONNECTIONS, Lease, Pool, Server};
@@ -38,6 +38,11 @@ pub(crate) trait Driver: Server<Error = SqlError> {
         params: Vec<SqlValue>,
         bounds: AnswerBounds,
     ) -> impl Future<Output = Result<SqlRows, QueryError>> + Send;
+
+    /// Whether the server commits what was written before a statement, and the statement itself.
+    fn commits(_statement: &str) -> bool {
+        false
+    }
 
     /// Whether the server undid all of the transaction, or may have.
     fn ends_transaction(error: &SqlError) -> bool;
@@ -106,6 +111,9 @@ pub(crate) struct ServerTransaction<D: Driver> {
     lost: Option<SqlError>,
     /// It may have left its mark on the connection.
     marked: bool,
+    purpose: Purpose,
+    /// Something may be written that is not committed.
+    written: bool,
     bound: Duration,
     server: String,
 }
@@ -115,11 +123,18 @@ impl<D: Driver> ServerPool<D> {
         Self { pool: Pool::new(driver, CONNECTIONS), bound }
     }
 
-    pub(super) async fn begin(&self) -> Result<ServerTransaction<D>, SqlError> {
+    pub(super) async fn begin(&self, purpose: Purpose) -> Result<ServerTransaction<D>, SqlError> {
         let lease = self.lease().await?;
         let server = self.pool.server().address().to_owned();
-        let mut transaction =
-            ServerTransaction { lease: Some(lease), lost: None, marked: false, bound: self.bound, server };
+        let mut transaction = ServerTransaction {
+            lease: Some(lease),
+            lost: None,
+            marked: false,
+            purpose,
+            written: false,
+            bound: self.bound,
+            server,
+        };
         transaction.control(Control::Begin).await?;
         Ok(transaction)
     }
@@ -147,10 +162,41 @@ impl<D: Driver> ServerTransaction<D> {
         statement: String,
         params: Vec<SqlValue>,
     ) -> Result<u64, SqlError> {
-        self.marked |= statement::changes_session(&statement);
+        let commits = self.begin_statement(&statement)?;
         let bound = self.bound;
         let done = timeout(bound, D::execute(self.connection()?, statement, params)).await;
-        self.outcome(done)
+        let done = self.outcome(done);
+        self.end_statement(commits).await?;
+        done
+    }
+
+    /// Notes what a statement will leave; gives whether the server commits it by itself.
+    fn begin_statement(&mut self, statement: &str) -> Result<bool, SqlError> {
+        let commits = D::commits(statement);
+        if commits && self.written && self.purpose != Purpose::SetUp {
+            let word: String = statement
+                .chars()
+                .skip_while(|c| !c.is_alphabetic())
+                .take_while(|c| c.is_alphabetic())
+                .collect();
+            let message = format!(
+                "`{word}` would commit what this call has written before it: it belongs into `setup`, or before all else"
+            );
+            return Err(SqlError::new(SqlErrorKind::Statement, message, false));
+        }
+        self.marked |= statement::changes_session(statement);
+        self.written |= !commits && !statement::only_reads(statement);
+        Ok(commits)
+    }
+
+    /// After what the server committed, done or not, a transaction begins anew.
+    async fn end_statement(&mut self, committed: bool) -> Result<(), SqlError> {
+        if !committed || self.lost.is_some() {
+            return Ok(());
+        }
+        self.written = false;
+        let begun = self.control(Control::Begin).await;
+        begun.map_err(|error| self.lose(error))
     }
 
     pub(super) async fn query(
@@ -159,14 +205,16 @@ impl<D: Driver> ServerTransaction<D> {
         params: Vec<SqlValue>,
         bounds: AnswerBounds,
     ) -> Result<SqlRows, SqlError> {
-        self.marked |= statement::changes_session(&statement);
+        let commits = self.begin_statement(&statement)?;
         let bound = self.bound;
-        match timeout(bound, D::query(self.connection()?, statement, params, bounds)).await {
+        let done = match timeout(bound, D::query(self.connection()?, statement, params, bounds)).await {
             Ok(Err(QueryError::Answer(error))) => Err(self.lose(error)),
             Ok(Err(QueryError::Server(error))) => self.outcome(Ok(Err(error))),
             Ok(Ok(rows)) => Ok(rows),
             Err(elapsed) => self.outcome(Err(elapsed)),
-        }
+        };
+        self.end_statement(commits).await?;
+        done
     }
 
     pub(super) async fn commit(mut self) -> Result<(), CommitError> {

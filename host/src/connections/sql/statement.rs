@@ -35,6 +35,20 @@ fn prepares_a_commit(statement: &str) -> Option<&'static str> {
     prepares(false).or_else(|| prepares(true)).map(|_| "PREPARE TRANSACTION")
 }
 
+/// Whether MySQL commits before it, and it itself. What is temporary is not committed.
+/// <https://dev.mysql.com/doc/refman/8.4/en/implicit-commit.html>
+pub(super) fn mysql_commits(statement: &str) -> bool {
+    const COMMITTING: [&str; 14] = [
+        "ALTER", "ANALYZE", "CACHE", "CHECK", "CREATE", "DROP", "FLUSH", "GRANT", "LOCK", "OPTIMIZE",
+        "RENAME", "REPAIR", "REVOKE", "TRUNCATE",
+    ];
+    let Some(word) = first_word(statement, &COMMITTING) else { return false };
+    let rest = &after_comments(statement, false)[word.len()..];
+    let is_temporary =
+        ["CREATE", "DROP"].contains(&word) && word_of(after_comments(rest, false), &["TEMPORARY"]).is_some();
+    !is_temporary
+}
+
 /// Whether it speaks another protocol from here on: PostgreSQL's COPY.
 pub(super) fn copies(statement: &str) -> bool {
     first_word(statement, &["COPY"]).is_some()
@@ -152,5 +166,26 @@ mod tests {
         );
         assert!(!changes_session("INSERT INTO advisory VALUES (1)"));
         assert!(!only_reads("/* /* */ SELECT */ DELETE FROM t"));
+    }
+
+    #[test]
+    fn what_mysql_commits_is_told() {
+        for statement in [
+            "create table t (a int)",
+            "/* x */ TRUNCATE t",
+            "/*!50000 ALTER TABLE t ADD b INT */",
+            "DROP TABLE t",
+        ] {
+            assert!(mysql_commits(statement), "{statement}");
+        }
+        for statement in [
+            "INSERT INTO t VALUES (1)",
+            "CREATE TEMPORARY TABLE t (a int)",
+            "drop /* x */ temporary table t",
+            "SELECT 1",
+            "",
+        ] {
+            assert!(!mysql_commits(statement), "{statement}");
+        }
     }
 }

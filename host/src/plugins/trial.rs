@@ -67,12 +67,11 @@ pub(super) fn is_beyond_rollback(statement: &str) -> bool {
     let statement = statement.trim_start();
     let end = statement.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(statement.len());
     let is_within = WITHIN.iter().any(|known| known.eq_ignore_ascii_case(&statement[..end]));
-    let mut words = statement.split_whitespace();
-    let writes_a_file = words.any(|word| word.eq_ignore_ascii_case("INTO"))
-        && words.next().is_some_and(|word| {
-            ["OUTFILE", "DUMPFILE"].iter().any(|file| word.to_ascii_uppercase().starts_with(file))
-        });
-    !is_within || writes_a_file
+    // Files, and the counters of sequences; a text with one of these words is taken for more than
+    // it is.
+    const BEYOND: [&str; 6] = ["dumpfile", "next value", "nextval", "outfile", "previous value", "setval"];
+    let lower = statement.to_ascii_lowercase();
+    !is_within || BEYOND.iter().any(|beyond| lower.contains(beyond))
 }
 
 /// Whether a command of Redis only looks.
@@ -132,6 +131,8 @@ mod tests {
             "CALL store()",
             "execute immediate 'COMMIT'",
             "SELECT a INTO\noutfile '/tmp/a' FROM t",
+            "SELECT a INTO/**/OUTFILE '/tmp/a' FROM t",
+            "SELECT NEXTVAL(s)",
         ] {
             assert!(is_beyond_rollback(beyond), "{beyond}");
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::connections::{Connection, MongoError, MongoFind, MongoPool, MongoUpdate, MongoWriteError};
 use crate::plugins::asked::{Asked, CallFailure, Fault};
 use crate::plugins::contract::v0_1::salt::returner::mongo::{Error, FindOptions, Host, Update, WriteError};
-use crate::plugins::narrow::Narrowed;
+use crate::plugins::narrow::{Narrowed, writes};
 use crate::plugins::state::GuestState;
 
 /// What is asked for.
@@ -147,8 +147,7 @@ impl GuestState {
         self.fits([bytes]).map_err(denied)?;
         let allows = |granted: &Narrowed| granted.allows_action(action, collection, pipeline);
         self.narrowed(connection, allows).map_err(denied)?;
-        let writes = |stage: &String| stage.contains("$out") || stage.contains("$merge");
-        if self.is_trial() && action == "aggregate" && pipeline.iter().any(writes) {
+        if self.is_trial() && action == "aggregate" && writes(pipeline) {
             return Err(denied("this is a trial, and the aggregation writes".to_owned()));
         }
         Ok(self.is_trial() && !matches!(action, "find" | "aggregate"))

@@ -73,9 +73,19 @@ impl GuestState {
             let transaction = pool.begin(self.purpose).await?;
             self.transactions.insert(name.to_owned(), transaction);
         }
-        self.transactions
-            .get_mut(name)
-            .ok_or_else(|| denied(format!("the connection `{name}` has no transaction")))
+        let is_trial = self.is_trial();
+        let transaction = self.transactions.get_mut(name);
+        let transaction =
+            transaction.ok_or_else(|| denied(format!("the connection `{name}` has no transaction")))?;
+        if is_trial {
+            let lower = statement.to_ascii_lowercase();
+            let tables = transaction.not_undone().await?;
+            if let Some(table) = tables.iter().find(|table| lower.contains(&table.to_ascii_lowercase())) {
+                let message = format!("this is a trial, and the table `{table}` keeps what is rolled back");
+                return Err(denied(message));
+            }
+        }
+        Ok(transaction)
     }
 }
 

@@ -18,6 +18,8 @@ use crate::config::{ANY, Actions, Narrowing};
 
 use sql::{Dialect, SqlRules};
 
+pub(super) use mongo::writes;
+
 /// What of one connection a guest can use.
 #[derive(Debug)]
 pub(crate) struct Narrowed(Rules);

@@ -1,5 +1,9 @@
 //! MongoDB: by action and collection.
 
+use std::collections::BTreeMap;
+
+use serde::de::IgnoredAny;
+
 use super::{Refused, granted};
 use crate::config::Actions;
 
@@ -35,19 +39,30 @@ pub(super) fn allows(
     if !granted(rules, collection, action, collection.starts_with("system.")) {
         return Err(Refused(format!("`{action}` on the collection `{collection}`")));
     }
-    for stage in pipeline {
-        let stage: serde_json::Map<String, serde_json::Value> = serde_json::from_str(stage)
-            .map_err(|error| Refused(format!("a stage of the pipeline that is no JSON object ({error})")))?;
-        // A stage has one name; another one hidden behind it is refused by the server.
-        for name in stage.keys() {
-            if !STAGES.contains(&name.as_str()) {
-                return Err(Refused(format!(
-                    "the stage `{name}`, which a narrowed connection does not have"
-                )));
-            }
+    for name in stages(pipeline)? {
+        if !STAGES.contains(&name.as_str()) {
+            return Err(Refused(format!("the stage `{name}`, which a narrowed connection does not have")));
         }
     }
     Ok(())
+}
+
+/// The names of a pipeline's stages. A stage has one; another one hidden behind it is refused
+/// by the server.
+fn stages(pipeline: &[String]) -> Result<Vec<String>, Refused> {
+    let mut names = Vec::new();
+    for stage in pipeline {
+        let stage: BTreeMap<String, IgnoredAny> = serde_json::from_str(stage)
+            .map_err(|error| Refused(format!("a stage of the pipeline that is no JSON object ({error})")))?;
+        names.extend(stage.into_keys());
+    }
+    Ok(names)
+}
+
+/// Whether an aggregation writes what it has found into a collection.
+pub(in crate::plugins) fn writes(pipeline: &[String]) -> bool {
+    stages(pipeline)
+        .map_or(true, |names| names.iter().any(|name| ["$out", "$merge"].contains(&name.as_str())))
 }
 
 #[cfg(test)]
@@ -73,6 +88,15 @@ mod tests {
             [r#"{"$lookup":{"from":"secrets"}}"#, r#"{"$out":"x"}"#, r#"{"$unionWith":"s"}"#, "[]", "{"]
         {
             assert!(allows(&rules, "aggregate", "audit", &stages(&[stage])).is_err(), "{stage}");
+        }
+        for (stage, wanted) in [
+            (r#"{"$out":"x"}"#, true),
+            (r#"{"$o\u0075t":"x"}"#, true),
+            (r#"{ "$merge" : {"into":"x"}}"#, true),
+            (r#"{"$match":{"a":"$out"}}"#, false),
+            ("[]", true),
+        ] {
+            assert_eq!(writes(&stages(&[r#"{"$limit":1}"#, stage])), wanted, "{stage}");
         }
     }
 }

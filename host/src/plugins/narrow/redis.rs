@@ -88,7 +88,8 @@ pub(super) fn allows_scan(
     let literal = pattern.split(['*', '?', '[', '\\']).next().unwrap_or_default();
     let below = |granted: &String| match granted.split_once('*') {
         Some((prefix, "")) => literal.starts_with(prefix),
-        _ => granted == pattern,
+        // Other signs of a pattern are themselves in what is granted.
+        _ => granted == pattern && literal.len() == pattern.len(),
     };
     if keys.iter().any(below) { Ok(()) } else { Err(Refused(format!("to look for the keys `{pattern}`"))) }
 }
@@ -172,6 +173,9 @@ mod tests {
             assert!(!allowed(bad), "{bad}");
         }
         assert!(allows_scan(&set(&["GET"]), &keys, "audit:*").is_err());
+        for key in ["a?b", "x[12]", "*x"] {
+            assert!(allows_scan(&commands, &set(&[key]), key).is_err(), "{key}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 mod changes;
 mod definitions;
 mod reading;
+mod types;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -27,6 +28,11 @@ use reading::read;
 
 /// The most levels of nesting of a statement.
 const DEPTH: usize = 50;
+
+/// The longest statement that is read, in bytes, and in the words and signs it is made of: what
+/// the parser makes of one takes hundreds of times its length. The SDK's longest has 66,000.
+const LENGTH: usize = 256 << 10;
+const TOKENS: usize = 100_000;
 
 /// How many statements are known to be allowed, at most; plugins use a few texts.
 const KNOWN: usize = 256;
@@ -71,7 +77,8 @@ impl SqlRules {
             let is_special = table.is_function
                 || is_alike
                 || table.name.contains('.')
-                || self.dialect.is_own_table(&table.name);
+                || self.dialect.is_own_table(&table.name)
+                || self.is_shadow(&table.name);
             if !granted(&self.granted, name, verb, is_special) {
                 return Err(Refused(format!("`{verb}` on the table `{}`", table.name)));
             }
@@ -83,7 +90,20 @@ impl SqlRules {
         known.insert(digest);
         Ok(())
     }
+
+    /// Whether it may be where one of SQLite's virtual tables, which has an entry of its own,
+    /// keeps its rows: `docs_content` is all of `docs`.
+    fn is_shadow(&self, name: &str) -> bool {
+        let Some((table, what)) = name.rsplit_once('_') else { return false };
+        self.dialect == Dialect::Sqlite
+            && SHADOWS.iter().any(|shadow| what.eq_ignore_ascii_case(shadow))
+            && self.granted.keys().any(|name| name.eq_ignore_ascii_case(table))
+    }
 }
+
+/// <https://www.sqlite.org/fts5.html#fts5_data_structures> and those of FTS3, FTS4 and R*Tree.
+const SHADOWS: [&str; 11] =
+    ["config", "content", "data", "docsize", "idx", "node", "parent", "rowid", "segdir", "segments", "stat"];
 
 impl Dialect {
     /// Whether a table is the server's own, which stands in no schema of its own name.
@@ -93,8 +113,12 @@ impl Dialect {
         match self {
             Dialect::Mysql => false,
             Dialect::Postgres => begins("pg_"),
-            // Each pragma is a table, too.
-            Dialect::Sqlite => begins("sqlite_") || begins("pragma_"),
+            // Each pragma is a table, too, and some tell of all others.
+            Dialect::Sqlite => {
+                begins("sqlite_")
+                    || begins("pragma_")
+                    || ["bytecode", "dbstat", "tables_used"].iter().any(|own| name.eq_ignore_ascii_case(own))
+            }
         }
     }
 }
@@ -121,6 +145,13 @@ fn uses(dialect: Dialect, statement: &str) -> Result<Uses, Refused> {
         Dialect::Sqlite => &SQLiteDialect {},
     };
     let broken = |error: &dyn std::fmt::Display| Refused(format!("a statement that cannot be read: {error}"));
+    if statement.len() > LENGTH {
+        let what = format!(
+            "a statement of {} bytes (the most is {LENGTH}; values belong into parameters)",
+            statement.len()
+        );
+        return Err(Refused(what));
+    }
     if statement.contains('\\') {
         return Err(refused("a backslash"));
     }
@@ -130,6 +161,12 @@ fn uses(dialect: Dialect, statement: &str) -> Result<Uses, Refused> {
         Dialect::Mysql | Dialect::Sqlite => Cow::Borrowed(statement),
     };
     let mut tokens = Tokenizer::new(parser, &statement).tokenize().map_err(|error| broken(&error))?;
+    if tokens.len() > TOKENS {
+        return Err(Refused(format!(
+            "a statement of {} words and signs (the most is {TOKENS})",
+            tokens.len()
+        )));
+    }
     for token in &tokens {
         check_token(dialect, token)?;
     }
@@ -140,7 +177,12 @@ fn uses(dialect: Dialect, statement: &str) -> Result<Uses, Refused> {
     let mut parser = Parser::new(parser).with_recursion_limit(DEPTH).with_tokens(tokens);
     let mut statements = parser.parse_statements().map_err(|error| broken(&error))?;
     match (statements.pop(), statements.is_empty()) {
-        (Some(statement), true) => of_statement(&statement),
+        (Some(statement), true) => {
+            if dialect == Dialect::Postgres {
+                types::check(&statement)?;
+            }
+            of_statement(&statement)
+        }
         _ => Err(refused("anything but one statement")),
     }
 }
@@ -239,17 +281,45 @@ fn of_statement(statement: &Statement) -> Result<Uses, Refused> {
         Statement::CreateTable(create) => definitions::of_create_table(create),
         Statement::CreateIndex(create) => definitions::of_create_index(create),
         Statement::AlterTable(alter) => definitions::of_alter(alter),
-        Statement::Drop { object_type: ObjectType::Table, names, .. } => {
-            names.iter().map(|name| Ok(("drop", table(name)?))).collect()
-        }
+        // CASCADE would reach what depends on the table.
+        Statement::Drop {
+            object_type: ObjectType::Table,
+            if_exists: _,
+            names,
+            cascade: false,
+            restrict: _,
+            purge: false,
+            temporary: false,
+            table: None,
+        } => names.iter().map(|name| Ok(("drop", table(name)?))).collect(),
         _ => Err(refused("this kind of statement")),
     }
 }
+
+/// Words that a server may read before a table's name, where the parser takes them for one:
+/// `UPDATE LOW_PRIORITY secrets`.
+const MODIFIERS: [&str; 9] = [
+    "delayed",
+    "high_priority",
+    "ignore",
+    "lateral",
+    "low_priority",
+    "only",
+    "quick",
+    "straight_join",
+    "temporary",
+];
 
 fn table(name: &ObjectName) -> Result<Table, Refused> {
     let mut parts = Vec::new();
     for part in &name.0 {
         match part {
+            ObjectNamePart::Identifier(ident)
+                if ident.quote_style.is_none()
+                    && MODIFIERS.iter().any(|word| ident.value.eq_ignore_ascii_case(word)) =>
+            {
+                return Err(refused(&format!("a table that is called `{}` without quotes", ident.value)));
+            }
             ObjectNamePart::Identifier(ident) if !ident.value.contains('.') => {
                 parts.push(ident.value.as_str())
             }

@@ -3,7 +3,7 @@
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use sqlparser::ast::{
     AlterTable, AlterTableOperation, ColumnDef, ColumnOption, CreateIndex, CreateTable, CreateTableOptions,
-    Expr, FunctionArguments, IndexColumn, TableConstraint,
+    Expr, FunctionArguments, IndexColumn, ObjectName, TableConstraint,
 };
 
 use super::reading::read;
@@ -23,11 +23,12 @@ pub(super) fn of_create_table(create: &CreateTable) -> Result<Uses, Refused> {
     }
     let mut uses = vec![("create", table(&create.name)?)];
     for column in &create.columns {
-        uses.extend(of_column(column)?);
+        uses.extend(of_column(column, &create.name)?);
     }
     for constraint in &create.constraints {
         match constraint {
-            TableConstraint::ForeignKey(key) => uses.push(("select", table(&key.foreign_table)?)),
+            TableConstraint::ForeignKey(key) if key.foreign_table == create.name => {}
+            TableConstraint::ForeignKey(key) => uses.extend(of_reference(&key.foreign_table)?),
             TableConstraint::Unique(key) => uses.extend(of_index(&key.columns)?),
             TableConstraint::PrimaryKey(key) => uses.extend(of_index(&key.columns)?),
             TableConstraint::Index(index) => uses.extend(of_index(&index.columns)?),
@@ -38,6 +39,12 @@ pub(super) fn of_create_table(create: &CreateTable) -> Result<Uses, Refused> {
     Ok(uses)
 }
 
+/// A foreign key tells of the other table's rows, and keeps them from being deleted.
+fn of_reference(name: &ObjectName) -> Result<Uses, Refused> {
+    let other = table(name)?;
+    Ok(vec![("select", other.clone()), ("alter", other)])
+}
+
 /// Columns of an index. A number behind one is how much of it is in there, which the parser
 /// takes for a call: `tag`(255).
 fn of_index(columns: &[IndexColumn]) -> Result<Uses, Refused> {
@@ -45,7 +52,9 @@ fn of_index(columns: &[IndexColumn]) -> Result<Uses, Refused> {
     for column in columns {
         let is_prefix = match &column.column.expr {
             Expr::Function(function) => match &function.args {
-                FunctionArguments::List(list) => list.to_string().parse::<u16>().is_ok(),
+                FunctionArguments::List(list) if function.name.0.len() == 1 => {
+                    list.to_string().parse::<u16>().is_ok()
+                }
                 _ => false,
             },
             _ => false,
@@ -80,11 +89,12 @@ fn are_plain(options: &CreateTableOptions) -> bool {
     })
 }
 
-fn of_column(column: &ColumnDef) -> Result<Uses, Refused> {
+fn of_column(column: &ColumnDef, own: &ObjectName) -> Result<Uses, Refused> {
     let mut uses = Uses::new();
     for option in &column.options {
         match &option.option {
-            ColumnOption::ForeignKey(key) => uses.push(("select", table(&key.foreign_table)?)),
+            ColumnOption::ForeignKey(key) if key.foreign_table == *own => {}
+            ColumnOption::ForeignKey(key) => uses.extend(of_reference(&key.foreign_table)?),
             ColumnOption::Null
             | ColumnOption::NotNull
             | ColumnOption::Default(_)
@@ -150,8 +160,9 @@ pub(super) fn of_alter(alter: &AlterTable) -> Result<Uses, Refused> {
     let mut uses = vec![("alter", table(name)?)];
     for operation in operations {
         match operation {
-            AlterTableOperation::AddColumn { column_def, .. } => uses.extend(of_column(column_def)?),
-            AlterTableOperation::DropColumn { .. } => {}
+            AlterTableOperation::AddColumn { column_def, .. } => uses.extend(of_column(column_def, name)?),
+            // CASCADE would reach what depends on the column.
+            AlterTableOperation::DropColumn { drop_behavior: None, .. } => {}
             _ => return Err(refused("this change of a table")),
         }
     }

@@ -4,8 +4,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, ObjectName, ObjectNamePart, Query, Select, SelectFlavor, SetExpr, Statement, TableFactor, Visit,
-    Visitor,
+    Expr, ObjectName, ObjectNamePart, Query, Select, SelectFlavor, SetExpr, Statement, TableAlias,
+    TableFactor, Visit, Visitor,
 };
 
 use super::{Table, Uses, refused, table};
@@ -24,29 +24,40 @@ const FUNCTIONS: &str = "\
 /// What a part of a statement reads, with all that stands in it.
 pub(super) fn read(part: &impl Visit) -> Result<Uses, Refused> {
     let mut reader = Reader::default();
-    match part.visit(&mut reader) {
-        ControlFlow::Continue(()) => Ok(reader.uses),
-        ControlFlow::Break(refused) => Err(*refused),
+    if let ControlFlow::Break(refused) = part.visit(&mut reader) {
+        return Err(*refused);
     }
+    if reader.locks {
+        // Who holds the rows keeps others from changing them.
+        let locked: Uses = reader.uses.iter().map(|(_, table)| ("update", table.clone())).collect();
+        reader.uses.extend(locked);
+    }
+    Ok(reader.uses)
 }
 
 #[derive(Default)]
-struct Reader {
+pub(super) struct Reader {
     uses: Uses,
     /// Tables that were named by a factor, which says more of them.
     factors: usize,
     relations: usize,
+    /// Rows are read to be held: FOR UPDATE, FOR SHARE.
+    locks: bool,
 }
 
+/// Words that are functions without parentheses: who is logged in, and where.
+const SESSION: [&str; 6] =
+    ["current_catalog", "current_role", "current_schema", "current_user", "session_user", "system_user"];
+
 impl Reader {
-    fn check_query(query: &Query) -> Result<(), Refused> {
+    fn check_query(&mut self, query: &Query) -> Result<(), Refused> {
         let Query {
             with,
             body,
             order_by: _,
             limit_clause: _,
             fetch,
-            locks: _,
+            locks,
             for_clause,
             settings,
             format_clause,
@@ -57,6 +68,7 @@ impl Reader {
             || settings.is_some()
             || format_clause.is_some()
             || !pipe_operators.is_empty();
+        self.locks |= !locks.is_empty();
         if with.is_some() {
             return Err(refused("WITH"));
         }
@@ -137,7 +149,13 @@ impl Reader {
         }
     }
 
-    fn check_expr(expr: &Expr) -> Result<(), Refused> {
+    pub(super) fn check_expr(expr: &Expr) -> Result<(), Refused> {
+        if let Expr::Identifier(name) = expr
+            && name.quote_style.is_none()
+            && SESSION.iter().any(|word| name.value.eq_ignore_ascii_case(word))
+        {
+            return Err(refused(&format!("`{}`", name.value)));
+        }
         let Expr::Function(function) = expr else { return Ok(()) };
         let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else {
             return Err(refused(&format!("the function `{}`", function.name)));
@@ -152,7 +170,7 @@ impl Reader {
 pub(super) fn is_plain(factor: &TableFactor) -> bool {
     let TableFactor::Table {
         name: _,
-        alias: _,
+        alias,
         args: _,
         with_hints,
         version,
@@ -166,7 +184,9 @@ pub(super) fn is_plain(factor: &TableFactor) -> bool {
     else {
         return false;
     };
-    with_hints.is_empty()
+    let has_types = |alias: &TableAlias| alias.columns.iter().any(|column| column.data_type.is_some());
+    !alias.as_ref().is_some_and(has_types)
+        && with_hints.is_empty()
         && version.is_none()
         && !with_ordinality
         && partitions.is_empty()
@@ -179,7 +199,7 @@ impl Visitor for Reader {
     type Break = Box<Refused>;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
-        flow(Self::check_query(query))
+        flow(self.check_query(query))
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
@@ -206,7 +226,7 @@ impl Visitor for Reader {
     }
 }
 
-fn flow(result: Result<(), Refused>) -> ControlFlow<Box<Refused>> {
+pub(super) fn flow(result: Result<(), Refused>) -> ControlFlow<Box<Refused>> {
     match result {
         Ok(()) => ControlFlow::Continue(()),
         Err(refused) => ControlFlow::Break(Box::new(refused)),

@@ -146,6 +146,8 @@ fn postgresql_has_ways_of_its_own() {
         "CREATE TABLE IF NOT EXISTS audit (id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
          at TIMESTAMPTZ NOT NULL DEFAULT now(), doc JSONB, UNIQUE (at, id))",
         "CREATE INDEX IF NOT EXISTS i ON audit (at)",
+        "SELECT a::varchar(10), CAST(b AS double precision), d::timestamp(3) with time zone FROM audit",
+        "CREATE TABLE audit (id BIGSERIAL, at TIMESTAMP WITH TIME ZONE, n NUMERIC(10, 2))",
     ] {
         assert_eq!(rules.allows(statement), Ok(()), "{statement}");
     }
@@ -183,6 +185,19 @@ fn postgresql_has_ways_of_its_own() {
         "CREATE TABLE audit (a INT) INHERITS (secrets)",
         "CREATE TABLE audit (a INT REFERENCES secrets (a))",
         "LISTEN x",
+        "SELECT 16391::regclass::text FROM audit",
+        "SELECT CAST(16391 AS regclass) FROM audit",
+        "SELECT regclass 'secrets' FROM audit",
+        "SELECT (NULL::secrets).a FROM audit",
+        "SELECT (NULL::\"secrets\") FROM audit",
+        "SELECT (NULL::public.secrets) FROM audit",
+        "CREATE TABLE audit (s secrets)",
+        "SELECT current_role::text FROM audit",
+        "SELECT current_schema, session_user FROM audit",
+        "SELECT user FROM audit",
+        "CREATE INDEX i ON audit (evil(5))",
+        "CREATE INDEX i ON audit (a) WHERE evil(5)",
+        "SELECT * FROM audit FOR UPDATE",
     ] {
         assert!(rules.allows(statement).is_err(), "{statement}");
     }
@@ -200,6 +215,8 @@ fn changes_reach_the_table_that_is_granted_only() {
         "ALTER TABLE audit ADD COLUMN c INT, DROP COLUMN b",
         "DROP TABLE audit",
         "REPLACE INTO audit (a) VALUES (1)",
+        "CREATE TABLE audit (a INT, b INT REFERENCES audit (a), FOREIGN KEY (b) REFERENCES audit (a))",
+        "CREATE INDEX i ON audit (a(10))",
     ] {
         assert_eq!(rules.allows(statement), Ok(()), "{statement}");
     }
@@ -217,6 +234,15 @@ fn changes_reach_the_table_that_is_granted_only() {
         "CREATE TABLE audit (a INT) SELECT * FROM secrets",
         "CREATE TABLE audit (a INT, FOREIGN KEY (a) REFERENCES secrets (a))",
         "CREATE TABLE audit (a INT REFERENCES secrets (a))",
+        "CREATE TABLE other (a INT REFERENCES audit (a))",
+        "UPDATE LOW_PRIORITY secrets SET a = 1",
+        "UPDATE IGNORE secrets SET a = 1",
+        "UPDATE low_priority audit SET a = 1",
+        "DELETE FROM QUICK secrets",
+        "DROP TABLE audit CASCADE",
+        "DROP TEMPORARY TABLE audit",
+        "ALTER TABLE audit DROP COLUMN a CASCADE",
+        "CREATE INDEX i ON audit (evil.f(5))",
         "CREATE TEMPORARY TABLE audit (a INT)",
         "ALTER TABLE audit RENAME TO secrets",
         "ALTER TABLE audit ADD COLUMN c INT REFERENCES secrets (a)",
@@ -278,6 +304,62 @@ proptest::proptest! {
                 let uses = uses(dialect, &text).expect("it was read just now");
                 proptest::prop_assert!(uses.iter().all(|(_, table)| table.name == "audit"), "{text}");
             }
+        }
+    }
+}
+
+/// Each of every table's words stands before a name with an entry of its own.
+#[test]
+fn a_word_before_a_table_is_no_table() {
+    let any = rules(Dialect::Mysql, &[("*", &["update", "delete"]), ("secrets", &["select"])]);
+    assert_eq!(any.allows("UPDATE other SET a = 1"), Ok(()));
+    assert_eq!(any.allows("UPDATE `ignore` SET a = 1"), Ok(()), "a table of that name");
+    for statement in [
+        "UPDATE LOW_PRIORITY secrets SET a = 1",
+        "UPDATE IGNORE secrets SET a = 1",
+        "UPDATE secrets SET a = 1",
+    ] {
+        assert!(any.allows(statement).is_err(), "{statement}");
+    }
+}
+
+#[test]
+fn who_may_only_read_rows_holds_none() {
+    for dialect in [Dialect::Mysql, Dialect::Postgres] {
+        let reads = rules(dialect, &[("audit", &["select"])]);
+        let changes = rules(dialect, &[("audit", &["select", "update"])]);
+        for statement in ["SELECT a FROM audit FOR UPDATE", "SELECT a FROM audit WHERE a = 1 FOR SHARE"] {
+            assert!(reads.allows(statement).is_err(), "{statement}");
+            assert_eq!(changes.allows(statement), Ok(()), "{statement}");
+        }
+        assert!(reads.allows("SELECT CURRENT_USER").is_err() && reads.allows("SELECT current_role").is_err());
+    }
+}
+
+#[test]
+fn what_tells_of_all_tables_or_is_a_part_of_one_has_an_entry_of_its_own() {
+    let rules = rules(Dialect::Sqlite, &[("*", &["select"]), ("docs", &["insert"])]);
+    assert_eq!(rules.allows("SELECT * FROM notes_content"), Ok(()));
+    for table in ["dbstat", "DBSTAT", "tables_used", "docs", "docs_content", "Docs_Data"] {
+        assert!(rules.allows(&format!("SELECT * FROM {table}")).is_err(), "{table}");
+    }
+}
+
+/// What is made of a statement takes more memory than the statement; the SDK's longest is read.
+#[test]
+fn a_statement_has_bounds() {
+    let row = format!("({})", ["?"; 31].join(","));
+    let insert = format!("INSERT INTO audit VALUES {}", vec![row.as_str(); 1024].join(","));
+    let reads = |count: usize| format!("SELECT {} FROM audit", vec!["1"; count].join(","));
+    for dialect in BOTH {
+        let rules = audit(dialect);
+        assert_eq!(rules.allows(&insert), Ok(()));
+        assert_eq!(rules.allows(&reads(40_000)), Ok(()));
+        for (statement, words) in
+            [(reads(60_000), "words and signs"), (reads(1_000_000), "belong into parameters")]
+        {
+            let refused = rules.allows(&statement).expect_err("too long").to_string();
+            assert!(refused.contains(words), "{refused}");
         }
     }
 }

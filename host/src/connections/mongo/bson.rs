@@ -28,7 +28,7 @@ pub(super) enum BsonError {
     Json(#[from] serde_json::Error),
     #[error("the document is nested deeper than {DEEPEST} levels")]
     Deep,
-    #[error("the document is {0} bytes of BSON; MongoDB takes {LARGEST}")]
+    #[error("the document takes at least {0} bytes of BSON; MongoDB takes {LARGEST}")]
     Large(usize),
     #[error("a JSON object was expected")]
     NotAnObject,
@@ -56,8 +56,13 @@ pub(super) fn document(json: &str) -> Result<RawDocumentBuf, BsonError> {
 
 fn value(json: &str) -> Result<RawBson, BsonError> {
     // The depth is counted here, and once more than enough by serde_json.
-    if depth(json) > DEEPEST {
+    let Shape { deepest, commas } = Shape::of(json);
+    if deepest > DEEPEST {
         return Err(BsonError::Deep);
+    }
+    // Before it is several times as large in memory.
+    if commas > LARGEST / LEAST {
+        return Err(BsonError::Large(commas * LEAST));
     }
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let value = Value.deserialize(&mut deserializer)?;
@@ -65,24 +70,38 @@ fn value(json: &str) -> Result<RawBson, BsonError> {
     Ok(value)
 }
 
-/// The deepest nesting of brackets outside of strings.
-fn depth(json: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
+/// The least that a value takes in BSON, in bytes: its type, a key of one sign, and its end.
+const LEAST: usize = 3;
+
+/// What stands outside of strings.
+#[derive(Default)]
+struct Shape {
+    /// The deepest nesting of brackets.
+    deepest: usize,
+    /// Each with a value before it.
+    commas: usize,
+}
+
+impl Shape {
+    fn of(json: &str) -> Self {
+        let (mut shape, mut depth) = (Self::default(), 0_usize);
+        let (mut in_string, mut escaped) = (false, false);
+        for byte in json.bytes() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if in_string => escaped = true,
+                b'"' => in_string = !in_string,
+                b'[' | b'{' if !in_string => {
+                    depth += 1;
+                    shape.deepest = shape.deepest.max(depth);
+                }
+                b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+                b',' if !in_string => shape.commas += 1,
+                _ => {}
             }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
         }
+        shape
     }
-    deepest
 }
 
 struct Value;
@@ -286,6 +305,8 @@ mod tests {
         assert!(matches!(document("[]"), Err(BsonError::NotAnObject)));
         let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(LARGEST));
         assert!(matches!(document(&large), Err(BsonError::Large(_))));
+        let many = format!(r#"{{"a":[{}1]}}"#, "1,".repeat(LARGEST / LEAST + 1));
+        assert!(matches!(document(&many), Err(BsonError::Large(bytes)) if bytes > LARGEST));
         assert!(document(r#"{"[[[": "\"[{[{"}"#).is_ok());
     }
 

@@ -60,8 +60,12 @@ impl Settings {
             if let (Some(old), Some(new)) = (old, new)
                 && old != new
             {
-                let change = format!("its {} changed", old.changed(new).join(", "));
-                found.push(Difference::new(format!("connection `{name}`"), change));
+                let parts = old.changed(new);
+                let elsewhere = parts.iter().any(|part| ELSEWHERE.contains(part));
+                let change = format!("its {} changed", parts.join(", "));
+                let difference = Difference::new(format!("connection `{name}`"), change);
+                // Who has it reaches what it did not reach before.
+                found.push(if elsewhere { difference.widening() } else { difference });
             }
         }
         for (name, old, new) in pairs(&self.returners, &newer.returners) {
@@ -76,6 +80,9 @@ impl Settings {
         found
     }
 }
+
+/// What of a connection says where it leads, and as whom.
+const ELSEWHERE: [&str; 4] = ["server", "database", "user", "kind"];
 
 impl HostSettings {
     /// The keys under `host` that say something else, and both values.

@@ -88,10 +88,17 @@ impl Narrowing {
 
     /// Whether all that it lets through is let through by the other one.
     pub(super) fn is_within(&self, other: &Self) -> bool {
+        let covered = |name: &String, actions: &BTreeSet<String>, theirs: &Actions| {
+            let any = || theirs.get(ANY).filter(|_| !is_special(name));
+            actions.is_empty()
+                || theirs.get(name).or_else(any).is_some_and(|theirs| actions.is_subset(theirs))
+        };
         let within = |ours: &Actions, theirs: &Actions| {
-            ours.iter().all(|(name, actions)| {
-                theirs.get(name).or_else(|| theirs.get(ANY)).is_some_and(|theirs| actions.is_subset(theirs))
-            })
+            // What has an entry of its own there only is every other one's here.
+            let any = ours.get(ANY).into_iter().flat_map(|actions| {
+                theirs.keys().filter(|name| !ours.contains_key(*name)).map(move |name| (name, actions))
+            });
+            ours.iter().chain(any).all(|(name, actions)| covered(name, actions, theirs))
         };
         let words = |ours: &BTreeSet<String>, theirs: &BTreeSet<String>| {
             theirs.contains(ANY) || ours.is_subset(theirs)
@@ -162,6 +169,14 @@ impl Narrowing {
             Bundled::Mongo => Narrowing::Collections(all(&["saltReturns", "jobs", "events"], &MONGO_ACTIONS)),
         }
     }
+}
+
+/// Whether [`ANY`] may not cover a name: one of another schema, or of the server's own. What is
+/// of one kind of server only counts for each.
+fn is_special(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let own = ["pg_", "pragma_", "sqlite_", "system."].iter().any(|begin| lower.starts_with(begin));
+    own || lower.contains('.') || ["bytecode", "dbstat", "tables_used"].contains(&lower.as_str())
 }
 
 fn actions(section: &Section<'_>, name: &str, known: &[&str], findings: &mut Findings) -> Option<Actions> {

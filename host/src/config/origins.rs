@@ -110,7 +110,9 @@ fn header(name: &str, found: &Found<'_>) -> Result<(String, Secret), Finding> {
 fn checked(key: &str, place: &Place, text: String, schemes: &[&str], findings: &mut Findings) -> String {
     if !is_bare(&text, schemes) {
         let example = if schemes == PEERS { "tcp://mail.example:25" } else { "https://hooks.example.com" };
-        let finding = Finding::new(place, format!("an item of `{key}` is `{text}`"));
+        // What stands before an `@` may be a password.
+        let shown = text.rsplit_once('@').map_or(text.clone(), |(_, rest)| format!("...@{rest}"));
+        let finding = Finding::new(place, format!("an item of `{key}` is `{shown}`"));
         findings.error(finding.hint(format!("write it as `{example}`")));
     }
     text

@@ -288,7 +288,9 @@ fn is_text(tag: Option<Cow<'_, Tag>>, line: usize) -> Result<bool, SyntaxError> 
     if tag.is_yaml_core_schema() && own.contains(&tag.suffix.as_str()) {
         return Ok(tag.suffix == "str");
     }
-    Err(SyntaxError::new(line, format!("the tag `{tag}` is not known")).hint("write the value without a tag"))
+    // Not which: a password that begins with `!` looks like one.
+    let hint = "write the value without a tag; a text that begins with `!` stands in quotes";
+    Err(SyntaxError::new(line, "this has a tag that is not known").hint(hint))
 }
 
 fn unreadable(text: &str, line: usize, info: &str) -> SyntaxError {

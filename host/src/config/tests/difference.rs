@@ -38,7 +38,7 @@ fn each_thing_is_named_and_no_secret() {
         [
             "`return`: was mysql, becomes mysql, redis",
             "`host.drain`: was 1s, becomes 2s",
-            "connection `mysql`: its server, password changed",
+            "connection `mysql`: its server, password changed (widens)",
             "returner `mysql`: `limits.memory` was 256.0 MiB (268435456 bytes), becomes 1.0 MiB (1048576 bytes)",
             "returner `redis`: added, of the bundled `redis`",
             "returner `redis`: granted the connection `redis` as `db`, of it DEL, EXPIRE, GET, GETSET, HGET, HGETALL, HSET, SADD, SCAN, SET, SMEMBERS, ZADD, ZRANGEBYSCORE, ZREM, ZREMRANGEBYSCORE on the keys * (widens)",
@@ -85,6 +85,22 @@ fn a_grant_that_widens_is_marked() {
     assert!(!changed(&narrow("insert, select"), &narrow("insert")));
     assert!(changed(&narrow("insert"), granted), "all of it");
     assert!(!changed(granted, &narrow("insert")));
+    let tables =
+        |tables: &str| format!("audit.connections: {{db: {{connection: mysql, tables: {{{tables}}}}}}}\n");
+    for (old, new, widens) in [
+        ("'*': [select], secrets: [insert]", "'*': [select]", true),
+        ("'*': [select], secrets: [select, insert]", "'*': [select]", false),
+        ("'*': [select]", "'*': [select], sqlite_master: [select]", true),
+        ("'*': [select]", "'*': [select], 'other.secrets': [select]", true),
+        ("'*': [select]", "'*': [select], audit: [select]", false),
+    ] {
+        assert_eq!(changed(&tables(old), &tables(new)), widens, "{old} -> {new}");
+    }
+    let moved = |old: &str, new: &str| {
+        let [old, new] = [old, new].map(|db| directory(&format!("mysql.db: {db}\n{granted}")));
+        old.differences(&new).into_iter().map(|found| (found.change, found.widens)).collect::<Vec<_>>()
+    };
+    assert_eq!(moved("a", "b"), [("its database changed".to_owned(), true)]);
     let one = "audit.allow_http: ['https://a.example']\n";
     assert_eq!(found("", one), [("`allow_http` has `https://a.example`, too".to_owned(), true)]);
     assert_eq!(found(one, ""), [("`allow_http` no longer has `https://a.example`".to_owned(), false)]);

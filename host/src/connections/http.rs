@@ -99,18 +99,20 @@ impl HttpClient {
             .build();
         let client = client.map_err(|error| OpenError::new(returner, error))?;
         let known = |text: &String| Some(origin(&Url::parse(text).ok()?));
-        let with_headers = headers.iter().filter_map(|(text, headers)| {
-            let headers = headers.iter().filter_map(|(name, secret)| {
+        // An origin can be written in two ways, each with headers.
+        let mut own: BTreeMap<String, HeaderMap> = BTreeMap::new();
+        for (text, headers) in headers {
+            let Some(origin) = known(text) else { continue };
+            own.entry(origin).or_default().extend(headers.iter().filter_map(|(name, secret)| {
                 let mut value = HeaderValue::from_str(secret.expose()).ok()?;
                 value.set_sensitive(true);
                 Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
-            });
-            Some((known(text)?, headers.collect()))
-        });
+            }));
+        }
         Ok(Self {
             client,
             origins: origins.iter().filter_map(known).collect(),
-            headers: with_headers.collect(),
+            headers: own,
             bounds,
             requests: Semaphore::new(bounds.requests),
         })
@@ -162,8 +164,10 @@ impl HttpClient {
         url: Url,
         request: HttpRequest,
     ) -> Result<HttpResponse, HttpError> {
-        // TRACE would have a server tell the guest what the host has added.
-        let is_free = |method: &Method| ![Method::CONNECT, Method::TRACE].contains(method);
+        // TRACE, and what servers take for it, would tell the guest what the host has added.
+        let is_free = |method: &Method| {
+            !["CONNECT", "TRACE", "TRACK"].iter().any(|kept| method.as_str().eq_ignore_ascii_case(kept))
+        };
         let method = Method::from_bytes(request.method.as_bytes()).ok().filter(is_free);
         let wrong = || HttpError::wrong(format!("`{}` is no method that can be used", request.method));
         let method = method.ok_or_else(wrong)?;
@@ -311,7 +315,7 @@ mod tests {
                 get(&client, "http://127.0.0.1:9/", &[(name, "x")]).await.err().expect("it is refused");
             assert!(!error.retryable, "{name}: {error}");
         }
-        for method in ["TRACE", "CONNECT", "no method"] {
+        for method in ["TRACE", "trace", "Track", "CONNECT", "no method"] {
             let (method, url) = (method.to_owned(), "http://127.0.0.1:9/".to_owned());
             let request = HttpRequest { method, url, headers: Vec::new(), body: Vec::new() };
             let error = client.send(request).await.err().expect("it is refused");

@@ -257,10 +257,17 @@ impl Orphaned {
         let kept = [(depth, "item", "items"), (dead, "dead letter", "dead letters")];
         let kept = kept.into_iter().filter(|(count, ..)| **count > 0);
         let kept: Vec<String> = kept.map(|(count, one, more)| counted(*count, one, more)).collect();
+        let kept = kept.join(", ");
+        // Of a lane that returns asked for by their `ret_kwargs`.
+        if name.contains('{') && *depth == 0 {
+            return format!(
+                "{name}: at rest; kept for it: {kept}\n  hint: `returner dead replay --returner '{name}'` tries them \
+                 again; `returner lanes drop '{name}'` removes all of it for good"
+            );
+        }
         format!(
-            "{name}: orphaned: it is not in the configuration; kept for it: {}\n  hint: items are delivered when a \
-             returner of that name is declared again; `returner lanes drop {name}` removes all of it for good",
-            kept.join(", ")
+            "{name}: orphaned: it is not in the configuration; kept for it: {kept}\n  hint: items are delivered when a \
+             returner of that name is declared again; `returner lanes drop {name}` removes all of it for good"
         )
     }
 }

@@ -128,11 +128,6 @@ impl Board {
         self.notes.lock().recent_dead.iter().any(|seq| seqs.contains(seq))
     }
 
-    /// The places of what waits to be tried again on its own.
-    pub(super) fn held(&self) -> Vec<Seq> {
-        self.notes.lock().held.keys().copied().collect()
-    }
-
     /// Dead letters that wait to be tried again.
     pub(super) fn exhumed(&self, items: &[Held]) {
         let mut notes = self.notes.lock();

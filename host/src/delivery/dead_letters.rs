@@ -44,7 +44,7 @@ impl DeadLetters {
 
     /// Hands all that fit now to their lanes again; says how many.
     pub(crate) async fn replay(&self, filter: DeadFilter) -> Result<u64, JournalError> {
-        let mut replayed = 0;
+        let (mut replayed, mut elsewhere) = (0, false);
         // One that dies again has a new, greater id.
         for ids in self.all(filter).await? {
             let held = self.journal.replay(ids).await?;
@@ -58,6 +58,11 @@ impl DeadLetters {
                     lane.replay(held);
                 }
             }
+            elsewhere |= !by_lane.is_empty();
+        }
+        // A lane that some returns asked for, and that had nothing to do since.
+        if elsewhere {
+            self.lanes.resume().await?;
         }
         Ok(replayed)
     }

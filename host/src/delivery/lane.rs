@@ -19,11 +19,8 @@ use super::returner::Returner;
 use super::run::{Run, Turn};
 use super::status::Status;
 use crate::items::Key;
-use crate::journal::{Entry, Held, Journal, JournalError, LaneId, Seq};
+use crate::journal::{Entry, Held, Journal, JournalError, LaneId, Seq, SetAside};
 use crate::telemetry::LaneMetrics;
-
-/// The most items that are set aside with which a repeated one is compared, the newest ones.
-const MOST_COMPARED: usize = 10_000;
 
 /// The handle of a lane that runs. It outlives its returner: see [`Lane::change`].
 pub(crate) struct Lane {
@@ -41,15 +38,6 @@ pub(crate) struct Lane {
     task: Mutex<Option<JoinHandle<bool>>>,
     /// When a return last asked for it.
     used: Mutex<Instant>,
-}
-
-/// What of some items is not stored though the lane has passed them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SetAside {
-    /// To be tried again on its own.
-    pub(crate) held: bool,
-    /// A dead letter.
-    pub(crate) rejected: bool,
 }
 
 /// How a lane is doing.
@@ -107,6 +95,7 @@ impl Lane {
             cursor,
             awaited: Arc::clone(&awaited),
             replayed: to_try,
+            skipped: 0,
         };
         run.hire();
         let task = tokio::spawn(run.run());
@@ -210,22 +199,15 @@ impl Lane {
         seqs: RangeInclusive<Seq>,
         repeated: &HashSet<Key>,
     ) -> Result<SetAside, JournalError> {
-        let mut aside =
-            SetAside { held: self.board.holds(seqs.clone()), rejected: self.board.rejected(&seqs) };
-        if repeated.is_empty() {
-            return Ok(aside);
+        // Nothing is told of twice: what moves between held and dead at this moment is in either.
+        let Status { held, dead, .. } = self.status();
+        if held.is_none() && dead == 0 {
+            return Ok(SetAside::default());
         }
-        // Without bound together: each is looked at, and let go.
-        for seq in self.board.held().into_iter().rev().take(MOST_COMPARED) {
-            let entries = self.journal.entries(self.id, vec![seq], 0).await?;
-            let mut keys = entries.iter().filter_map(|entry| entry.item.dedupe_key());
-            aside.held |= keys.any(|key| repeated.contains(&key));
-        }
-        if self.status().dead > 0 {
-            self.journal.catch_up().await;
-            let dead = self.journal.dead_keys(self.id, MOST_COMPARED).await?;
-            aside.rejected |= dead.iter().any(|key| repeated.contains(key));
-        }
+        let mut aside = self.journal.set_aside(self.id, seqs.clone(), repeated.clone()).await?;
+        // A journal that cannot be written now is behind the lane.
+        aside.rejected |= self.board.rejected(&seqs);
+        aside.held |= self.board.holds(seqs);
         Ok(aside)
     }
 

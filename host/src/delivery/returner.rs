@@ -1,7 +1,7 @@
 //! A returner that runs: a plugin, what it is granted, and how it is fed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -21,6 +21,8 @@ pub(crate) struct Returner {
     pub(crate) grants: Arc<Grants>,
     /// What is granted, by the host's names.
     pub(super) open: Connections,
+    /// When `setup` was run again last; held while it runs.
+    pub(super) set_up_again: tokio::sync::Mutex<Option<Instant>>,
     readers: Readers,
 }
 
@@ -40,7 +42,14 @@ impl Returner {
         // At least one, as the configuration has seen to.
         let readers = (settings.limits.instances as usize).saturating_sub(settings.delivery.workers).max(1);
         let readers = Readers { permits: Semaphore::new(readers), idle: Mutex::default() };
-        Self { settings, plugin, grants: Arc::new(grants), open, readers }
+        Self {
+            settings,
+            plugin,
+            grants: Arc::new(grants),
+            open,
+            set_up_again: tokio::sync::Mutex::default(),
+            readers,
+        }
     }
 
     /// Whether the other one would do the same in the same way.

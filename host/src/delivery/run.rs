@@ -35,6 +35,9 @@ const BETWEEN: Duration = Duration::from_millis(20);
 /// The most held items that are tried again in one window.
 const HELD_AT_ONCE: usize = 500;
 
+/// Why an item is held whose delivery did not end: it goes before all that came after it.
+const BROKEN_OFF: &str = "its delivery was broken off by a stop or a reload";
+
 /// The most dead letters that are taken back from a plugin that fails its probation.
 const TAKEN_BACK: usize = 10_000;
 
@@ -83,6 +86,8 @@ pub(super) struct Run {
     /// Somebody began to wait for the cursor.
     pub(super) awaited: Arc<Notify>,
     pub(super) replayed: mpsc::UnboundedReceiver<Held>,
+    /// Windows in a row that had more held items than they take.
+    pub(super) skipped: u32,
 }
 
 impl Run {
@@ -196,8 +201,11 @@ impl Run {
         let count = settings.batch.max(1) * workers;
         let bytes = settings.batch_bytes * workers;
         let (mut tasks, more) = self.due().await?;
-        // What is held is older than what comes next: all of it that is due goes before.
-        let window = match more {
+        // What was broken off is older than what comes next: all of it goes before. What is
+        // refused again and again takes turns with it.
+        let goes_before = more && (self.skipped.is_multiple_of(2) || self.has_broken_off());
+        self.skipped = if more { self.skipped.wrapping_add(1) } else { 0 };
+        let window = match goes_before {
             true => Window { entries: Vec::new(), through: after },
             false => self.journal.next(self.id, after, count, bytes).await?,
         };
@@ -229,6 +237,10 @@ impl Run {
             }
         }
         Ok(if full { Round::Full } else { Round::Part })
+    }
+
+    fn has_broken_off(&self) -> bool {
+        self.held.values().any(|held| held.reason == BROKEN_OFF)
     }
 
     /// The held items whose time has come, oldest first, and whether there are more than one
@@ -357,11 +369,7 @@ impl Run {
                     let wait = backoff::wait(*refused, self.returner.settings.delivery.max_backoff, after);
                     settlement.held.push(held(&task, now + wait.as_millis() as u64, reason));
                 }
-                Fate::Pending => settlement.held.push(held(
-                    &task,
-                    0,
-                    "its delivery was broken off by a stop or a reload".to_owned(),
-                )),
+                Fate::Pending => settlement.held.push(held(&task, 0, BROKEN_OFF.to_owned())),
             }
         }
         if let Some(held) = settlement.held.last().filter(|_| newly_held > 0) {

@@ -74,6 +74,10 @@ pub(super) struct Worker {
     hoped: bool,
 }
 
+/// After so many calls in a row that failed, and so often at most, `setup` is run again.
+const FAILED: u32 = 2;
+const BETWEEN_SETUPS: Duration = Duration::from_secs(10);
+
 /// What to do after a call.
 enum Verdict {
     Done(Vec<Outcome>),
@@ -144,6 +148,30 @@ impl Worker {
         false
     }
 
+    /// Somebody may have taken away what `setup` had made: a database that was put back empty, or
+    /// a table that was dropped. After calls that failed it is run again, now and then; what it
+    /// says is for the next call to say.
+    async fn set_up_again(&mut self) {
+        if self.failed < FAILED || self.stop.is_cancelled() {
+            return;
+        }
+        let returner = Arc::clone(&self.returner);
+        let mut last = returner.set_up_again.lock().await;
+        if last.is_some_and(|last| last.elapsed() < BETWEEN_SETUPS) {
+            return;
+        }
+        let Some(instance) = self.instance().await else { return };
+        let done = instance.setup().await;
+        *last = Some(std::time::Instant::now());
+        if let Err(error) = done.or_else(|error| match error {
+            CallError::Failed(_) => Ok(()),
+            other => Err(other),
+        }) {
+            tracing::debug!(returner = returner.settings.name, "setup, again: {error}");
+            self.instance = None;
+        }
+    }
+
     /// Delivers a batch, to the end of each of its items or until the host stops.
     pub(super) async fn deliver(&mut self, batch: Batch) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(batch.tasks.len());
@@ -167,6 +195,7 @@ impl Worker {
                     if let Some(wait) = wait {
                         self.reporter.retried(again.iter().map(Vec::len).sum());
                         self.pause(wait).await;
+                        self.set_up_again().await;
                     }
                     parts.extend(again);
                 }

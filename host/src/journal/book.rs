@@ -241,14 +241,15 @@ fn release(transaction: &Transaction<'_>, lane: LaneId, seq: Seq) -> rusqlite::R
 }
 
 /// Settles all that a lane has, though it stored nothing of it; says how many items that
-/// were. `keys` are those of the items: what is sent again is no duplicate for the lane.
+/// were. `keys` are those of the items, and when they were accepted: what is sent again is no
+/// duplicate for the lane.
 ///
 /// The lane stays, at the end: its cursor is part of how far the journal reached.
 pub(super) fn abandon(
     connection: &mut Connection,
     book: &mut Book,
     id: LaneId,
-    keys: &[Key],
+    keys: &[(Key, u64)],
 ) -> rusqlite::Result<u64> {
     let now = now();
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

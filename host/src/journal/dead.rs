@@ -3,6 +3,9 @@
 //! A dead letter that is replayed is a held item of its lane again, at its old place;
 //! both change in one transaction, so it is never in both and never in neither.
 
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
@@ -25,6 +28,15 @@ pub(crate) struct DeadFilter {
     pub(crate) after: i64,
     /// Only these; empty for all.
     pub(crate) ids: Vec<i64>,
+}
+
+/// What of some items is not stored though their lane has passed them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct SetAside {
+    /// To be tried again on its own.
+    pub(crate) held: bool,
+    /// A dead letter.
+    pub(crate) rejected: bool,
 }
 
 /// A dead letter as the journal keeps it.
@@ -90,20 +102,61 @@ pub(super) fn of(connection: &Connection, lane: LaneId, seqs: &[Seq]) -> Result<
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// By what copies of a lane's newest dead letters are known, at most so many of them. What
-/// cannot be read is passed over.
-pub(super) fn keys(connection: &Connection, lane: LaneId, most: usize) -> Result<Vec<Key>, JournalError> {
-    let mut statement =
-        connection.prepare_cached("SELECT kind, body FROM dead WHERE lane = ?1 ORDER BY id DESC LIMIT ?2")?;
-    let mut rows = statement.query(params![lane.0, most])?;
-    let mut keys = Vec::new();
+/// Which of these items a lane has set aside: those at these places, and earlier ones that these
+/// keys repeat. One look at both tables: what moves from one to the other is in either.
+///
+/// At most so many of each, the newest ones, are compared by their keys: beyond that nobody knows,
+/// and what is not known to be stored counts as held.
+pub(super) fn aside(
+    connection: &Connection,
+    lane: LaneId,
+    seqs: &RangeInclusive<Seq>,
+    keys: &HashSet<Key>,
+    most: usize,
+) -> Result<SetAside, JournalError> {
+    const HELD: &str = "SELECT kind, body FROM held JOIN items ON items.seq = held.seq
+         WHERE held.lane = ?1 ORDER BY held.seq DESC LIMIT ?2";
+    const DEAD: &str = "SELECT kind, body FROM dead WHERE lane = ?1 ORDER BY id DESC LIMIT ?2";
+    let look = connection.unchecked_transaction()?;
+    let is_in = |table: &str| -> Result<bool, JournalError> {
+        let at = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE lane = ?1 AND seq BETWEEN ?2 AND ?3)");
+        Ok(look
+            .prepare_cached(&at)?
+            .query_row(params![lane.0, seqs.start(), seqs.end()], |row| row.get(0))?)
+    };
+    let mut aside = SetAside { held: is_in("held")?, rejected: is_in("dead")? };
+    if !keys.is_empty() {
+        let (held, all_held) = has_one(&look, HELD, lane, keys, most)?;
+        let (rejected, all_dead) = has_one(&look, DEAD, lane, keys, most)?;
+        aside.rejected |= rejected;
+        aside.held |= held || (!rejected && !(all_held && all_dead));
+    }
+    Ok(aside)
+}
+
+/// Whether an item has one of the keys, and whether that is known of all of them. What cannot
+/// be read is passed over.
+fn has_one(
+    connection: &Connection,
+    select: &str,
+    lane: LaneId,
+    keys: &HashSet<Key>,
+    most: usize,
+) -> Result<(bool, bool), JournalError> {
+    let mut statement = connection.prepare_cached(select)?;
+    let mut rows = statement.query(params![lane.0, most + 1])?;
+    let mut compared = 0;
     while let Some(row) = rows.next()? {
         let (kind, body) = (Kind::from_code(row.get(0)?), row.get_ref(1)?.as_str());
         if let (Some(kind), Ok(body)) = (kind, body) {
-            keys.extend(items::parse(kind, body, String::new).ok().and_then(|item| item.dedupe_key()));
+            let key = items::parse(kind, body, String::new).ok().and_then(|item| item.dedupe_key());
+            if key.is_some_and(|key| keys.contains(&key)) {
+                return Ok((true, true));
+            }
         }
+        compared += 1;
     }
-    Ok(keys)
+    Ok((false, compared <= most))
 }
 
 fn select<T>(
@@ -225,15 +278,17 @@ pub(super) fn remove(
     let mut removed = Vec::new();
     for id in ids {
         let found = transaction
-            .prepare_cached("DELETE FROM dead WHERE id = ?1 RETURNING lane, kind, body")?
-            .query_row([id], |row| Ok((LaneId(row.get(0)?), row.get(1)?, row.get::<_, String>(2)?)))
+            .prepare_cached("DELETE FROM dead WHERE id = ?1 RETURNING lane, kind, body, accepted")?
+            .query_row([id], |row| {
+                Ok((LaneId(row.get(0)?), row.get(1)?, row.get::<_, String>(2)?, row.get(3)?))
+            })
             .optional()?;
-        let Some((lane, kind, body)) = found else { continue };
+        let Some((lane, kind, body, accepted)) = found else { continue };
         removed.push(lane);
         // What cannot be read any more has no key.
         let item = Kind::from_code(kind).map(|kind| items::parse(kind, &body, String::new));
         if let Some(Ok(Item::Return(item))) = item {
-            book.seen.take_out(&mut fresh, &mut targets, item.key, lane)?;
+            book.seen.take_out(&mut fresh, &mut targets, (item.key, accepted), lane)?;
         }
     }
     let seen = book.seen.write(&transaction, &fresh, now)?;

@@ -51,7 +51,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -66,7 +67,7 @@ use crate::items::{Item, Key};
 use crate::telemetry::JournalMetrics;
 
 pub(crate) use clock::now;
-pub(crate) use dead::{DeadFilter, KeptDeadLetter, WholeDeadLetter};
+pub(crate) use dead::{DeadFilter, KeptDeadLetter, SetAside, WholeDeadLetter};
 pub(crate) use error::{AppendError, JournalError, OpenError};
 pub(crate) use rescue::rescue;
 pub(crate) use verify::Health;
@@ -79,6 +80,9 @@ use writer::{Command, Shared, Writer};
 
 /// An item's place in the journal, from 1, in the order of acceptance.
 pub(crate) type Seq = u64;
+
+/// The most items that are set aside with which a repeated one is compared, the newest ones.
+const MOST_COMPARED: usize = 10_000;
 
 /// A lane's number in the journal; a name keeps its number for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,7 +117,7 @@ pub(crate) struct Appended {
     pub(crate) through: Seq,
     /// How many of them no lane gets, because all had it.
     pub(crate) duplicates: usize,
-    /// By what those are known.
+    /// By what those are known, and others that some lane had.
     pub(crate) repeated: Vec<Key>,
 }
 
@@ -299,18 +303,19 @@ impl Journal {
     /// were. Others that have the same items keep them.
     pub(crate) async fn abandon(&self, lane: &LaneState) -> Result<u64, JournalError> {
         const AT_ONCE: (usize, usize) = (1000, 8 << 20);
-        let mut keys: Vec<Key> = Vec::new();
+        let key = |entry: &Arc<Entry>| Some((entry.item.dedupe_key()?, entry.accepted));
+        let mut keys: Vec<(Key, u64)> = Vec::new();
         let mut held: Vec<Seq> = lane.held.iter().map(|held| held.seq).collect();
         while !held.is_empty() {
             let entries = self.entries(lane.id, held.clone(), AT_ONCE.1).await?;
-            keys.extend(entries.iter().filter_map(|entry| entry.item.dedupe_key()));
+            keys.extend(entries.iter().filter_map(key));
             let Some(last) = entries.last() else { break };
             held.retain(|seq| *seq > last.seq);
         }
         let mut after = lane.cursor;
         loop {
             let window = self.next(lane.id, after, AT_ONCE.0, AT_ONCE.1).await?;
-            keys.extend(window.entries.iter().filter_map(|entry| entry.item.dedupe_key()));
+            keys.extend(window.entries.iter().filter_map(key));
             if window.entries.is_empty() {
                 break;
             }
@@ -380,10 +385,17 @@ impl Journal {
         blocking(move || reader.dead_ids(&filter, limit)).await
     }
 
-    /// By what copies of a lane's newest dead letters are known, at most so many of them.
-    pub(crate) async fn dead_keys(&self, lane: LaneId, most: usize) -> Result<Vec<Key>, JournalError> {
+    /// Which of these items a lane has set aside: those at these places, and the earlier ones
+    /// that these keys repeat. As it is on disk, with what was settled just now.
+    pub(crate) async fn set_aside(
+        &self,
+        lane: LaneId,
+        seqs: RangeInclusive<Seq>,
+        repeated: HashSet<Key>,
+    ) -> Result<SetAside, JournalError> {
+        self.catch_up().await;
         let reader = Arc::clone(&self.reader);
-        blocking(move || reader.dead_keys(lane, most)).await
+        blocking(move || reader.set_aside(lane, &seqs, &repeated, MOST_COMPARED)).await
     }
 
     /// Hands dead letters back to their lanes; gives what each lane holds now. On disk

@@ -1,5 +1,7 @@
 //! Reading items back from the disk, for lanes that are behind.
 
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,7 +9,7 @@ use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Row, params};
 
-use super::dead::{self, DeadFilter, KeptDeadLetter, WholeDeadLetter};
+use super::dead::{self, DeadFilter, KeptDeadLetter, SetAside, WholeDeadLetter};
 use super::sum::Sum;
 use super::{Entry, JournalError, KeptLane, LaneId, Seq, Window};
 use crate::items::{self, Key, Kind};
@@ -126,9 +128,15 @@ impl Reader {
         dead::of(&self.connection.lock(), lane, seqs)
     }
 
-    /// As [`super::Journal::dead_keys`].
-    pub(super) fn dead_keys(&self, lane: LaneId, most: usize) -> Result<Vec<Key>, JournalError> {
-        dead::keys(&self.connection.lock(), lane, most)
+    /// As [`super::Journal::set_aside`].
+    pub(super) fn set_aside(
+        &self,
+        lane: LaneId,
+        seqs: &RangeInclusive<Seq>,
+        keys: &HashSet<Key>,
+        most: usize,
+    ) -> Result<SetAside, JournalError> {
+        dead::aside(&self.connection.lock(), lane, seqs, keys, most)
     }
 
     /// As [`super::Journal::knows_lane`].

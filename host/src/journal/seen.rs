@@ -98,6 +98,9 @@ impl Seen {
         key: Key,
         lanes: &Arc<[LaneId]>,
     ) -> rusqlite::Result<Option<Arc<[LaneId]>>> {
+        if self.window.is_zero() || self.bound == 0 {
+            return Ok(Some(Arc::clone(lanes)));
+        }
         let Some(had) = self.had(fresh, targets, key) else {
             fresh.0.insert(key, targets.id(lanes)? as u32);
             return Ok(Some(Arc::clone(lanes)));
@@ -118,14 +121,19 @@ impl Seen {
         had.and_then(|id| targets.lanes(i64::from(*id)))
     }
 
-    /// Takes a lane out of those that had a key.
+    /// Takes a lane out of those that had a key, by an item of that moment. One that was
+    /// accepted again after the window is another item's key, which the lane may have stored.
     pub(super) fn take_out(
         &self,
         fresh: &mut Fresh,
         targets: &mut Targets<'_>,
-        key: Key,
+        (key, accepted): (Key, u64),
         lane: LaneId,
     ) -> rusqlite::Result<()> {
+        let newest = self.lanes_of.get(&key).and_then(|(_, commit)| self.commit(*commit));
+        if newest.is_some_and(|commit| self.outdated_by(accepted, commit.at)) {
+            return Ok(());
+        }
         let Some(had) = self.had(fresh, targets, key) else { return Ok(()) };
         let others: Vec<LaneId> = had.iter().filter(|other| **other != lane).copied().collect();
         fresh.0.insert(key, targets.id(&others)? as u32);
@@ -172,8 +180,14 @@ impl Seen {
         self.lanes_of.extend(records.into_iter().map(|(key, target)| (key, (target, id))));
     }
 
-    /// A key that was seen again, for other lanes, goes with its newest commit.
-    fn forget(&mut self, now: u64) {
+    fn commit(&self, id: i64) -> Option<&Commit> {
+        let at = self.commits.binary_search_by_key(&id, |commit| commit.id).ok()?;
+        self.commits.get(at)
+    }
+
+    /// Nothing that is too old by then is a copy's any more. A key that was seen again, for
+    /// other lanes, goes with its newest commit.
+    pub(super) fn forget(&mut self, now: u64) {
         while let Some(commit) = self.commits.front() {
             if !self.outdated(commit, now) && self.lanes_of.len() <= self.bound {
                 break;
@@ -194,6 +208,10 @@ impl Seen {
 
     /// A clock that was set back makes nothing outdated.
     fn outdated(&self, commit: &Commit, now: u64) -> bool {
-        u128::from(now.saturating_sub(commit.at)) > self.window.as_millis()
+        self.outdated_by(commit.at, now)
+    }
+
+    fn outdated_by(&self, at: u64, now: u64) -> bool {
+        u128::from(now.saturating_sub(at)) > self.window.as_millis()
     }
 }

@@ -9,6 +9,7 @@
 //! waits meanwhile; what it was asked to take in is refused.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -55,7 +56,7 @@ pub(super) enum Command {
     Settle { lane: LaneId, settlement: Settlement },
     Replay { dead: Vec<i64>, reply: Answer<Result<Vec<(LaneId, Held)>, JournalError>> },
     Drop { dead: Vec<i64>, reply: Answer<Result<Vec<LaneId>, JournalError>> },
-    Abandon { lane: LaneId, keys: Vec<Key>, reply: Answer<Result<u64, JournalError>> },
+    Abandon { lane: LaneId, keys: Vec<(Key, u64)>, reply: Answer<Result<u64, JournalError>> },
     Close { certain: bool },
 }
 
@@ -82,6 +83,10 @@ pub(super) struct Writer {
     untrimmed: bool,
     /// Intake was refused because the journal is full.
     full: bool,
+    /// Which file it is: its device and number.
+    place: Option<(u64, u64)>,
+    /// Another one stands in its place, or none: it was said.
+    gone: bool,
     /// When it was last looked for room.
     tidied: Option<Instant>,
     trouble: Option<Trouble>,
@@ -104,6 +109,10 @@ struct Trouble {
     rest_until: Instant,
     /// What is in the system's memory may not be on the disk, though it can be read.
     unflushed: bool,
+}
+
+fn place_of(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// Calls of [`super::Journal::append`] that share a transaction.
@@ -140,6 +149,8 @@ impl Writer {
             settlements: Settlements { numbers, ..Settlements::default() },
             untrimmed: false,
             full: false,
+            place: place_of(path),
+            gone: false,
             tidied: None,
             trouble: None,
         };
@@ -274,11 +285,28 @@ impl Writer {
         }
     }
 
+    /// Whether what is written has no name any more: nobody would find it after a restart.
+    fn is_gone(&self) -> bool {
+        self.place.is_some() && place_of(&self.path) != self.place
+    }
+
     /// Why nothing can be taken in now.
     fn refusal(&mut self, resting: bool, appends: &Appends) -> Option<AppendError> {
         if let Some(trouble) = self.trouble.as_ref().filter(|_| resting) {
             return Some(AppendError::Disk(trouble.reason.clone()));
         }
+        if self.is_gone() {
+            let reason = format!(
+                "`{}` was removed or replaced while the host ran: what is taken in would be lost with it. Put it back, or \
+                 restart the host",
+                self.path.display()
+            );
+            if !std::mem::replace(&mut self.gone, true) {
+                tracing::error!("{reason}; intake refuses");
+            }
+            return Some(AppendError::Disk(reason));
+        }
+        self.gone = false;
         let items = appends.iter().flat_map(|(items, _)| items);
         let taken = items.map(|item| item.item.text().len() as u64).sum();
         if self.reserve.take(self.book.free, taken).is_err() {
@@ -348,6 +376,8 @@ impl Writer {
     fn commit(&mut self, appends: &mut Appends) -> rusqlite::Result<Vec<Appended>> {
         let now = super::now();
         let book = &mut self.book;
+        // A host that rested has keys that are too old to make anything a copy.
+        book.seen.forget(now);
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut targets = Targets { transaction: &transaction, known: &mut book.targets };
         let mut fresh = Fresh::default();
@@ -361,9 +391,12 @@ impl Writer {
                     Some(key) => book.seen.remaining(&mut fresh, &mut targets, key, &item.lanes)?,
                     None => Some(Arc::clone(&item.lanes)),
                 };
+                // Some of the lanes had it, or all.
+                if lanes.as_ref().is_none_or(|lanes| lanes.len() < item.lanes.len()) {
+                    answer.repeated.extend(item.dedupe);
+                }
                 let Some(lanes) = lanes else {
                     answer.duplicates += 1;
-                    answer.repeated.extend(item.dedupe);
                     continue;
                 };
                 book.last += 1;
@@ -418,6 +451,10 @@ impl Writer {
     /// After a failure nothing in memory is taken to be what is on disk, and nothing
     /// that the system holds in its own memory either: see [`renew`].
     fn reopen(&mut self) -> rusqlite::Result<()> {
+        // A new one in its place would be empty.
+        if self.is_gone() {
+            return Err(rusqlite::Error::InvalidPath(self.path.clone()));
+        }
         if self.trouble.as_ref().is_some_and(|trouble| trouble.unflushed) {
             let (path, reader) = (self.path.clone(), Arc::clone(&self.shared.reader));
             // Closing must not move the log into the files that are in doubt.
@@ -430,6 +467,7 @@ impl Writer {
         if let Some(trouble) = &mut self.trouble {
             trouble.unflushed = false;
         }
+        self.place = place_of(&self.path);
         self.book = Book::load(&self.connection, self.bounds)?;
         // A transaction whose flush failed may be there all the same. Its items were
         // refused; the lanes take them as what comes next.

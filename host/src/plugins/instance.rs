@@ -192,9 +192,12 @@ fn not_committed(error: &SqlError) -> CallError {
 
 fn out_of_time(state: &GuestState, bound: Duration) -> CallError {
     let bound = humantime::format_duration(bound);
-    let (stop, doing) = match state.usage.in_host_call || state.waits_by_wasi() {
-        true => (Stop::HostTime, "most of it waiting for a server"),
-        false => (Stop::Time, "and did not answer"),
+    let (stop, doing) = if state.usage.host_was_stopped() {
+        (Stop::HostTime, "for most of which the host itself was stopped")
+    } else if state.usage.in_host_call || state.waits_by_wasi() {
+        (Stop::HostTime, "most of it waiting for a server")
+    } else {
+        (Stop::Time, "and did not answer")
     };
     trap(state, stop, format!("a call took longer than {bound}, {doing} (`limits.time`)"), String::new())
 }

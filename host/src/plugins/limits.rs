@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use returner_engine::EPOCH;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
+use super::load::{run_since, ticks};
 use super::state::GuestState;
 use crate::config::Limits;
 
@@ -25,6 +26,8 @@ pub(super) struct Usage {
     /// The guest was stopped for the processor time of this call.
     pub(super) cpu_exceeded: bool,
     begun: Instant,
+    /// The host's count when it began; see [`run_since`].
+    begun_at: u64,
     /// Epochs in which the guest was seen to run.
     ticks: u32,
     /// Time of this call in the host's own work.
@@ -41,6 +44,7 @@ impl Usage {
             cpu_bound: limits.cpu,
             cpu_exceeded: false,
             begun: Instant::now(),
+            begun_at: ticks(),
             ticks: 0,
             host_time: Duration::ZERO,
             in_host_call: false,
@@ -55,6 +59,7 @@ impl Usage {
     /// A new call begins.
     pub(super) fn begin_call(&mut self) {
         self.begun = Instant::now();
+        self.begun_at = ticks();
         self.ticks = 0;
         self.host_time = Duration::ZERO;
         self.in_host_call = false;
@@ -65,6 +70,11 @@ impl Usage {
     /// ran at all, but not the host's own work.
     fn cpu(&self) -> Duration {
         (EPOCH * self.ticks).min(self.begun.elapsed().saturating_sub(self.host_time))
+    }
+
+    /// Whether the host itself was stopped, or did not get to run, for most of this call.
+    pub(super) fn host_was_stopped(&self) -> bool {
+        run_since(self.begun_at) < self.begun.elapsed() / 2
     }
 
     /// Whether the guest did nothing for most of this call.

@@ -90,12 +90,12 @@ fn failed(jid: &str, minion: &str, fun: &str, value: Value) -> Value {
     json!({"jid": jid, "id": minion, "fun": fun, "return": value, "retcode": 2, "success": false})
 }
 
-/// The hook is busy, then down, and is told once in the end.
+/// The hook is busy, then down, then wants another token, and is told once in the end.
 #[tokio::test]
 async fn webhook_tells_a_channel() {
     let example = Example::build("webhook", "python", "http");
     example.passes("", CALLS);
-    let hook = Receiver::web_hook(&[429, 503]).await;
+    let hook = Receiver::web_hook(&[429, 503, 401]).await;
     let address = format!("http://127.0.0.1:{}", hook.port());
     let host = example.host(&[("http://127.0.0.1:8080", &address)], "webhook.delivery: {workers: 1}\n").await;
     let jid = new_jid();
@@ -108,9 +108,9 @@ async fn webhook_tells_a_channel() {
     let requests: Vec<Value> =
         received.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
     let statuses: Vec<&Value> = requests.iter().map(|request| &request["status"]).collect();
-    assert_eq!(statuses, [429, 503, 204], "{received}");
+    assert_eq!(statuses, [429, 503, 401, 204], "{received}");
     assert!(requests.iter().all(|request| request["key"] == requests[0]["key"]), "{received}");
-    let text = requests[2]["body"]["text"].as_str().unwrap_or_default();
+    let text = requests[3]["body"]["text"].as_str().unwrap_or_default();
     let expected = format!(
         ":white_check_mark: *web1* `test.ping` in job {jid}: true\n\
          :x: *web2* `state.apply` in job {jid}: \"&lt;!channel&gt; 'no'\""

@@ -99,6 +99,16 @@ fn secrets_come_from_files_and_never_show() {
     assert_eq!(found.matches("error: ").count(), 4, "{found}");
     assert!(found.contains("conf:1: `mysql.pass.file` names the file `none`: No such file"), "{found}");
     assert!(!found.contains("hunter2"), "{found}");
+    // What is a password for whoever wrote it, and something else for YAML or a URL.
+    for text in [
+        "mysql.pass: !hunter2",
+        "mysql.pass: !<hunter2> x",
+        "audit.plugin: a.wasm\naudit.allow_http: ['https://u:hunter2@h.example/']",
+        "audit.plugin: a.wasm\naudit.allow_connect: ['tcp://u:hunter2@h.example']",
+    ] {
+        let found = errors(text);
+        assert!(!found.contains("hunter2") && found.contains("hint: "), "{found}");
+    }
     let path = std::env::var("PATH").expect("a path");
     assert_eq!(
         shown(&mysql(&self::settings("return: mysql\nmysql.pass.env: PATH"), "mysql").password),

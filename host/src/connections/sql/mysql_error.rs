@@ -95,8 +95,9 @@ fn classify(number: u16, state: &str) -> (SqlErrorKind, bool) {
         | 1862
         | 3118
         | 4151 => (Denied, true),
+        // The last is SIGNAL: a trigger, or a procedure, that refuses the row.
         1022 | 1048 | 1062 | 1169 | 1216 | 1217 | 1451 | 1452 | 1557 | 1586 | 1761 | 1762 | 1859 | 3819
-        | 4025 => (Constraint, false),
+        | 4025 | 1644 => (Constraint, false),
         1153
         | 1162
         | 1264
@@ -119,7 +120,8 @@ fn classify(number: u16, state: &str) -> (SqlErrorKind, bool) {
             Some("28") => (Denied, true),
             Some("40") => (Timeout, true),
             Some("21" | "22") => (Data, false),
-            Some("23") => (Constraint, false),
+            // SIGNAL of a code of its own has the class 45.
+            Some("23" | "45") => (Constraint, false),
             Some("42") => (Statement, false),
             _ => (Other, true),
         },
@@ -144,6 +146,8 @@ mod tests {
             (1142, "42000", Denied, true),
             (1062, "23000", Constraint, false),
             (1406, "22001", Data, false),
+            (1644, "45000", Constraint, false),
+            (9999, "45001", Constraint, false),
             (1366, "HY000", Data, false),
             (1153, "08S01", Data, false),
             (1146, "42S02", Statement, true),

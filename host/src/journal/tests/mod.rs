@@ -54,7 +54,7 @@ impl Opened {
             let item = item(*number);
             let Item::Return(answer) = &item else { panic!() };
             let dedupe = dedupe.then_some(answer.key);
-            NewItem { item, accepted: 1, lanes: Arc::clone(&ids), dedupe }
+            NewItem { item, accepted: now(), lanes: Arc::clone(&ids), dedupe }
         };
         self.journal.append(numbers.iter().map(new).collect()).await.unwrap()
     }
@@ -136,6 +136,108 @@ async fn a_key_is_forgotten_when_its_window_has_passed() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(now() - begun >= 1000, "it was forgotten early");
+}
+
+/// A host that rested between two requests remembers no longer than one that did not.
+#[tokio::test]
+async fn a_key_is_forgotten_when_nothing_happens_meanwhile() {
+    let directory = tempfile::tempdir().unwrap();
+    let bounds = Bounds { window: Duration::from_millis(200), ..bounds() };
+    let journal = Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
+    let state = journal.lane("a").await.unwrap();
+    let opened = Opened { journal, lanes: vec![state] };
+    opened.append(&[1, 2], &[0], true).await;
+    let begun = now();
+    while now() - begun <= 300 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(opened.append(&[1, 2], &[0], true).await.duplicates, 0);
+}
+
+#[tokio::test]
+async fn nothing_is_a_copy_where_nothing_is_to_be_remembered() {
+    for (window, keys) in [(0, 1000), (600, 0)] {
+        let directory = tempfile::tempdir().unwrap();
+        let bounds = Bounds { window: Duration::from_secs(window), keys, ..bounds() };
+        let journal = Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
+        let state = journal.lane("a").await.unwrap();
+        let opened = Opened { journal, lanes: vec![state] };
+        assert_eq!(opened.append(&[1, 1], &[0], true).await.duplicates, 0);
+        assert_eq!(opened.append(&[1], &[0], true).await.duplicates, 0);
+    }
+}
+
+/// The key is that of the newer one by then, which the lane may have stored.
+#[tokio::test]
+async fn a_dead_letter_that_is_dropped_late_makes_no_newer_one_new() {
+    let directory = tempfile::tempdir().unwrap();
+    let bounds = Bounds { window: Duration::from_millis(500), ..bounds() };
+    let journal = Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
+    let state = journal.lane("a").await.unwrap();
+    let lane = state.id;
+    let opened = Opened { journal, lanes: vec![state] };
+    opened.append(&[1], &[0], true).await;
+    let entry = opened.journal.next(lane, 0, 1, 1 << 20).await.unwrap().entries.remove(0);
+    let dead = vec![dead_letter(entry)];
+    opened
+        .journal
+        .settle(lane, Settlement { through: 1, settled: 1, dead, ..Settlement::default() })
+        .unwrap();
+    while opened.append(&[1], &[0], true).await.duplicates == 1 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let ids = opened.journal.dead_ids(DeadFilter::default(), 10).await.unwrap();
+    assert_eq!(opened.journal.drop_dead(ids).await.unwrap(), [lane]);
+    assert_eq!(opened.append(&[1], &[0], true).await.duplicates, 1);
+}
+
+/// Those that some lane had are told, too: it may have set them aside.
+#[tokio::test]
+async fn what_some_lane_had_is_told_as_repeated_and_looked_for_where_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open(directory.path()).await;
+    let lane = opened.lanes[0].id;
+    assert_eq!(opened.append(&[1], &[0], true).await.repeated, []);
+    let entry = opened.journal.next(lane, 0, 1, 1 << 20).await.unwrap().entries.remove(0);
+    let again = opened.append(&[1], &[0, 1], true).await;
+    assert_eq!((again.duplicates, again.repeated.len()), (0, 1));
+    let aside = async || {
+        let keys = again.repeated.iter().copied().collect();
+        let SetAside { held, rejected } =
+            opened.journal.set_aside(lane, again.first..=again.through, keys).await.unwrap();
+        (held, rejected)
+    };
+    assert_eq!(aside().await, (false, false));
+    let dead = vec![dead_letter(entry)];
+    opened
+        .journal
+        .settle(lane, Settlement { through: 1, settled: 1, dead, ..Settlement::default() })
+        .unwrap();
+    assert_eq!(aside().await, (false, true));
+    let ids = opened.journal.dead_ids(DeadFilter::default(), 10).await.unwrap();
+    opened.journal.replay(ids).await.unwrap();
+    assert_eq!(aside().await, (true, false));
+}
+
+/// What has no name any more is found by nobody after a restart.
+#[tokio::test]
+async fn a_journal_that_is_removed_under_the_host_takes_nothing_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open(directory.path()).await;
+    opened.append(&[1], &[0], false).await;
+    let (path, beside) = (directory.path().join("journal.db"), directory.path().join("beside"));
+    let append = async || {
+        let lanes = Arc::from([opened.lanes[0].id]);
+        opened.journal.append(vec![NewItem { item: item(2), accepted: now(), lanes, dedupe: None }]).await
+    };
+    std::fs::rename(&path, &beside).unwrap();
+    for _ in 0..2 {
+        let Err(AppendError::Disk(reason)) = append().await else { panic!("it was taken in") };
+        assert!(reason.contains("was removed or replaced while the host ran"), "{reason}");
+    }
+    std::fs::rename(&beside, &path).unwrap();
+    append().await.unwrap();
+    assert_eq!(opened.read(0, 0).await.len(), 2);
 }
 
 /// The wall clock is set a day on, or back, while no host runs: the window is as long as before.

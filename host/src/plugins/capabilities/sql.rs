@@ -78,14 +78,24 @@ impl GuestState {
         let transaction =
             transaction.ok_or_else(|| denied(format!("the connection `{name}` has no transaction")))?;
         if is_trial {
-            let lower = statement.to_ascii_lowercase();
             let tables = transaction.not_undone().await?;
-            if let Some(table) = tables.iter().find(|table| lower.contains(&table.to_ascii_lowercase())) {
+            if let Some(table) = tables.iter().find(|table| names(statement, table)) {
                 let message = format!("this is a trial, and the table `{table}` keeps what is rolled back");
                 return Err(denied(message));
             }
         }
         Ok(transaction)
+    }
+}
+
+/// Whether a word of a statement is this name; one with other signs may be a part of a word.
+fn names(statement: &str, name: &str) -> bool {
+    let (statement, name) = (statement.to_lowercase(), name.to_lowercase());
+    let is_inside = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    if name.chars().all(is_inside) {
+        statement.split(|c| !is_inside(c)).any(|word| word == name)
+    } else {
+        statement.contains(&name)
     }
 }
 
@@ -163,5 +173,18 @@ impl From<SqlValue> for Value {
             SqlValue::Text(value) => Self::Text(value),
             SqlValue::Bytes(value) => Self::Bytes(value),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names;
+
+    #[test]
+    fn a_name_is_a_whole_word() {
+        assert!(
+            names("INSERT INTO `Logs` (a) VALUES (?)", "logs") && names("DELETE FROM db.my-logs", "my-logs")
+        );
+        assert!(!names("INSERT INTO audit_logs (a) VALUES (?)", "logs") && !names("SELECT a FROM t", "b"));
     }
 }

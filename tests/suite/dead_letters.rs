@@ -170,6 +170,53 @@ async fn a_copy_is_told_what_became_of_the_first() {
     assert_eq!(answer, json!({"accepted": 0, "duplicates": 1, "stored": false, "rejected": ["mysql"]}));
 }
 
+/// Of several returners one had it before, and rejected it: that is not stored, though the others
+/// get it only now.
+#[tokio::test]
+async fn a_returner_that_had_it_before_is_told_of_with_those_that_had_not() {
+    let (database, other) = (narrow().await, SqliteDatabase::new());
+    let host =
+        Host::start(&format!("return: [mysql, sqlite3]\n{}{}", database.config(), other.config())).await;
+    let item = ret(&new_jid(), "wide", "test.ping", json!("x".repeat(400)));
+    let expected = json!({"accepted": 1, "duplicates": 0, "stored": false, "rejected": ["mysql"]});
+    for returners in ["mysql", "mysql,sqlite3"] {
+        let answer = host.post(&format!("/v1/returns?returner={returners}&wait=stored"), &item).await;
+        assert_eq!(answer.expect(202).json(), expected, "{returners}");
+    }
+    assert_eq!(other.count("salt_returns").await, 1);
+}
+
+/// They are of a lane that a return asked for, and that does not run since the host was started.
+#[tokio::test]
+async fn those_of_a_lane_that_a_return_asked_for_are_tried_when_they_are_replayed() {
+    let database = SqliteDatabase::new();
+    let mut host = Host::start(&database.config()).await;
+    database
+        .execute(
+            "CREATE TRIGGER refuses BEFORE INSERT ON salt_returns WHEN NEW.id = 'bad' \
+             BEGIN SELECT RAISE(ABORT, 'not this one'); END",
+        )
+        .await;
+    let mut item = ret(&new_jid(), "bad", "test.ping", json!(true));
+    item["ret_kwargs"] = json!({"timeout": 7});
+    host.post("/v1/returns", &item).await.expect(202);
+    let lane = wait_dead(&host, 1).await[0]["returner"].clone();
+    assert!(lane.as_str().is_some_and(|lane| lane.contains("timeout")), "{lane}");
+    host.kill();
+    host.restart().await;
+    let status = returner(host.directory(), &["status", "--url", &host.url("")]);
+    assert!(status.expect(0).stdout.contains("at rest; kept for it: 1 dead letter\n"), "{}", status.stdout);
+    database.execute("DROP TRIGGER refuses").await;
+    let answer = host.post("/v1/dead-letters/replay?all=true", &json!(null)).await.expect(200).json();
+    assert_eq!(answer["replayed"], 1);
+    until("it to be stored", async || {
+        let count = database.count("salt_returns").await;
+        if count == 1 { Ok(()) } else { Err(count) }
+    })
+    .await;
+    assert_eq!(listed(&host, "").await, Vec::<Value>::new());
+}
+
 /// After it is dropped, what is sent again is stored; until then nobody is told that it is.
 #[tokio::test]
 async fn what_was_dropped_can_be_sent_again() {

@@ -270,6 +270,31 @@ async fn what_held_one_up_is_over_for_the_others() {
     assert_eq!(fixture.host.returner("hostile").await["stored"], 60);
 }
 
+/// So many are refused again and again that some are always due: what comes after them is stored
+/// all the same.
+#[tokio::test]
+async fn what_is_refused_one_by_one_holds_nothing_else_up() {
+    let fixture = Fixture::new("").await;
+    let jid = new_jid();
+    for part in 0..10 {
+        let items: Value = (0..1000)
+            .map(|number| ret(&jid, &format!("m{part}-{number}"), "test.arg", json!("gate")))
+            .collect();
+        fixture.host.post("/v1/returns?returner=hostile", &items).await.expect(202);
+    }
+    fixture
+        .host
+        .post("/v1/returns?returner=hostile", &ret(&jid, "m", "test.arg", json!("fine")))
+        .await
+        .expect(202);
+    until("the one that is fine", async || {
+        let entry = fixture.host.returner("hostile").await;
+        if entry["stored"] == 1 { Ok(()) } else { Err(entry) }
+    })
+    .await;
+    assert_eq!(fixture.host.returner("hostile").await["held"]["items"], 10_000);
+}
+
 /// It says when to come again, and is not asked before: the one item, or all of them.
 #[tokio::test]
 async fn what_says_when_to_try_again_is_left_alone_until_then() {

@@ -317,3 +317,18 @@ async fn a_second_signal_stops_at_once_and_loses_nothing() {
     host.wait_drained("mysql").await;
     each_once(&database, &[before, hung], 10).await;
 }
+
+/// The database was lost, and is there again with nothing in it: what `setup` had made is made anew.
+#[tokio::test]
+async fn a_database_that_is_put_back_empty_goes_on_by_itself() {
+    let (mysql, sqlite) = (Mariadb::shared().await.database().await, SqliteDatabase::new());
+    let host = Host::start(&format!("return: [mysql, sqlite3]\n{}{}", mysql.config(), sqlite.config())).await;
+    host.store("/v1/returns", &ret(&new_jid(), "before", "test.ping", json!(true))).await;
+    mysql.execute("DROP TABLE salt_returns; DROP TABLE jids; DROP TABLE salt_events").await;
+    sqlite.execute("DROP TABLE salt_returns; DROP TABLE jids; DROP TABLE salt_events").await;
+    host.post("/v1/returns", &ret(&new_jid(), "after", "test.ping", json!(true))).await.expect(202);
+    for name in ["mysql", "sqlite3"] {
+        host.wait_drained(name).await;
+    }
+    assert_eq!((mysql.count("salt_returns").await, sqlite.count("salt_returns").await), (1, 1));
+}

@@ -70,6 +70,8 @@ pub(super) struct Worker {
     stopped: u32,
     /// Calls that failed since the last that ended well, or since a server came back.
     failed: u32,
+    /// Calls in a row in which each item was put off on its own.
+    refused: u32,
     /// A server that answered right after a call failed was tried soon, since then.
     hoped: bool,
 }
@@ -117,6 +119,7 @@ impl Worker {
             fresh: true,
             stopped: 0,
             failed: 0,
+            refused: 0,
             hoped: false,
         }
     }
@@ -152,7 +155,7 @@ impl Worker {
     /// a table that was dropped. After calls that failed it is run again, now and then; what it
     /// says is for the next call to say.
     async fn set_up_again(&mut self) {
-        if self.failed < FAILED || self.stop.is_cancelled() {
+        if self.failed.max(self.refused) < FAILED || self.stop.is_cancelled() {
             return;
         }
         let returner = Arc::clone(&self.returner);
@@ -177,6 +180,7 @@ impl Worker {
         let mut outcomes = Vec::with_capacity(batch.tasks.len());
         let mut parts = vec![batch.tasks];
         while let Some(mut tasks) = parts.pop() {
+            self.set_up_again().await;
             let Some(result) = self.call(batch.kind, &tasks).await else {
                 outcomes.extend(tasks.into_iter().map(|task| Outcome { task, fate: Fate::Pending }));
                 continue;
@@ -189,13 +193,14 @@ impl Worker {
                     if let Some(probation) = &self.probation {
                         probation.note(&done);
                     }
+                    let is_held = |outcome: &Outcome| matches!(outcome.fate, Fate::Held { after: None, .. });
+                    self.refused = if done.iter().all(is_held) { self.refused + 1 } else { 0 };
                     outcomes.extend(done);
                 }
                 Verdict::Deliver(again, wait) => {
                     if let Some(wait) = wait {
                         self.reporter.retried(again.iter().map(Vec::len).sum());
                         self.pause(wait).await;
-                        self.set_up_again().await;
                     }
                     parts.extend(again);
                 }

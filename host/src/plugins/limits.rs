@@ -12,6 +12,9 @@ use crate::config::Limits;
 /// The most tables, memories and core instances of one component.
 const PARTS: usize = 1000;
 
+/// What a busy machine may cost its clock.
+const SLACK: Duration = Duration::from_millis(100);
+
 /// The bytes of a table's element, for its share of the memory.
 const TABLE_ELEMENT: usize = 16;
 
@@ -74,7 +77,7 @@ impl Usage {
 
     /// Whether the host itself was stopped, or did not get to run, for most of this call.
     pub(super) fn host_was_stopped(&self) -> bool {
-        run_since(self.begun_at) < self.begun.elapsed() / 2
+        run_since(self.begun_at) + SLACK < self.begun.elapsed() / 2
     }
 
     /// Whether the guest did nothing for most of this call.
@@ -123,5 +126,20 @@ impl ResourceLimiter for GuestState {
 
     fn memories(&self) -> usize {
         PARTS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As after SIGSTOP, or where a whole machine was suspended.
+    #[test]
+    fn a_host_that_was_stopped_is_told_from_one_that_ran() {
+        let mut usage = Usage::new(&Limits::default());
+        usage.begun = Instant::now().checked_sub(Duration::from_secs(100)).expect("a machine that runs");
+        assert!(usage.host_was_stopped(), "its own clock stood still");
+        usage.begin_call();
+        assert!(!usage.host_was_stopped());
     }
 }

@@ -19,7 +19,8 @@ pub trait Returner {
     const OPTIONS: &'static [&'static str] = &[];
 
     /// Creates what is missing: tables, indexes. Runs after loading and after each reload of
-    /// the configuration, before anything is stored, in one of several instances.
+    /// the configuration, before anything is stored, in one of several instances; and again
+    /// while storing fails.
     ///
     /// # Errors
     /// The host stores nothing through this returner until a later `setup` succeeds.

@@ -185,7 +185,7 @@ impl<D: Driver> ServerTransaction<D> {
             return Err(SqlError::new(SqlErrorKind::Statement, message, false));
         }
         self.marked |= statement::changes_session(statement);
-        self.written |= !commits && !statement::only_reads(statement);
+        self.written |= !commits && statement::may_write(statement);
         Ok(commits)
     }
 

@@ -71,6 +71,11 @@ pub(super) fn only_reads(statement: &str) -> bool {
     [false, true].iter().all(|&nested| word_of(after_comments(statement, nested), &READING).is_some())
 }
 
+/// Whether it may write something that a commit keeps.
+pub(super) fn may_write(statement: &str) -> bool {
+    !only_reads(statement) && first_word(statement, &["SET", "USE"]).is_none()
+}
+
 /// The word of a list that a statement begins with, for one server or another: PostgreSQL's
 /// comments stand in each other, MySQL's do not.
 fn first_word(statement: &str, words: &[&'static str]) -> Option<&'static str> {
@@ -166,6 +171,11 @@ mod tests {
         );
         assert!(!changes_session("INSERT INTO advisory VALUES (1)"));
         assert!(!only_reads("/* /* */ SELECT */ DELETE FROM t"));
+        assert!(
+            may_write("INSERT INTO t VALUES (1)")
+                && !may_write("set names utf8mb4")
+                && !may_write("SELECT 1")
+        );
     }
 
     #[test]

@@ -149,7 +149,7 @@ async fn query(transaction: &mut SqlTransaction, statement: String) -> Result<Ve
 }
 
 async fn empty_sql(pool: &SqlPool, prepare: &[String]) -> Result<(), String> {
-    let mut transaction = pool.begin(Purpose::Write).await.map_err(|error| error.message)?;
+    let mut transaction = pool.begin(Purpose::SetUp).await.map_err(|error| error.message)?;
     let tables = columns(pool, &mut transaction).await?;
     let emptied = tables.keys().map(|table| format!("DELETE FROM {table}"));
     let prepare = prepare.iter().filter(|_| tables.is_empty()).cloned();

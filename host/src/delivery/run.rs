@@ -56,6 +56,15 @@ enum Round {
     Full,
 }
 
+/// What is to be tried again now.
+#[derive(Default)]
+struct Due {
+    tasks: Vec<Task>,
+    /// There is more of it than one window takes.
+    more: bool,
+    broken_off: bool,
+}
+
 /// A lane at work.
 pub(super) struct Run {
     pub(super) returner: Arc<Returner>,
@@ -200,10 +209,10 @@ impl Run {
         let after = *self.cursor.borrow();
         let count = settings.batch.max(1) * workers;
         let bytes = settings.batch_bytes * workers;
-        let (mut tasks, more) = self.due().await?;
+        let Due { mut tasks, more, broken_off } = self.due().await?;
         // What was broken off is older than what comes next: all of it goes before. What is
         // refused again and again takes turns with it.
-        let goes_before = more && (self.skipped.is_multiple_of(2) || self.has_broken_off());
+        let goes_before = more && (self.skipped.is_multiple_of(2) || broken_off);
         self.skipped = if more { self.skipped.wrapping_add(1) } else { 0 };
         let window = match goes_before {
             true => Window { entries: Vec::new(), through: after },
@@ -239,21 +248,23 @@ impl Run {
         Ok(if full { Round::Full } else { Round::Part })
     }
 
-    fn has_broken_off(&self) -> bool {
-        self.held.values().any(|held| held.reason == BROKEN_OFF)
-    }
-
-    /// The held items whose time has come, oldest first, and whether there are more than one
-    /// window takes.
-    async fn due(&mut self) -> Result<(Vec<Task>, bool), JournalError> {
+    /// The held items whose time has come, oldest first: those that were broken off, or else the
+    /// others.
+    async fn due(&mut self) -> Result<Due, JournalError> {
         while let Ok(held) = self.replayed.try_recv() {
             self.held.insert(held.seq, held);
         }
         let now = now();
-        let due = self.held.values().filter(|held| held.not_before <= now).map(|held| held.seq);
-        let mut due: Vec<Seq> = due.take(HELD_AT_ONCE + 1).collect();
+        let due = |broken_off: bool| -> Vec<Seq> {
+            let due = self.held.values().filter(|held| held.not_before <= now);
+            let due = due.filter(|held| !broken_off || held.reason == BROKEN_OFF).map(|held| held.seq);
+            due.take(HELD_AT_ONCE + 1).collect()
+        };
+        let first = due(true);
+        let broken_off = !first.is_empty();
+        let mut due = if broken_off { first } else { due(false) };
         if due.is_empty() {
-            return Ok((Vec::new(), false));
+            return Ok(Due::default());
         }
         let mut more = due.len() > HELD_AT_ONCE;
         due.truncate(HELD_AT_ONCE);
@@ -267,7 +278,7 @@ impl Run {
         };
         // The bytes of one window may end before the last of them.
         more |= entries.last().is_some_and(|entry| Some(entry.seq) < last);
-        Ok((entries.into_iter().filter_map(task).collect(), more))
+        Ok(Due { tasks: entries.into_iter().filter_map(task).collect(), more, broken_off })
     }
 
     /// Hands everything to the workers; none if one of them broke.

@@ -159,7 +159,8 @@ impl Worker {
             return;
         }
         let returner = Arc::clone(&self.returner);
-        let mut last = returner.set_up_again.lock().await;
+        // Another worker is at it: the call may go through without.
+        let Ok(mut last) = returner.set_up_again.try_lock() else { return };
         if last.is_some_and(|last| last.elapsed() < BETWEEN_SETUPS) {
             return;
         }

@@ -252,6 +252,7 @@ pub(super) fn abandon(
     keys: &[(Key, u64)],
 ) -> rusqlite::Result<u64> {
     let now = now();
+    book.seen.forget(now);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for held in held(&transaction, id)? {
         release(&transaction, id, held.seq)?;

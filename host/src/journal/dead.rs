@@ -134,6 +134,9 @@ pub(super) fn aside(
     Ok(aside)
 }
 
+/// The most that is read for it: lanes that are behind wait meanwhile.
+const MOST_BYTES: usize = 32 << 20;
+
 /// Whether an item has one of the keys, and whether that is known of all of them. What cannot
 /// be read is passed over.
 fn has_one(
@@ -145,9 +148,13 @@ fn has_one(
 ) -> Result<(bool, bool), JournalError> {
     let mut statement = connection.prepare_cached(select)?;
     let mut rows = statement.query(params![lane.0, most + 1])?;
-    let mut compared = 0;
+    let (mut compared, mut bytes) = (0, 0);
     while let Some(row) = rows.next()? {
         let (kind, body) = (Kind::from_code(row.get(0)?), row.get_ref(1)?.as_str());
+        bytes += body.as_ref().map_or(0, |body| body.len());
+        if bytes > MOST_BYTES {
+            return Ok((false, false));
+        }
         if let (Some(kind), Ok(body)) = (kind, body) {
             let key = items::parse(kind, body, String::new).ok().and_then(|item| item.dedupe_key());
             if key.is_some_and(|key| keys.contains(&key)) {
@@ -272,6 +279,7 @@ pub(super) fn remove(
     ids: &[i64],
 ) -> rusqlite::Result<Vec<LaneId>> {
     let now = now();
+    book.seen.forget(now);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut targets = Targets { transaction: &transaction, known: &mut book.targets };
     let mut fresh = Fresh::default();

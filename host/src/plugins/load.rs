@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use returner_engine::{Cache, CacheError, EPOCH};
 use sha2::{Digest, Sha256};
@@ -16,6 +14,7 @@ use wasmtime::{Engine, EngineWeak};
 use super::capabilities;
 use super::contract::{self, Exports, PACKAGE, SPOKEN, Version};
 use super::instance::{CallError, Instance};
+use super::pulse::PULSE;
 use super::state::{Grants, GuestState};
 use super::words;
 use crate::config::{Bundled, PluginSource};
@@ -334,25 +333,12 @@ fn linker(engine: &Engine, spoken: &[Version]) -> wasmtime::Result<Linker<GuestS
     Ok(linker)
 }
 
-/// How often the epoch has moved on: not at all while the host itself is stopped.
-static TICKS: AtomicU64 = AtomicU64::new(0);
-
-/// As much of the time since a count of [`ticks`] as the host has certainly run in.
-pub(super) fn run_since(ticks: u64) -> Duration {
-    let passed = TICKS.load(Ordering::Relaxed).saturating_sub(ticks);
-    EPOCH.saturating_mul(u32::try_from(passed).unwrap_or(u32::MAX))
-}
-
-pub(super) fn ticks() -> u64 {
-    TICKS.load(Ordering::Relaxed)
-}
-
 /// Moves the epoch on for as long as the engine lives.
 fn keep_time(engine: EngineWeak) {
     let ticking = std::thread::Builder::new().name("epoch".to_owned()).spawn(move || {
         while let Some(engine) = engine.upgrade() {
             engine.increment_epoch();
-            TICKS.fetch_add(1, Ordering::Relaxed);
+            PULSE.beat();
             drop(engine);
             std::thread::sleep(EPOCH);
         }

@@ -18,6 +18,7 @@ mod limits;
 mod load;
 mod narrow;
 mod needs;
+mod pulse;
 mod state;
 mod stderr;
 mod trial;

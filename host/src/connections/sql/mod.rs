@@ -203,7 +203,8 @@ impl SqlTransaction {
     /// The tables that are not undone with a transaction, whatever is written to them: MySQL's of
     /// other engines than InnoDB.
     pub(crate) async fn not_undone(&mut self) -> Result<Vec<String>, SqlError> {
-        const TABLES: &str = "SELECT t.table_name FROM information_schema.tables t \
+        const TABLES: &str = "SELECT IF(t.table_schema = DATABASE(), t.table_name, CONCAT(t.table_schema, '.', t.table_name)) \
+             FROM information_schema.tables t \
              JOIN information_schema.engines e ON e.engine = t.engine WHERE COALESCE(e.transactions, 'NO') <> 'YES' \
              AND t.table_schema NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')";
         let Self::Mysql(transaction) = self else { return Ok(Vec::new()) };

@@ -173,14 +173,16 @@ impl<D: Driver> ServerTransaction<D> {
     /// Notes what a statement will leave; gives whether the server commits it by itself.
     fn begin_statement(&mut self, statement: &str) -> Result<bool, SqlError> {
         let commits = D::commits(statement);
-        if commits && self.written && self.purpose != Purpose::SetUp {
+        let splits = self.written || statement::locks_tables(statement);
+        if commits && splits && self.purpose != Purpose::SetUp {
             let word: String = statement
                 .chars()
                 .skip_while(|c| !c.is_alphabetic())
                 .take_while(|c| c.is_alphabetic())
                 .collect();
             let message = format!(
-                "`{word}` would commit what this call has written before it: it belongs into `setup`, or before all else"
+                "`{word}` would commit what this call has written before it, and what comes after it is another transaction: it \
+                 belongs into `setup`, or before all else"
             );
             return Err(SqlError::new(SqlErrorKind::Statement, message, false));
         }

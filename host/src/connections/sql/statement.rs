@@ -17,12 +17,17 @@ const READING: [&str; 6] = ["DESCRIBE", "EXPLAIN", "PRAGMA", "SELECT", "SHOW", "
 
 /// The host begins and ends transactions.
 pub(super) fn refuse_transaction_control(statement: &str) -> Result<(), SqlError> {
-    let Some(word) = first_word(statement, &TRANSACTION).or_else(|| prepares_a_commit(statement)) else {
-        return Ok(());
-    };
+    let word = first_word(statement, &TRANSACTION).or_else(|| prepares_a_commit(statement));
+    let Some(word) = word.or_else(|| sets_autocommit(statement)) else { return Ok(()) };
     let message =
         format!("{word} is not for plugins: the host begins the transaction, and commits when a call is ok");
     Err(SqlError::new(SqlErrorKind::Statement, message, false))
+}
+
+/// What ends MySQL's transaction when it is set.
+fn sets_autocommit(statement: &str) -> Option<&'static str> {
+    let sets = first_word(statement, &["SET"]).is_some();
+    (sets && statement.to_ascii_lowercase().contains("autocommit")).then_some("SET autocommit")
 }
 
 /// PostgreSQL's first half of a commit in two phases, which takes the transaction away.
@@ -42,11 +47,29 @@ pub(super) fn mysql_commits(statement: &str) -> bool {
         "ALTER", "ANALYZE", "CACHE", "CHECK", "CREATE", "DROP", "FLUSH", "GRANT", "LOCK", "OPTIMIZE",
         "RENAME", "REPAIR", "REVOKE", "TRUNCATE",
     ];
-    let Some(word) = first_word(statement, &COMMITTING) else { return false };
-    let rest = &after_comments(statement, false)[word.len()..];
-    let is_temporary =
-        ["CREATE", "DROP"].contains(&word) && word_of(after_comments(rest, false), &["TEMPORARY"]).is_some();
-    !is_temporary
+    let commits = |nested| {
+        let statement = after_comments(statement, nested);
+        let Some(word) = word_of(statement, &COMMITTING) else { return false };
+        let next = |text, words: &[&'static str]| {
+            let text: &str = after_comments(text, nested);
+            word_of(text, words).map(|word| &text[word.len()..])
+        };
+        let rest = &statement[word.len()..];
+        let rest = next(rest, &["OR"]).and_then(|rest| next(rest, &["REPLACE"])).unwrap_or(rest);
+        match word {
+            "CREATE" | "DROP" => next(rest, &["TEMPORARY"]).is_none(),
+            // MariaDB's other one runs a statement, and tells how.
+            "ANALYZE" => next(rest, &["LOCAL", "NO", "TABLE"]).is_some(),
+            _ => true,
+        }
+    };
+    commits(false) || commits(true)
+}
+
+/// Whether it is MySQL's LOCK TABLES: the next transaction lets go of what it locks, and nothing
+/// under it is one.
+pub(super) fn locks_tables(statement: &str) -> bool {
+    first_word(statement, &["LOCK"]).is_some()
 }
 
 /// Whether it speaks another protocol from here on: PostgreSQL's COPY.
@@ -73,7 +96,9 @@ pub(super) fn only_reads(statement: &str) -> bool {
 
 /// Whether it may write something that a commit keeps.
 pub(super) fn may_write(statement: &str) -> bool {
-    !only_reads(statement) && first_word(statement, &["SET", "USE"]).is_none()
+    let sets = first_word(statement, &["SET", "USE"]).is_some();
+    // MariaDB's SET STATEMENT runs another one.
+    !only_reads(statement) && (!sets || statement.to_ascii_lowercase().contains("statement"))
 }
 
 /// The word of a list that a statement begins with, for one server or another: PostgreSQL's
@@ -143,6 +168,7 @@ mod tests {
             "/* /* */ */ RELEASE SAVEPOINT statement",
             "/* /* */ COMMIT",
             "/*/ */ COMMIT",
+            "set @@session.AutoCommit = 1",
         ] {
             assert!(refuse_transaction_control(statement).is_err(), "{statement}");
         }
@@ -193,7 +219,10 @@ mod tests {
             "CREATE TEMPORARY TABLE t (a int)",
             "drop /* x */ temporary table t",
             "SELECT 1",
+            "CREATE OR REPLACE TEMPORARY TABLE t (a int)",
+            "ANALYZE SELECT 1",
             "",
+            "/* /* */ -- */",
         ] {
             assert!(!mysql_commits(statement), "{statement}");
         }

@@ -29,7 +29,7 @@ extern const char *const salt_version;
 // The options that it knows, and NULL; the host refuses a configuration with another one.
 extern const char *const salt_options[];
 
-// Runs before anything is stored, and again after each reload of the configuration.
+// Runs before anything is stored, and again after each reload and while storing fails.
 bool setup(salt_failure *failure);
 
 // Stores a batch, oldest first. True: all of it is stored but what was refused. False: none of it is, and `failure`

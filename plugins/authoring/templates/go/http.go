@@ -26,7 +26,7 @@ type body struct {
 	Success bool   `json:"success"`
 }
 
-// Runs before anything is stored, and again after each reload of the configuration.
+// Runs before anything is stored, and again after each reload and while storing fails.
 func setup() error {
 	_, err := url()
 	return err

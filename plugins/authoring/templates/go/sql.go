@@ -17,7 +17,7 @@ func init() {
 	salt.Export(salt.Returner{Name: "{{name}}", Version: "0.1.0", Setup: setup, Store: store})
 }
 
-// Runs before anything is stored, and again after each reload of the configuration.
+// Runs before anything is stored, and again after each reload and while storing fails.
 func setup() error {
 	_, err := salt.Execute(db, "CREATE TABLE IF NOT EXISTS {{snake}} (item_key varchar(32) PRIMARY KEY, "+
 		"jid varchar(255), minion varchar(255), fun varchar(255), success integer)", nil)

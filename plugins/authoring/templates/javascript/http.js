@@ -11,7 +11,7 @@ export const about = {
 };
 
 export const lifecycle = {
-  // Runs before anything is stored, and again after each reload of the configuration.
+  // Runs before anything is stored, and again after each reload and while storing fails.
   setup() {
     url();
   },

@@ -12,7 +12,7 @@ export const about = {
 };
 
 export const lifecycle = {
-  // Runs before anything is stored, and again after each reload of the configuration.
+  // Runs before anything is stored, and again after each reload and while storing fails.
   setup() {
     run(
       'CREATE TABLE IF NOT EXISTS {{snake}} (item_key varchar(32) PRIMARY KEY, jid varchar(255), ' +

@@ -16,7 +16,7 @@ class About(exports.About):
 
 
 class Lifecycle(exports.Lifecycle):
-    # Runs before anything is stored, and again after each reload of the configuration.
+    # Runs before anything is stored, and again after each reload and while storing fails.
     def setup(self) -> None:
         url()
 

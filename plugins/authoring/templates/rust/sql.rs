@@ -11,7 +11,7 @@ struct Plugin;
 returner_sdk::export!(Plugin);
 
 impl Returner for Plugin {
-    // Runs before anything is stored, and again after each reload of the configuration.
+    // Runs before anything is stored, and again after each reload and while storing fails.
     fn setup() -> Result<(), Failure> {
         let statement = "CREATE TABLE IF NOT EXISTS {{snake}} (item_key varchar(32) PRIMARY KEY, jid varchar(255), \
                          minion varchar(255), fun varchar(255), success integer)";

@@ -189,6 +189,7 @@ fn postgresql_has_ways_of_its_own() {
         "SELECT CAST(16391 AS regclass) FROM audit",
         "SELECT regclass 'secrets' FROM audit",
         "SELECT (NULL::secrets).a FROM audit",
+        "SELECT (NULL::serial).a FROM audit",
         "SELECT (NULL::\"secrets\") FROM audit",
         "SELECT (NULL::public.secrets) FROM audit",
         "CREATE TABLE audit (s secrets)",

@@ -19,7 +19,7 @@ type Returner struct {
 	Version string
 	// The options that it reads with Option; the host refuses a configuration with another one.
 	Options []string
-	// Runs before anything is stored, and again after each reload of the configuration. May be nil.
+	// Runs before anything is stored, and again after each reload and while storing fails. May be nil.
 	Setup func() error
 	// Stores a batch, oldest first. Nil says that all of it is stored, Refusals that all of it is but the items
 	// named, an error that none of it is.

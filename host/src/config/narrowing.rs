@@ -24,6 +24,9 @@ pub(crate) const VERBS: [&str; 7] = ["select", "insert", "update", "delete", "cr
 pub(crate) const MONGO_ACTIONS: [&str; 6] =
     ["find", "insert", "update", "delete", "aggregate", "create-index"];
 
+/// Tables of SQLite's own that tell of all others and have no beginning in common.
+pub(crate) const SQLITES_OWN: [&str; 3] = ["bytecode", "dbstat", "tables_used"];
+
 /// What says which connection, and what of it.
 pub(super) const KEYS: &[&str] = &["connection", "tables", "commands", "keys", "collections"];
 
@@ -176,7 +179,7 @@ impl Narrowing {
 fn is_special(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let own = ["pg_", "pragma_", "sqlite_", "system."].iter().any(|begin| lower.starts_with(begin));
-    own || lower.contains('.') || ["bytecode", "dbstat", "tables_used"].contains(&lower.as_str())
+    own || lower.contains('.') || SQLITES_OWN.contains(&lower.as_str())
 }
 
 fn actions(section: &Section<'_>, name: &str, known: &[&str], findings: &mut Findings) -> Option<Actions> {

@@ -167,10 +167,9 @@ impl Worker {
         let Some(instance) = self.instance().await else { return };
         let done = instance.setup().await;
         *last = Some(std::time::Instant::now());
-        if let Err(error) = done.or_else(|error| match error {
-            CallError::Failed(_) => Ok(()),
-            other => Err(other),
-        }) {
+        if let Err(error) = done
+            && !matches!(error, CallError::Failed(_))
+        {
             tracing::debug!(returner = returner.settings.name, "setup, again: {error}");
             self.instance = None;
         }

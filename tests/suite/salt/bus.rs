@@ -62,6 +62,16 @@ fn millis() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
+/// Waits until a gap is known that begins by then, in milliseconds since 1970-01-01 UTC.
+async fn wait_for_a_gap_since(host: &Host, begin: u64) {
+    until("the gap to be known", async || {
+        let standing = host.get("/v1/salt-events").await.json();
+        let from = standing["gaps"][0]["from_ms"].as_u64();
+        if from.is_some_and(|from| from <= begin) { Ok(()) } else { Err(format!("{begin}: {standing}")) }
+    })
+    .await;
+}
+
 /// All of ten thousand minions answer at once, while the database hangs: the master is never
 /// held up, and all are stored.
 #[tokio::test]
@@ -118,12 +128,7 @@ async fn what_is_given_up_at_the_end_is_missing_from_then_on() {
     host.restart().await;
     let mut stream = bus.accept().await;
     stream.write_all(&returned("last", &json!(true))).expect("the host reads");
-    until("the gap to be known", async || {
-        let standing = host.get("/v1/salt-events").await.json();
-        let from = standing["gaps"][0]["from_ms"].as_u64();
-        if from.is_some_and(|from| from <= sent) { Ok(()) } else { Err(format!("{sent}: {standing}")) }
-    })
-    .await;
+    wait_for_a_gap_since(&host, sent).await;
 }
 
 /// The master goes before it has said anything: what it says until the host hears it is missing.
@@ -142,12 +147,7 @@ async fn a_connection_that_was_silent_is_where_a_gap_begins() {
     drop(silent);
     let mut stream = bus.accept().await;
     stream.write_all(&returned("first", &json!(true))).expect("the host reads");
-    until("the gap to be known", async || {
-        let standing = host.get("/v1/salt-events").await.json();
-        let from = standing["gaps"][0]["from_ms"].as_u64();
-        if from.is_some_and(|from| from <= before) { Ok(()) } else { Err(format!("{before}: {standing}")) }
-    })
-    .await;
+    wait_for_a_gap_since(&host, before).await;
 }
 
 /// Of two returners only one had the whole return by a minion's module.

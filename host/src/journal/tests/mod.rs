@@ -47,6 +47,13 @@ async fn open(path: &Path) -> Opened {
     Opened { journal, lanes }
 }
 
+/// With one lane, and bounds of a test's.
+async fn open_one(path: &Path, bounds: Bounds) -> Opened {
+    let journal = Journal::open(path, bounds, JournalMetrics::default()).unwrap();
+    let lanes = vec![journal.lane("a").await.unwrap()];
+    Opened { journal, lanes }
+}
+
 impl Opened {
     async fn append(&self, numbers: &[u32], lanes: &[usize], dedupe: bool) -> Appended {
         let ids: Arc<[LaneId]> = lanes.iter().map(|lane| self.lanes[*lane].id).collect();
@@ -127,9 +134,7 @@ async fn a_dead_letter_that_is_dropped_is_no_duplicate_any_more() {
 async fn a_key_is_forgotten_when_its_window_has_passed() {
     let directory = tempfile::tempdir().unwrap();
     let bounds = Bounds { window: Duration::from_secs(1), ..bounds() };
-    let journal = Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
-    let state = journal.lane("a").await.unwrap();
-    let opened = Opened { journal, lanes: vec![state] };
+    let opened = open_one(directory.path(), bounds).await;
     let begun = now();
     opened.append(&[1], &[0], true).await;
     while opened.append(&[1], &[0], true).await.duplicates == 1 {
@@ -143,9 +148,7 @@ async fn a_key_is_forgotten_when_its_window_has_passed() {
 async fn a_key_is_forgotten_when_nothing_happens_meanwhile() {
     let directory = tempfile::tempdir().unwrap();
     let bounds = Bounds { window: Duration::from_millis(200), ..bounds() };
-    let journal = Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
-    let state = journal.lane("a").await.unwrap();
-    let opened = Opened { journal, lanes: vec![state] };
+    let opened = open_one(directory.path(), bounds).await;
     opened.append(&[1, 2], &[0], true).await;
     let begun = now();
     while now() - begun <= 300 {
@@ -159,9 +162,7 @@ async fn nothing_is_a_copy_where_nothing_is_to_be_remembered() {
     for (window, keys) in [(0, 1000), (600, 0)] {
         let directory = tempfile::tempdir().unwrap();
         let bounds = Bounds { window: Duration::from_secs(window), keys, ..bounds() };
-        let journal = Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
-        let state = journal.lane("a").await.unwrap();
-        let opened = Opened { journal, lanes: vec![state] };
+        let opened = open_one(directory.path(), bounds).await;
         assert_eq!(opened.append(&[1, 1], &[0], true).await.duplicates, 0);
         assert_eq!(opened.append(&[1], &[0], true).await.duplicates, 0);
     }
@@ -172,10 +173,8 @@ async fn nothing_is_a_copy_where_nothing_is_to_be_remembered() {
 async fn a_dead_letter_that_is_dropped_late_makes_no_newer_one_new() {
     let directory = tempfile::tempdir().unwrap();
     let bounds = Bounds { window: Duration::from_millis(500), ..bounds() };
-    let journal = Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
-    let state = journal.lane("a").await.unwrap();
-    let lane = state.id;
-    let opened = Opened { journal, lanes: vec![state] };
+    let opened = open_one(directory.path(), bounds).await;
+    let lane = opened.lanes[0].id;
     opened.append(&[1], &[0], true).await;
     let entry = opened.journal.next(lane, 0, 1, 1 << 20).await.unwrap().entries.remove(0);
     let dead = vec![dead_letter(entry)];
@@ -275,9 +274,7 @@ async fn keys_beyond_the_bound_are_forgotten_on_disk_too() {
     for keys in [0, 15] {
         let directory = tempfile::tempdir().unwrap();
         let bounds = Bounds { keys, ..bounds() };
-        let journal = Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
-        let state = journal.lane("a").await.unwrap();
-        let opened = Opened { journal, lanes: vec![state] };
+        let opened = open_one(directory.path(), bounds).await;
         for round in 0..20_u32 {
             let numbers: Vec<u32> = (round * 10..round * 10 + 10).collect();
             assert_eq!(opened.append(&numbers, &[0], true).await.duplicates, 0);

@@ -21,7 +21,7 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, Tokenizer, Whitespace};
 
 use super::{Refused, granted};
-use crate::config::Actions;
+use crate::config::{Actions, SQLITES_OWN};
 use crate::connections::numbered;
 
 use reading::read;
@@ -117,7 +117,7 @@ impl Dialect {
             Dialect::Sqlite => {
                 begins("sqlite_")
                     || begins("pragma_")
-                    || ["bytecode", "dbstat", "tables_used"].iter().any(|own| name.eq_ignore_ascii_case(own))
+                    || SQLITES_OWN.iter().any(|own| name.eq_ignore_ascii_case(own))
             }
         }
     }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::delivery::{Lane, Lanes, RouteError};
+use crate::delivery::{Lane, Lanes, RouteError, State, Status};
 use crate::journal::Journal;
 use crate::plugins::{CallError, Interface, Job, MinionReturn};
 
@@ -158,9 +158,17 @@ impl JobCache {
 
     async fn caught_up(&self, lane: &Lane) -> Result<(), AskError> {
         let (head, patience) = (*self.journal.head().borrow(), self.patience(lane));
-        tokio::time::timeout(patience, lane.passed(head)).await.map_err(|_| {
-            let error = lane.status().last_error;
-            let why = error.map(|error| format!("; its last error: {}", error.message)).unwrap_or_default();
+        let ready = async {
+            // What it reads may not have been made before.
+            lane.begun().await;
+            lane.passed(head).await;
+        };
+        tokio::time::timeout(patience, ready).await.map_err(|_| {
+            let why = match lane.status() {
+                Status { last_error: Some(error), .. } => format!("; its last error: {}", error.message),
+                Status { state: State::SettingUp, .. } => "; its `setup` has not ended".to_owned(),
+                _ => String::new(),
+            };
             AskError::Behind { returner: lane.name().to_owned(), waited: patience, why }
         })
     }

@@ -191,6 +191,7 @@ async fn a_returner_that_had_it_before_is_told_of_with_those_that_had_not() {
 async fn those_of_a_lane_that_a_return_asked_for_are_tried_when_they_are_replayed() {
     let database = SqliteDatabase::new();
     let mut host = Host::start(&database.config()).await;
+    host.wait_set_up("sqlite3").await;
     database
         .execute(
             "CREATE TRIGGER refuses BEFORE INSERT ON salt_returns WHEN NEW.id = 'bad' \

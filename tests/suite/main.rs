@@ -17,6 +17,7 @@ mod main_job;
 mod odd;
 mod oracle;
 mod order;
+mod outages;
 mod readme;
 mod recovery;
 mod reload;

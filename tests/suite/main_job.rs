@@ -290,8 +290,9 @@ async fn returners_that_returns_ask_for_make_room_for_others() {
         item["ret_kwargs"] = json!({"setup": option});
         item
     };
+    // At once: one that is done before the last begins could make room for it.
     for option in 0..64 {
-        host.post("/v1/returns?wait=stored", &asking(option)).await.expect(200);
+        host.post("/v1/returns", &asking(option)).await.expect(202);
     }
     host.post("/v1/returns", &asking(64)).await.problem_saying(429, "at once");
     until("an idle one to make room", async || {
@@ -322,6 +323,21 @@ async fn without_a_configuration_it_stores_in_sqlite() {
     for part in ["http://127.0.0.1:4510", "returner-data", "sqlite3", "curl "] {
         assert!(greeting.contains(part), "nothing of `{part}` in:\n{greeting}");
     }
+}
+
+/// A host is ready before the tables of a new database are made: its server may be away.
+#[tokio::test]
+async fn a_question_waits_until_the_tables_are_made() {
+    let database = SqliteDatabase::new();
+    let lock = database.locked().await;
+    let (_, file) = &database.options()[0];
+    let host = Host::start(&format!("sqlite3: {{database: '{file}', timeout: 60}}\n")).await;
+    let release = async {
+        assert_eq!(host.returner("sqlite3").await["state"], "setting-up");
+        drop(lock);
+    };
+    let (answer, ()) = tokio::join!(host.get("/v1/jobs"), release);
+    assert_eq!(answer.expect(200).json()["jobs"], json!([]));
 }
 
 /// Without `master_job_cache`, the first of `return` that can answer does.

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::answer::{AnswerBounds, AnswerSize};
+use super::names::Host;
 use super::{OpenError, names};
 use crate::config::{Headers, Limits, OWN_HEADERS};
 
@@ -126,6 +127,15 @@ impl HttpClient {
     /// Whether the origin of a URL is listed.
     pub(crate) fn allows(&self, url: &str) -> bool {
         Url::parse(url).is_ok_and(|url| self.origins.contains(&origin(&url)))
+    }
+
+    /// Those of the origins.
+    pub(crate) fn hosts(&self) -> Vec<Host> {
+        let host = |origin: &String| {
+            let url = Url::parse(origin).ok()?;
+            Some(Host::new(url.host_str()?.trim_matches(['[', ']']), url.port_or_known_default()?))
+        };
+        self.origins.iter().filter_map(host).collect()
     }
 
     /// Sends a request and reads the whole answer, within the bounds.

@@ -5,7 +5,9 @@
 //! `localhost`.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+
+use tokio::net::TcpStream;
 
 /// The addresses of a name but those that no name may lead to.
 ///
@@ -23,6 +25,31 @@ pub(super) async fn look_up(name: &str) -> io::Result<Vec<IpAddr>> {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
     Ok(allowed)
+}
+
+/// Where a server listens for TCP.
+pub(crate) struct Host {
+    /// An address or a name.
+    name: String,
+    port: u16,
+}
+
+impl Host {
+    pub(super) fn new(name: impl Into<String>, port: u16) -> Self {
+        Self { name: name.into(), port }
+    }
+
+    /// Whether it can be connected to. Nothing is sent.
+    pub(crate) async fn takes_connections(&self) -> bool {
+        let addresses = match self.name.parse::<IpAddr>() {
+            Ok(address) => Ok(vec![address]),
+            Err(_) => look_up(&self.name).await,
+        };
+        let Ok(addresses) = addresses else { return false };
+        let addresses: Vec<SocketAddr> =
+            addresses.into_iter().map(|address| (address, self.port).into()).collect();
+        TcpStream::connect(&*addresses).await.is_ok()
+    }
 }
 
 /// This machine, or what only it can reach.

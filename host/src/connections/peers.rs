@@ -56,6 +56,15 @@ enum Host {
     Name(String),
 }
 
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Address(address) => address.fmt(f),
+            Host::Name(name) => f.write_str(name),
+        }
+    }
+}
+
 impl Peers {
     /// As the configuration has them, checked: `tcp://mail.example:25`.
     pub(crate) fn new(peers: &[String]) -> Self {
@@ -91,6 +100,12 @@ impl Peers {
             }
         }
         false
+    }
+
+    /// Those that are reached by TCP: by UDP nothing can be told of one.
+    pub(crate) fn hosts(&self) -> Vec<names::Host> {
+        let listed = self.listed.iter().filter(|peer| peer.protocol == Protocol::Tcp);
+        listed.map(|peer| names::Host::new(peer.host.to_string(), peer.port)).collect()
     }
 
     async fn addresses(&self, name: &str) -> Vec<IpAddr> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::batch::Task;
 use super::crashes::Crashes;
@@ -28,6 +29,8 @@ pub(super) struct Board {
     metrics: LaneMetrics,
     crashes: Arc<Crashes>,
     pub(super) recent: Recent,
+    /// It is known whether `setup` goes through.
+    begun: watch::Sender<bool>,
     notes: Mutex<Notes>,
 }
 
@@ -84,6 +87,7 @@ impl Board {
             metrics,
             crashes: Arc::clone(crashes),
             recent: Recent::default(),
+            begun: watch::Sender::new(false),
             notes: Mutex::new(notes),
         })
     }
@@ -92,6 +96,12 @@ impl Board {
         let mut notes = self.notes.lock();
         notes.reporters += 1;
         Reporter { board: Arc::clone(self), number: notes.reporters }
+    }
+
+    /// Waits until `setup` has gone through, or has failed once.
+    pub(super) async fn begun(&self) {
+        // There is no error: the other end is here.
+        let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
     }
 
     pub(super) fn look(&self) -> Status {
@@ -287,12 +297,24 @@ impl Reporter {
         series.tries += 1;
         series.next = next;
         series.next_try = now + wait;
+        drop(notes);
+        self.board.begun.send_replace(true);
     }
 
     /// The wait is another than the last report said.
     pub(super) fn waits(&self, wait: Duration) {
         if let Some(series) = self.board.notes.lock().failing.get_mut(&self.number) {
             series.next_try = Instant::now() + wait;
+        }
+    }
+
+    /// One item is tried next, sooner than the last report said.
+    pub(super) fn probes(&self, wait: Duration) {
+        if let Some(series) = self.board.notes.lock().failing.get_mut(&self.number) {
+            series.next_try = Instant::now() + wait;
+            if let Next::Store(kind, _) | Next::Halves(kind, _) = series.next {
+                series.next = Next::Store(kind, 1);
+            }
         }
     }
 
@@ -304,6 +326,7 @@ impl Reporter {
     pub(super) fn set_up(&self) {
         self.well();
         self.board.notes.lock().setting_up = false;
+        self.board.begun.send_replace(true);
     }
 
     /// The guest was stopped in a call.

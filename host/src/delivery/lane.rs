@@ -1,7 +1,7 @@
 //! A lane: one returner's way through the journal. The handle by which others see it; the
 //! work is in [`run`](super::run).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
 use super::crashes::Crashes;
+use super::held::HeldBack;
 use super::oldest::Oldest;
 use super::returner::Returner;
 use super::run::{Run, Turn};
@@ -88,9 +89,7 @@ impl Lane {
             id: state.id,
             uncertain_through: state.uncertain_through,
             broke: false,
-            refused: HashMap::new(),
-            asked: HashSet::new(),
-            held: state.held.into_iter().map(|held| (held.seq, held)).collect(),
+            held: HeldBack::new(state.held),
             workers: Vec::new(),
             cursor,
             awaited: Arc::clone(&awaited),
@@ -209,6 +208,11 @@ impl Lane {
         aside.rejected |= self.board.rejected(&seqs);
         aside.held |= self.board.holds(seqs);
         Ok(aside)
+    }
+
+    /// Waits until it is known whether the plugin's `setup` goes through.
+    pub(crate) async fn begun(&self) {
+        self.board.begun().await;
     }
 
     /// Waits until everything up to a place is stored, dead or held.

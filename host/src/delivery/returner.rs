@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
@@ -11,8 +13,8 @@ use crate::config::{Limits, ReturnerSettings};
 use crate::items::Kind;
 use crate::plugins::{CallError, Grants, Instance, Interface, Need, Plugin};
 
-/// How long a look at a server may take that only asks whether it is back.
-const PROBE: Duration = Duration::from_secs(2);
+/// How long a look at its servers may take that only asks whether they are back.
+const LOOK: Duration = Duration::from_secs(2);
 
 pub(crate) struct Returner {
     /// Its name is that of its lane.
@@ -164,14 +166,26 @@ impl Returner {
         self.instance().await?.setup().await
     }
 
-    /// Whether every server that it is granted answers.
-    pub(super) async fn servers_answer(&self) -> bool {
-        for connection in self.grants.connections.values() {
-            match tokio::time::timeout(PROBE, connection.check()).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(_)) | Err(_) => return false,
-            }
-        }
-        true
+    /// Which of the servers that it is granted answer.
+    pub(super) async fn servers_answer(&self) -> Vec<bool> {
+        let Grants { connections, http, peers, .. } = &*self.grants;
+        let bounded = |look: BoxFuture<'static, bool>| async {
+            tokio::time::timeout(LOOK, look).await.unwrap_or(false)
+        };
+        let connections = connections.values().map(|connection| {
+            let connection = Arc::clone(connection);
+            async move { connection.check().await.is_ok() }.boxed()
+        });
+        let http = http.iter().flat_map(|http| http.hosts());
+        let hosts = http.chain(peers.iter().flat_map(|peers| peers.hosts()));
+        let hosts = hosts.map(|host| async move { host.takes_connections().await }.boxed());
+        join_all(connections.chain(hosts).map(bounded)).await
+    }
+
+    /// Whether an item may be tried again and again to find out what its servers think of it: who
+    /// is told of something by HTTP or a socket may be told each time.
+    pub(super) fn can_be_probed(&self) -> bool {
+        let Grants { connections, http, peers, .. } = &*self.grants;
+        !connections.is_empty() && http.is_none() && peers.is_none()
     }
 }

@@ -4,7 +4,7 @@
 //! held), deliver it, settle it. A window is settled whole, so the cursor is all that
 //! a lane has to keep, and the table of held items what the cursor cannot say.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff;
 use super::batch::{Batch, Plan, Task};
 use super::board::{Board, Reporter};
+use super::held::{self, DueItems, HeldBack};
 use super::probation::Probation;
 use super::returner::Returner;
 use super::status::Next;
 use super::worker::{Fate, Outcome, Worker};
-use crate::journal::{DeadLetter, Entry, Held, Journal, JournalError, LaneId, Seq, Settlement, Window, now};
+use crate::journal::{DeadLetter, Held, Journal, JournalError, LaneId, Seq, Settlement, Window, now};
 
 /// The wait after the journal could not be read.
 const AFTER_READ_ERROR: Duration = Duration::from_secs(1);
@@ -31,12 +31,6 @@ const AFTER_READ_ERROR: Duration = Duration::from_secs(1);
 /// nobody waits for what is in them: what comes meanwhile shares a call and a commit. The
 /// first one after a rest waits for nothing.
 const BETWEEN: Duration = Duration::from_millis(20);
-
-/// The most held items that are tried again in one window.
-const HELD_AT_ONCE: usize = 500;
-
-/// Why an item is held whose delivery did not end: it goes before all that came after it.
-const BROKEN_OFF: &str = "its delivery was broken off by a stop or a reload";
 
 /// The most dead letters that are taken back from a plugin that fails its probation.
 const TAKEN_BACK: usize = 10_000;
@@ -84,12 +78,7 @@ pub(super) struct Run {
     pub(super) uncertain_through: Seq,
     /// A worker broke: what it delivered is not known, and was perhaps not settled since.
     pub(super) broke: bool,
-    pub(super) held: BTreeMap<Seq, Held>,
-    /// How often each of them was refused on its own: what a server that was away cost its
-    /// batch before is no reason to wait.
-    pub(super) refused: HashMap<Seq, u32>,
-    /// Those for which the plugin said when to come again.
-    pub(super) asked: HashSet<Seq>,
+    pub(super) held: HeldBack,
     pub(super) workers: Vec<Worker>,
     pub(super) cursor: watch::Sender<Seq>,
     /// Somebody began to wait for the cursor.
@@ -166,7 +155,7 @@ impl Run {
             self.rejected.clear();
         }
         self.returner = next;
-        self.held.values_mut().for_each(|held| held.not_before = 0);
+        self.held.wait_no_longer();
         self.hire();
         goes_back
     }
@@ -177,7 +166,7 @@ impl Run {
         match self.journal.replay_of(self.id, rejected).await {
             Ok(held) => {
                 self.board.exhumed(&held);
-                self.held.extend(held.into_iter().map(|held| (held.seq, held)));
+                self.held.extend(held);
             }
             Err(error) => tracing::error!(
                 returner = self.name(),
@@ -241,44 +230,30 @@ impl Run {
             // A fault of the host's own; nothing is known, so all of it comes again.
             None => {
                 self.uncertain_through = self.uncertain_through.max(window.through);
-                self.held.values_mut().for_each(|held| held.redelivered = true);
+                self.held.are_unclear();
                 self.broke = true;
             }
         }
         Ok(if full { Round::Full } else { Round::Part })
     }
 
-    /// The held items whose time has come, oldest first: those that were broken off, or else the
-    /// others.
+    /// The held items whose time has come, as many as a window takes.
     async fn due(&mut self) -> Result<Due, JournalError> {
         while let Ok(held) = self.replayed.try_recv() {
-            self.held.insert(held.seq, held);
+            self.held.extend([held]);
         }
-        let now = now();
-        let due = |broken_off: bool| -> Vec<Seq> {
-            let due = self.held.values().filter(|held| held.not_before <= now);
-            let due = due.filter(|held| !broken_off || held.reason == BROKEN_OFF).map(|held| held.seq);
-            due.take(HELD_AT_ONCE + 1).collect()
-        };
-        let first = due(true);
-        let broken_off = !first.is_empty();
-        let mut due = if broken_off { first } else { due(false) };
-        if due.is_empty() {
+        let DueItems { seqs, mut more, broken_off } = self.held.due();
+        if seqs.is_empty() {
             return Ok(Due::default());
         }
-        let mut more = due.len() > HELD_AT_ONCE;
-        due.truncate(HELD_AT_ONCE);
-        let last = due.last().copied();
+        let last = seqs.last().copied();
         let settings = &self.returner.settings.delivery;
         let bytes = settings.batch_bytes * settings.workers.max(1);
-        let entries = self.journal.entries(self.id, due, bytes).await?;
-        let task = |entry: Arc<Entry>| {
-            let held = self.held.get(&entry.seq)?;
-            Some(Task { tries: held.tries, redelivered: held.redelivered, was_held: true, entry })
-        };
+        let entries = self.journal.entries(self.id, seqs, bytes).await?;
         // The bytes of one window may end before the last of them.
         more |= entries.last().is_some_and(|entry| Some(entry.seq) < last);
-        Ok(Due { tasks: entries.into_iter().filter_map(task).collect(), more, broken_off })
+        let tasks = entries.into_iter().filter_map(|entry| self.held.task(entry)).collect();
+        Ok(Due { tasks, more, broken_off })
     }
 
     /// Hands everything to the workers; none if one of them broke.
@@ -344,20 +319,17 @@ impl Run {
     }
 
     fn settle(&mut self, window: &Window, outcomes: Vec<Outcome>) -> Result<(), JournalError> {
-        let now = now();
+        let longest = self.returner.settings.delivery.max_backoff;
         let (mut stored, mut newly_held) = (0, 0);
         let mut over = HashSet::new();
         let mut settlement = Settlement { through: window.through, ..Settlement::default() };
         self.board.recent.push(window.entries.iter().cloned());
         for Outcome { task, fate } in outcomes {
-            let settled = matches!(fate, Fate::Stored | Fate::Dead { .. });
-            if settled {
+            if matches!(fate, Fate::Stored | Fate::Dead { .. }) {
                 settlement.settled += 1;
                 if task.was_held {
-                    let was = self.held.remove(&task.seq()).filter(|_| matches!(fate, Fate::Stored));
-                    over.extend(was.map(|was| was.reason));
-                    self.refused.remove(&task.seq());
-                    self.asked.remove(&task.seq());
+                    let was = self.held.release(task.seq());
+                    over.extend(was.filter(|_| matches!(fate, Fate::Stored)));
                     settlement.released.push(task.seq());
                 }
             }
@@ -367,42 +339,33 @@ impl Run {
                     if self.probation.is_some() && self.rejected.len() < TAKEN_BACK {
                         self.rejected.push(task.seq());
                     }
-                    settlement.dead.push(self.dead_letter(task, reason, stderr, now))
+                    settlement.dead.push(self.dead_letter(task, reason, stderr))
                 }
                 Fate::Held { reason, after } => {
                     newly_held += usize::from(!task.was_held);
-                    let refused = self.refused.entry(task.seq()).or_default();
-                    *refused += 1;
-                    match after {
-                        Some(_) => self.asked.insert(task.seq()),
-                        None => self.asked.remove(&task.seq()),
-                    };
-                    let wait = backoff::wait(*refused, self.returner.settings.delivery.max_backoff, after);
-                    settlement.held.push(held(&task, now + wait.as_millis() as u64, reason));
+                    settlement.held.push(self.held.refuse(&task, reason, after, longest));
                 }
-                Fate::Pending => settlement.held.push(held(&task, 0, BROKEN_OFF.to_owned())),
+                Fate::Pending => settlement.held.push(held::broken_off(&task)),
             }
         }
         if let Some(held) = settlement.held.last().filter(|_| newly_held > 0) {
             let (returner, reason) = (self.name(), &held.reason);
             tracing::warn!(returner, items = newly_held, "to be tried again, each on its own: {reason}");
         }
+        let probe = self.returner.can_be_probed();
+        self.held.window_ended(stored, &mut settlement.held, newly_held, probe);
+        self.held.is_over(&over);
         self.board.settled(stored, &settlement);
-        self.held.extend(settlement.held.iter().map(|held| (held.seq, held.clone())));
-        // What held one up is over: so it is for the others.
-        let asked = &self.asked;
-        let waiting = self.held.values_mut().filter(|held| over.contains(&held.reason));
-        waiting.filter(|held| !asked.contains(&held.seq)).for_each(|held| held.not_before = 0);
         self.journal.settle(self.id, settlement)?;
         self.cursor.send_replace(window.through);
         Ok(())
     }
 
-    fn dead_letter(&self, task: Task, reason: String, stderr: String, at: u64) -> DeadLetter {
+    fn dead_letter(&self, task: Task, reason: String, stderr: String) -> DeadLetter {
         let plugin = self.returner.plugin.title();
         let item = task.entry.item.title();
         tracing::warn!(returner = self.name(), plugin, tries = task.tries, "dead letter: {item}: {reason}");
-        DeadLetter { entry: task.entry, reason, plugin, stderr, tries: task.tries, at }
+        DeadLetter { entry: task.entry, reason, plugin, stderr, tries: task.tries, at: now() }
     }
 
     /// Lets more come, unless somebody waits for what is there.
@@ -415,7 +378,7 @@ impl Run {
 
     /// Until there is something new, something held is due, or the lane stops.
     async fn sleep(&mut self, head: &mut watch::Receiver<Seq>) {
-        let next = self.held.values().map(|held| held.not_before).min();
+        let next = self.held.next();
         let due = async {
             match next {
                 Some(at) => tokio::time::sleep(Duration::from_millis(at.saturating_sub(now()).max(1))).await,
@@ -424,13 +387,9 @@ impl Run {
         };
         tokio::select! {
             _ = head.changed() => {}
-            Some(held) = self.replayed.recv() => drop(self.held.insert(held.seq, held)),
+            Some(held) = self.replayed.recv() => self.held.extend([held]),
             () = due => {}
             () = self.end.cancelled() => {}
         }
     }
-}
-
-fn held(task: &Task, not_before: u64, reason: String) -> Held {
-    Held { seq: task.seq(), tries: task.tries, not_before, reason, redelivered: task.redelivered }
 }

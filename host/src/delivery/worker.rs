@@ -26,12 +26,10 @@ use super::crashes;
 use super::probation::Probation;
 use super::returner::Returner;
 use super::status::Next;
+use super::wait::{Wait, Waited};
 use crate::items::{Failure, Kind, Refusal};
 use crate::plugins::{CallError, Delivery, Instance, Stop, Trap};
 use crate::telemetry::CallEnd;
-
-/// How often a waiting worker looks whether its servers are back.
-const PROBE_EVERY: Duration = Duration::from_millis(500);
 
 /// What became of an item.
 #[derive(Debug)]
@@ -74,11 +72,16 @@ pub(super) struct Worker {
     refused: u32,
     /// A server that answered right after a call failed was tried soon, since then.
     hoped: bool,
+    /// The last failure that was logged, and when.
+    logged: Option<(String, Instant)>,
 }
 
 /// After so many calls in a row that failed, and so often at most, `setup` is run again.
 const FAILED: u32 = 2;
 const BETWEEN_SETUPS: Duration = Duration::from_secs(10);
+
+/// For so long the same failure is not logged again: one that lasts is tried each second.
+const LOGGED: Duration = Duration::from_secs(60);
 
 /// What to do after a call.
 enum Verdict {
@@ -88,18 +91,18 @@ enum Verdict {
     Deliver(Vec<Vec<Task>>, Option<Wait>),
 }
 
+/// The first of what comes next, and the rest of it after that.
+fn first_alone(parts: &mut Vec<Vec<Task>>) {
+    if let Some(mut next) = parts.pop() {
+        let rest = next.split_off(next.len().min(1));
+        parts.extend([rest, next].into_iter().filter(|part| !part.is_empty()));
+    }
+}
+
 /// The second half and the first, which is taken from the end: order matters.
 fn halves(mut tasks: Vec<Task>) -> Vec<Vec<Task>> {
     let second = tasks.split_off(tasks.len().div_ceil(2));
     vec![second, tasks]
-}
-
-/// How long to wait before the next try.
-#[derive(Debug, Clone, Copy)]
-struct Wait {
-    time: Duration,
-    /// The plugin asked for it.
-    asked: bool,
 }
 
 impl Worker {
@@ -121,6 +124,7 @@ impl Worker {
             failed: 0,
             refused: 0,
             hoped: false,
+            logged: None,
         }
     }
 
@@ -198,11 +202,14 @@ impl Worker {
                     outcomes.extend(done);
                 }
                 Verdict::Deliver(again, wait) => {
-                    if let Some(wait) = wait {
-                        self.reporter.retried(again.iter().map(Vec::len).sum());
-                        self.pause(wait).await;
-                    }
+                    let count = again.iter().map(Vec::len).sum();
                     parts.extend(again);
+                    if let Some(wait) = wait {
+                        self.reporter.retried(count);
+                        if self.pause(wait).await == Waited::Probe {
+                            first_alone(&mut parts);
+                        }
+                    }
                 }
             }
         }
@@ -362,7 +369,7 @@ impl Worker {
         self.instance.as_mut()
     }
 
-    fn report(&self, message: &str, error: &CallError, next: Next, wait: Duration) {
+    fn report(&mut self, message: &str, error: &CallError, next: Next, wait: Duration) {
         self.reporter.failed(message, next, wait);
         let plugin = self.returner.plugin.title();
         let returner = self.returner.settings.name.as_str();
@@ -375,51 +382,34 @@ impl Worker {
                 backtrace = trap.backtrace,
                 "{message}"
             ),
-            _ => tracing::warn!(returner, plugin, ?wait, "{message}"),
+            _ if self
+                .logged
+                .as_ref()
+                .is_some_and(|(logged, at)| logged == message && at.elapsed() < LOGGED) =>
+            {
+                tracing::debug!(returner, plugin, ?wait, "{message}");
+            }
+            _ => {
+                tracing::warn!(returner, plugin, ?wait, "{message}");
+                self.logged = Some((message.to_owned(), Instant::now()));
+            }
         }
     }
 
-    /// Waits, but no longer than until the host stops, or until a server that was away
-    /// answers again. One that answers at the first look may have come back since the call
-    /// that failed: it is tried soon, once.
-    async fn pause(&mut self, Wait { time, asked }: Wait) {
-        let until = Instant::now() + time;
-        let (returner, hopes) = (&self.returner, !asked && !self.hoped);
-        let waited = async {
-            if time > PROBE_EVERY && !returner.servers_answer().await {
-                while Instant::now() < until {
-                    tokio::time::sleep_until(until.min(Instant::now() + PROBE_EVERY)).await;
-                    if returner.servers_answer().await {
-                        return Waited::Back;
-                    }
-                }
-            } else if time > PROBE_EVERY && hopes {
-                tokio::time::sleep(PROBE_EVERY).await;
-                return Waited::Hoped;
-            }
-            tokio::time::sleep_until(until).await;
-            Waited::Through
-        };
+    /// Waits, but no longer than until the host stops.
+    async fn pause(&mut self, wait: Wait) -> Waited {
         let waited = tokio::select! {
             () = self.stop.cancelled() => Waited::Through,
-            waited = waited => waited,
+            waited = wait.pass(&self.returner, &self.reporter, !self.hoped) => waited,
         };
         match waited {
             // It may answer before it is ready: the waits begin anew.
             Waited::Back => (self.failed, self.hoped) = (0, false),
             Waited::Hoped => self.hoped = true,
-            Waited::Through => {}
+            Waited::Through | Waited::Probe => {}
         }
+        waited
     }
-}
-
-/// How a wait ended.
-enum Waited {
-    Through,
-    /// A server that was away answers.
-    Back,
-    /// It answered all the while.
-    Hoped,
 }
 
 /// How a call ended, for the metrics.

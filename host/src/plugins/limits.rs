@@ -30,6 +30,8 @@ pub(super) struct Usage {
     stopped_before: Duration,
     /// Epochs in which the guest was seen to run.
     ticks: u32,
+    /// What the host did for it meanwhile, and counts as its own.
+    taken: Duration,
     /// Time of this call in the host's own work.
     pub(super) host_time: Duration,
     pub(super) in_host_call: bool,
@@ -46,6 +48,7 @@ impl Usage {
             begun: Instant::now(),
             stopped_before: PULSE.stopped(),
             ticks: 0,
+            taken: Duration::ZERO,
             host_time: Duration::ZERO,
             in_host_call: false,
         }
@@ -61,6 +64,7 @@ impl Usage {
         self.begun = Instant::now();
         self.stopped_before = PULSE.stopped();
         self.ticks = 0;
+        self.taken = Duration::ZERO;
         self.host_time = Duration::ZERO;
         self.in_host_call = false;
         self.cpu_exceeded = false;
@@ -69,7 +73,12 @@ impl Usage {
     /// The processor time of this call, at most: an epoch counts in which the guest
     /// ran at all, but not the host's own work.
     fn cpu(&self) -> Duration {
-        (EPOCH * self.ticks).min(self.begun.elapsed().saturating_sub(self.host_time))
+        (EPOCH * self.ticks).min(self.begun.elapsed().saturating_sub(self.host_time)) + self.taken
+    }
+
+    /// The host has worked for so long in the guest's place.
+    pub(super) fn took(&mut self, time: Duration) {
+        self.taken += time;
     }
 
     /// Whether the host itself was stopped for most of this call.

@@ -286,6 +286,22 @@ impl Host {
         }
     }
 
+    /// Waits until a returner has made its tables.
+    ///
+    /// # Panics
+    ///
+    /// If that does not come.
+    pub async fn wait_set_up(&self, name: &str) {
+        until(&format!("`{name}` to be ready"), async || {
+            let entry = self.returner(name).await;
+            match entry["state"].as_str() {
+                Some("ready") => Ok(()),
+                _ => Err(entry.to_string()),
+            }
+        })
+        .await;
+    }
+
     /// Waits until a returner holds nothing that is not stored.
     ///
     /// # Panics

@@ -89,6 +89,22 @@ impl SqliteDatabase {
         rows.first().map_or(0, |(count,)| *count)
     }
 
+    /// A connection that keeps everybody else from writing, until it is dropped.
+    ///
+    /// # Panics
+    ///
+    /// If another one writes already.
+    pub async fn locked(&self) -> SqliteConnection {
+        // Others read meanwhile.
+        self.execute("PRAGMA journal_mode = WAL").await;
+        let locked = async {
+            let mut connection = self.connect().await?;
+            sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await?;
+            Ok::<_, sqlx::Error>(connection)
+        };
+        locked.await.unwrap_or_else(|error| panic!("no lock: {error}"))
+    }
+
     async fn connect(&self) -> Result<SqliteConnection, sqlx::Error> {
         let options = SqliteConnectOptions::new().filename(&self.file).create_if_missing(true);
         SqliteConnection::connect_with(&options).await

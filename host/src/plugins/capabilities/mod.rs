@@ -16,6 +16,7 @@ mod sql;
 mod wasi_http;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytesize::ByteSize;
 
@@ -50,10 +51,21 @@ impl GuestState {
         name: &str,
         allows: impl FnOnce(&Narrowed) -> Result<(), Refused>,
     ) -> Result<(), String> {
-        let Some(Err(refused)) = self.grants.narrowed.get(name).map(|narrowed| allows(narrowed)) else {
-            return Ok(());
-        };
-        Err(format!("`{}` is not granted {refused} (`{0}.connections.{name}`)", self.grants.returner))
+        let allowed = self.grants.narrowed.get(name).map(|narrowed| allows(narrowed));
+        allowed.unwrap_or(Ok(())).map_err(|refused| self.not_granted(name, &refused))
+    }
+
+    /// The same for a statement of SQL, whose reading is work of the guest's.
+    async fn narrowed_statement(&mut self, name: &str, statement: &str) -> Result<(), String> {
+        let Some(narrowed) = self.grants.narrowed.get(name).cloned() else { return Ok(()) };
+        let begun = Instant::now();
+        let allowed = narrowed.allows_statement(statement).await;
+        self.usage.took(begun.elapsed());
+        allowed.map_err(|refused| self.not_granted(name, &refused))
+    }
+
+    fn not_granted(&self, name: &str, refused: &Refused) -> String {
+        format!("`{}` is not granted {refused} (`{0}.connections.{name}`)", self.grants.returner)
     }
 
     /// Whether a host call hands over no more than it may, or what to tell the guest.

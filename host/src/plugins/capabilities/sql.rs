@@ -61,7 +61,7 @@ impl GuestState {
     ) -> Result<&mut SqlTransaction, Error> {
         let sizes = params.iter().map(SqlValue::size).chain([statement.len()]);
         self.fits(sizes).map_err(|message| Error { kind: Kind::Data, ..denied(message) })?;
-        self.narrowed(name, |granted| granted.allows_statement(statement)).map_err(denied)?;
+        self.narrowed_statement(name, statement).await.map_err(denied)?;
         if self.is_trial() && is_beyond_rollback(statement) {
             return Err(denied("this is a trial, and the statement could not be rolled back".to_owned()));
         }

@@ -10,7 +10,7 @@ use rusqlite::hooks::{AuthAction, Authorization};
 
 use super::*;
 
-const SEEDS: [&[u8]; 15] = [
+const SEEDS: [&[u8]; 16] = [
     b"SELECT a, b FROM audit WHERE a = ? AND b IN (?, ?) ORDER BY a DESC LIMIT 10 OFFSET 5",
     b"INSERT INTO audit (a, b) VALUES (?, ?), (?, 'x''y')",
     b"INSERT INTO audit SELECT a, count(*) FROM audit GROUP BY a HAVING count(*) > 1",
@@ -27,6 +27,7 @@ const SEEDS: [&[u8]; 15] = [
     b"SELECT \xef\xbb\xbf* FROM secrets",
     b"SELECT 1e1FROM secrets",
     b"SELECT 'a' FROM audit WHERE a = 1.5e3 OR b = .5",
+    b"SELECT a FROM audit END UNION SELECT a FROM secrets",
 ];
 
 /// The tables that SQLite says a statement reaches; none if it is no statement to it.

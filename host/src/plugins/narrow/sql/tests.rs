@@ -365,6 +365,66 @@ fn a_statement_has_bounds() {
     }
 }
 
+/// The parser stops at END, and a server takes it for a name.
+#[test]
+fn nothing_stands_after_a_statement() {
+    for dialect in [Dialect::Mysql, Dialect::Postgres, Dialect::Sqlite] {
+        let rules = audit(dialect);
+        for statement in [
+            "SELECT a FROM audit END UNION SELECT a FROM secrets",
+            "SELECT a END FROM secrets",
+            "SELECT a FROM audit end",
+            "INSERT INTO audit (a) SELECT a FROM audit END UNION SELECT a FROM secrets",
+            "SELECT a FROM audit; END",
+            "SELECT a FROM audit;; END",
+            "SELECT a FROM audit; SELECT a FROM audit",
+        ] {
+            assert!(rules.allows(statement).is_err(), "{dialect:?}: {statement}");
+        }
+        for statement in ["SELECT a FROM audit;", "SELECT CASE WHEN a = 1 THEN 2 ELSE 3 END FROM audit"] {
+            assert_eq!(rules.allows(statement), Ok(()), "{dialect:?}: {statement}");
+        }
+    }
+}
+
+/// Nothing is so deep that it takes more than a thread's stack, here an eighth of what the host's
+/// have; what is long and not deep is read.
+#[test]
+fn a_statement_that_is_too_deep_is_refused() {
+    let wheres = vec!["a = ?"; 240].join(" OR ");
+    let chains = |count: usize| {
+        let repeated = |text: &str| text.repeat(count);
+        [
+            format!("SELECT 1{} FROM audit", repeated("+1")),
+            format!("SELECT 1 FROM audit{}", repeated(" JOIN audit")),
+            format!("SELECT 1 FROM audit{}", repeated(" CROSS JOIN audit")),
+            format!("SELECT 1, 2 FROM audit{}", repeated(" UNION SELECT 1, 2")),
+            format!("SELECT {}1 FROM audit", repeated("- ")),
+            format!("SELECT {}1 FROM audit", repeated("NOT ")),
+            format!("SELECT a FROM audit WHERE {}1 = 1", repeated("a IN (1, 2) AND ")),
+            format!("SELECT {}1{} FROM audit", repeated("("), repeated(")")),
+            format!("SELECT 1{} FROM audit", repeated("::int")),
+            format!("SELECT CASE {} END FROM audit", repeated("WHEN a = 1 THEN 2 ")),
+        ]
+    };
+    let read = move || {
+        for dialect in [Dialect::Mysql, Dialect::Postgres, Dialect::Sqlite] {
+            let rules = audit(dialect);
+            assert_eq!(rules.allows(&format!("SELECT a FROM audit WHERE {wheres}")), Ok(()));
+            for count in [49, 240, 499, 990] {
+                for statement in chains(count) {
+                    let _ = rules.allows(&statement);
+                }
+            }
+            for statement in chains(20_000) {
+                assert!(rules.allows(&statement).is_err(), "{dialect:?}: {}", &statement[..40]);
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(4 << 20).spawn(read).expect("a thread");
+    thread.join().expect("it reads all of them");
+}
+
 /// What a server and the parser read differently: the server reads `FROM secrets`.
 #[test]
 fn a_sign_that_is_read_in_two_ways_is_no_door() {

@@ -1,0 +1,149 @@
+//! What a lane holds: items that wait to be tried again, each on its own.
+//!
+//! # Invariants
+//! - An item waits with exponential backoff of its own, by how often it was refused, or as
+//!   long as the plugin asked for.
+//! - What was broken off by a stop or a reload goes before all that came after it.
+//! - What held one item up is over for the others when that one is stored.
+//! - While nothing is stored at all, one of those that were refused is tried each second,
+//!   if its returner can be probed: see [`wait`](super::wait).
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backoff;
+use super::batch::Task;
+use super::wait::PROBE_EVERY;
+use crate::journal::{Entry, Held, Seq, now};
+
+/// The most that are tried again in one window.
+const AT_ONCE: usize = 500;
+
+/// Why an item is held whose delivery did not end.
+const BROKEN_OFF: &str = "its delivery was broken off by a stop or a reload";
+
+/// Those of one lane.
+pub(super) struct HeldBack {
+    items: BTreeMap<Seq, Held>,
+    /// How often each of them was refused on its own: what a server that was away cost its
+    /// batch before is no reason to wait.
+    refused: HashMap<Seq, u32>,
+    /// Those for which the plugin said when to come again.
+    asked: HashSet<Seq>,
+    /// Nothing was stored since something was refused.
+    nothing_goes: bool,
+}
+
+/// Those whose time has come.
+#[derive(Default)]
+pub(super) struct DueItems {
+    /// Oldest first: those that were broken off, or else the others.
+    pub(super) seqs: Vec<Seq>,
+    /// There are more of them.
+    pub(super) more: bool,
+    pub(super) broken_off: bool,
+}
+
+impl HeldBack {
+    pub(super) fn new(items: Vec<Held>) -> Self {
+        let nothing_goes = !items.is_empty();
+        let items = items.into_iter().map(|held| (held.seq, held)).collect();
+        Self { items, refused: HashMap::new(), asked: HashSet::new(), nothing_goes }
+    }
+
+    pub(super) fn extend(&mut self, items: impl IntoIterator<Item = Held>) {
+        self.items.extend(items.into_iter().map(|held| (held.seq, held)));
+    }
+
+    /// When the next of them is due, in milliseconds since 1970-01-01 UTC.
+    pub(super) fn next(&self) -> Option<u64> {
+        self.items.values().map(|held| held.not_before).min()
+    }
+
+    /// It is not known any more what a try has stored.
+    pub(super) fn are_unclear(&mut self) {
+        self.items.values_mut().for_each(|held| held.redelivered = true);
+    }
+
+    /// Another returner takes them: their waits were about what was wrong with the last.
+    pub(super) fn wait_no_longer(&mut self) {
+        self.items.values_mut().for_each(|held| held.not_before = 0);
+    }
+
+    pub(super) fn due(&self) -> DueItems {
+        let now = now();
+        let due = |broken_off: bool| -> Vec<Seq> {
+            let due = self.items.values().filter(|held| held.not_before <= now);
+            let due = due.filter(|held| !broken_off || held.reason == BROKEN_OFF).map(|held| held.seq);
+            due.take(AT_ONCE + 1).collect()
+        };
+        let first = due(true);
+        let broken_off = !first.is_empty();
+        let mut seqs = if broken_off { first } else { due(false) };
+        let more = seqs.len() > AT_ONCE;
+        seqs.truncate(AT_ONCE);
+        DueItems { seqs, more, broken_off }
+    }
+
+    /// One of them, to be tried again.
+    pub(super) fn task(&self, entry: Arc<Entry>) -> Option<Task> {
+        let held = self.items.get(&entry.seq)?;
+        Some(Task { tries: held.tries, redelivered: held.redelivered, was_held: true, entry })
+    }
+
+    /// It is stored, or dead: gives why it was held.
+    pub(super) fn release(&mut self, seq: Seq) -> Option<String> {
+        self.refused.remove(&seq);
+        self.asked.remove(&seq);
+        self.items.remove(&seq).map(|held| held.reason)
+    }
+
+    /// An item was refused, and is to be tried again: after so long, if the plugin asked for it.
+    pub(super) fn refuse(
+        &mut self,
+        task: &Task,
+        reason: String,
+        after: Option<Duration>,
+        longest: Duration,
+    ) -> Held {
+        let refused = self.refused.entry(task.seq()).or_default();
+        *refused += 1;
+        match after {
+            Some(_) => self.asked.insert(task.seq()),
+            None => self.asked.remove(&task.seq()),
+        };
+        let wait = backoff::wait(*refused, longest, after);
+        held(task, now() + wait.as_millis() as u64, reason)
+    }
+
+    /// A window is over, in which so many were stored, and these are to be tried again, so many
+    /// of them for the first time. `probe` says that one of them is tried soon while nothing is
+    /// stored.
+    pub(super) fn window_ended(&mut self, stored: usize, again: &mut [Held], first: usize, probe: bool) {
+        self.nothing_goes = stored == 0 && (self.nothing_goes || first > 0);
+        if probe && self.nothing_goes {
+            let waiting = again.iter_mut().filter(|held| !self.asked.contains(&held.seq));
+            // Not the oldest: if it alone is at fault the others would never be tried for it.
+            if let Some(soonest) = waiting.min_by_key(|held| held.not_before) {
+                soonest.not_before = soonest.not_before.min(now() + PROBE_EVERY.as_millis() as u64);
+            }
+        }
+        self.extend(again.iter().cloned());
+    }
+
+    /// What held some of them up is over.
+    pub(super) fn is_over(&mut self, reasons: &HashSet<String>) {
+        let waiting = self.items.values_mut().filter(|held| reasons.contains(&held.reason));
+        waiting.filter(|held| !self.asked.contains(&held.seq)).for_each(|held| held.not_before = 0);
+    }
+}
+
+/// An item whose delivery did not end.
+pub(super) fn broken_off(task: &Task) -> Held {
+    held(task, 0, BROKEN_OFF.to_owned())
+}
+
+fn held(task: &Task, not_before: u64, reason: String) -> Held {
+    Held { seq: task.seq(), tries: task.tries, not_before, reason, redelivered: task.redelivered }
+}

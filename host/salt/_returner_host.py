@@ -196,9 +196,12 @@ class Returner:
         if hurried and self.spool.rests():
             self._keep(path, body)
             return
+        error, kept = None, False
         if not self.spool.is_empty():
-            error = self._keep(path, body) and self._drain(deadline)
-        else:
+            kept = self._keeps(path, body) is None
+            error = self._drain(deadline)
+        # What found no room is sent itself, now that all before it is.
+        if not kept and not error:
             try:
                 self._send("POST", path, body, deadline)
                 return
@@ -207,8 +210,8 @@ class Returner:
                 return
             except (OSError, http.client.HTTPException) as failed:
                 self._note(failed)
-                error = self._keep(path, body) and said_by(failed)
-        if error:
+                error = said_by(failed)
+        if error and (kept or self._keep(path, body)):
             log.warning(
                 "returner %s: the host does not take it (%s): kept in %s, and sent with the next return",
                 self.name,
@@ -218,12 +221,18 @@ class Returner:
 
     def _keep(self, path, body):
         """Whether it is in the spool. Not an exception: ``salt-call`` would not show it."""
+        error = self._keeps(path, body)
+        if error:
+            log.error("returner %s: %s %s", self.name, error, LOST.replace("NAME", self.name))
+        return error is None
+
+    def _keeps(self, path, body):
+        """Why it is not in the spool, if it is not."""
         try:
             self.spool.add(path, body)
-            return True
         except OSError as error:
-            log.error("returner %s: %s %s", self.name, error, LOST.replace("NAME", self.name))
-            return False
+            return error
+        return None
 
     def _put_aside(self, path, body, refused):
         try:

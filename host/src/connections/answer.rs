@@ -43,15 +43,20 @@ impl AnswerSize {
     /// Once it is more than the host is to hold.
     pub(super) fn add(&mut self, bytes: usize) -> Result<(), TooLarge> {
         self.rows += 1;
+        self.add_to_row(bytes)?;
+        match self.bounds.rows {
+            rows if self.rows > rows => Err(TooLarge { bound: format!("{rows} rows (`limits.rows`)") }),
+            _ => Ok(()),
+        }
+    }
+
+    /// More bytes of a row that is added when it is whole.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub(super) fn add_to_row(&mut self, bytes: usize) -> Result<(), TooLarge> {
         self.bytes += bytes as u64;
-        let AnswerBounds { bytes, rows } = self.bounds;
-        if self.bytes > bytes {
-            return Err(self.bounds.too_many_bytes());
-        }
-        if self.rows > rows {
-            return Err(TooLarge { bound: format!("{rows} rows (`limits.rows`)") });
-        }
-        Ok(())
+        if self.bytes > self.bounds.bytes { Err(self.bounds.too_many_bytes()) } else { Ok(()) }
     }
 }
 

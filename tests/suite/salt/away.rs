@@ -81,6 +81,18 @@ async fn the_spool_is_bounded() {
     fixture.host.restart().await;
     let flushed = fixture.minion.call(&["--local", "mysql.flush", "--out=json"]).json();
     assert_eq!(flushed["local"], json!({"sent": 2, "waiting": 0, "refused": 0}));
+    // A return that finds it full, and the host there, takes all of it along.
+    fixture.host.kill();
+    for _ in 0..2 {
+        fixture.minion.call(&["--local", "test.echo", &value, "--return", "mysql"]);
+    }
+    fixture.host.restart().await;
+    let last = "y".repeat(100_000);
+    let called = fixture.minion.call(&["--local", "test.echo", &last, "--return", "mysql"]);
+    assert!(!called.stderr.contains("is full") && !called.stderr.contains("lost"), "{}", called.stderr);
+    fixture.in_mysql("test.echo", &json!(last)).await;
+    let flushed = fixture.minion.call(&["--local", "mysql.flush", "--out=json"]).json();
+    assert_eq!(flushed["local"], json!({"sent": 0, "waiting": 0, "refused": 0}));
 }
 
 /// A return that the host will never take is kept aside, and those behind it are stored.

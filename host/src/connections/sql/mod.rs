@@ -19,7 +19,9 @@ mod postgres_error;
 mod postgres_value;
 mod server;
 mod sqlite;
+mod sqlite_depth;
 mod sqlite_error;
+mod sqlite_functions;
 mod sqlite_session;
 mod statement;
 

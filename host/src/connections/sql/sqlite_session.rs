@@ -16,7 +16,7 @@ use rusqlite::{CachedStatement, ToSql};
 
 use super::sqlite::Open;
 use super::sqlite_error::error_of;
-use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, size};
+use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, sqlite_depth, sqlite_functions};
 use crate::connections::answer::{AnswerBounds, AnswerSize};
 
 /// Prepared statements kept by one connection.
@@ -26,7 +26,11 @@ const STATEMENTS: usize = 100;
 const STEPS: i32 = 4096;
 
 /// The longest text or blob.
-const LONGEST: i32 = 256 << 20;
+pub(super) const LONGEST: i32 = 256 << 20;
+
+/// What SQLite may have in memory at once, in the whole process: a row is there before it can be
+/// counted. What would be more is an error of the statement that asks for it, and is tried again.
+const HEAP: i64 = 2 << 30;
 
 /// Pragmas that only tell something.
 const PRAGMAS: [&str; 8] = [
@@ -49,6 +53,8 @@ pub(super) fn set_up(open: &Open, busy: Duration) -> Result<(), SqlError> {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
         connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST)?;
+        connection.pragma_update(None, "hard_heap_limit", HEAP)?;
+        sqlite_functions::define(connection, &open.cancelled)?;
         let cancelled = Arc::clone(&open.cancelled);
         connection.progress_handler(STEPS, Some(move || cancelled.load(Ordering::Relaxed)))?;
         let host = Arc::clone(&open.host);
@@ -131,11 +137,14 @@ pub(super) fn query(
     let mut held = AnswerSize::within(bounds);
     let mut rows = prepared.raw_query();
     while let Some(row) = rows.next().map_err(|error| error_of(&error))? {
-        let column = |index| row.get_ref(index).map(value);
-        let row: Result<Vec<SqlValue>, _> = (0..answer.columns.len()).map(column).collect();
-        let row = row.map_err(|error| error_of(&error))?;
-        held.add(size(&row))?;
-        answer.rows.push(row);
+        let mut values = Vec::with_capacity(answer.columns.len());
+        for index in 0..answer.columns.len() {
+            let found = row.get_ref(index).map_err(|error| error_of(&error))?;
+            held.add_to_row(size(found))?;
+            values.push(value(found));
+        }
+        held.add(0)?;
+        answer.rows.push(values);
     }
     Ok(answer)
 }
@@ -145,6 +154,7 @@ fn prepare<'a>(
     statement: &str,
     params: Vec<SqlValue>,
 ) -> Result<CachedStatement<'a>, SqlError> {
+    sqlite_depth::check(&open.connection, statement)?;
     let mut prepared = open.connection.prepare_cached(statement).map_err(|error| error_of(&error))?;
     let (given, wanted) = (params.len(), prepared.parameter_count());
     if given != wanted {
@@ -168,6 +178,15 @@ impl ToSql for SqlValue {
             Self::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
         })
     }
+}
+
+/// The bytes of a value, roughly, before it is copied.
+fn size(value: ValueRef<'_>) -> usize {
+    size_of::<SqlValue>()
+        + match value {
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
+            ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => 8,
+        }
 }
 
 fn value(value: ValueRef<'_>) -> SqlValue {

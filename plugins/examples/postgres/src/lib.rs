@@ -43,6 +43,9 @@ impl Returner for Postgres {
     }
 
     fn store(batch: Vec<JobReturn>) -> Outcome {
+        if batch.iter().any(|item| item.redelivered) {
+            wait_for_others("salt_returns")?;
+        }
         let mut insert = sql::Insert::new(
             DB,
             "INSERT INTO salt_returns (fun, jid, \"return\", id, success, full_ret, alter_time) VALUES",
@@ -105,6 +108,9 @@ impl Loads for Postgres {
 
 impl Events for Postgres {
     fn store(batch: Vec<Event>) -> Outcome {
+        if batch.iter().any(|item| item.redelivered) {
+            wait_for_others("salt_events")?;
+        }
         let mut insert =
             sql::Insert::new(DB, "INSERT INTO salt_events (tag, data, alter_time, master_id) VALUES");
         for item in batch {
@@ -122,6 +128,13 @@ impl Events for Postgres {
         insert.finish()?;
         Ok(vec![])
     }
+}
+
+/// A commit that nobody heard the end of may be under way still, when it waits for a standby for
+/// example: its rows are not seen before it has ended.
+fn wait_for_others(table: &str) -> Result<(), Failure> {
+    sql::execute(DB, &format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"), &[])?;
+    Ok(())
 }
 
 fn cut(fun: &str) -> String {

@@ -381,9 +381,8 @@ fn nothing_stands_after_a_statement() {
         ] {
             assert!(rules.allows(statement).is_err(), "{dialect:?}: {statement}");
         }
-        for statement in ["SELECT a FROM audit;", "SELECT CASE WHEN a = 1 THEN 2 ELSE 3 END FROM audit"] {
-            assert_eq!(rules.allows(statement), Ok(()), "{dialect:?}: {statement}");
-        }
+        let case = "SELECT CASE WHEN a = 1 THEN 2 ELSE 3 END FROM audit";
+        assert_eq!(rules.allows(case), Ok(()), "{dialect:?}");
     }
 }
 

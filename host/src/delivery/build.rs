@@ -58,10 +58,9 @@ pub(super) struct Open {
     bound: Duration,
 }
 
-/// Connections by the host's names, and the time that a call may take: a returner waits no
-/// longer, and no shorter, than its own limits say. SQLite has one writer, for whom all wait at
-/// one gate: there the first one's holds for all.
-pub(super) type Connections = BTreeMap<(String, Option<Duration>), Open>;
+/// Connections by the host's names, and the returners that use them: each has its own, so that
+/// one that holds all of its connections holds nobody else up.
+pub(super) type Connections = BTreeMap<(String, String), Open>;
 
 /// Returners that could run.
 pub(super) struct Built {
@@ -83,9 +82,9 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Whether this very connection is in use.
+    /// Whether somebody uses the same server in the same way.
     pub(super) fn uses(&self, open: &Open) -> bool {
-        self.connections.values().any(|old| old.is_same(open))
+        self.connections.values().any(|old| old.settings == open.settings)
     }
 }
 
@@ -178,8 +177,7 @@ pub(super) fn make(
     for (guest, host) in &settings.connections {
         // The configuration has seen to it that it is declared.
         let Some(declared) = declared.get(host) else { continue };
-        let is_shared = matches!(declared, ConnectionSettings::Sqlite(_));
-        let key = (host.clone(), (!is_shared).then_some(bound));
+        let key = (host.clone(), settings.name.clone());
         let one = match opened.get(&key) {
             Some(open) => open.clone(),
             None => {

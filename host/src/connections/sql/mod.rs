@@ -22,6 +22,7 @@ mod sqlite;
 mod sqlite_depth;
 mod sqlite_error;
 mod sqlite_functions;
+mod sqlite_gate;
 mod sqlite_session;
 mod statement;
 

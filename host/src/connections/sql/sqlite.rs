@@ -1,7 +1,7 @@
 //! SQLite, by rusqlite: every statement on a thread for blocking work.
 //!
-//! SQLite takes one writer at a time. Writers of this process take turns at a gate,
-//! in the order in which they came; other processes' are waited for as long as
+//! SQLite takes one writer at a time. Writers of this process take turns at a
+//! [gate](super::sqlite_gate); other processes' are waited for as long as
 //! `sqlite3.timeout` says. A transaction that is to write takes its turn at its first
 //! statement, also where that only looks: SQLite refuses to write on what was read
 //! before somebody else wrote. One that is not reads beside the writer.
@@ -14,35 +14,43 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rusqlite::Connection;
-use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::sqlite_error::{error_of, is_commit_unknown};
+use super::sqlite_gate::{Gate, HELD, Turn};
 use super::{CommitError, Purpose, SqlError, SqlErrorKind, SqlRows, SqlValue, sqlite_session, statement};
 use crate::config::SqliteSettings;
 use crate::connections::answer::AnswerBounds;
 use crate::connections::connect_bound;
 use crate::connections::pool::{CONNECTIONS, Lease, Pool, Server};
 
+/// How often somebody looks whether a transaction keeps others waiting.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// For how many calls' bounds a call waits for its turn: as many workers may be before it.
+const WORKERS: u32 = 3;
+
 pub(crate) struct SqlitePool {
     pool: Pool<Database>,
-    gate: Arc<Mutex<()>>,
+    gate: Arc<Gate>,
     bound: Duration,
 }
 
 pub(crate) struct SqliteTransaction {
-    /// None once it was lost.
-    session: Option<Session>,
+    /// None once it was lost, and while a statement runs. Shared with who ends it when it keeps
+    /// others from writing.
+    session: Arc<Mutex<Option<Session>>>,
     /// Why nothing of it can be committed any more.
     lost: Option<SqlError>,
     purpose: Purpose,
-    gate: Arc<Mutex<()>>,
+    gate: Arc<Gate>,
     bound: Duration,
     file: String,
 }
@@ -51,7 +59,7 @@ pub(crate) struct SqliteTransaction {
 struct Session {
     lease: Lease<Database>,
     begun: bool,
-    turn: Option<OwnedMutexGuard<()>>,
+    turn: Option<Turn>,
 }
 
 #[derive(Clone)]
@@ -77,7 +85,8 @@ impl SqlitePool {
         let database = Database { path: settings.database.clone(), busy, bound };
         // Each connection to a database in memory has one of its own.
         let size = if database.in_memory() { 1 } else { CONNECTIONS };
-        Self { pool: Pool::new(database, size), gate: Arc::default(), bound }
+        let gate = Gate::of(&settings.database, database.in_memory());
+        Self { pool: Pool::new(database, size), gate, bound }
     }
 
     /// A place for a transaction; its first statement begins it.
@@ -85,7 +94,7 @@ impl SqlitePool {
         let session = Session { lease: self.lease().await?, begun: false, turn: None };
         let gate = Arc::clone(&self.gate);
         Ok(SqliteTransaction {
-            session: Some(session),
+            session: Arc::new(Mutex::new(Some(session))),
             lost: None,
             purpose,
             gate,
@@ -139,10 +148,14 @@ impl SqliteTransaction {
             self.rollback().await;
             return Err(CommitError::RolledBack(error));
         }
-        if self.session.as_ref().is_some_and(|session| session.begun) {
+        let begun = self.session.lock().as_ref().map(|session| session.begun);
+        if begun.is_none() {
+            return Err(CommitError::RolledBack(self.gone()));
+        }
+        if begun == Some(true) {
             let committed = self.run(|open| sqlite_session::control(open, "COMMIT")).await;
             if let Err(error) = committed {
-                let unknown = self.session.is_none() || is_commit_unknown(&error);
+                let unknown = self.session.lock().is_none() || is_commit_unknown(&error);
                 self.rollback().await;
                 return Err(if unknown {
                     CommitError::Unknown(error)
@@ -156,8 +169,8 @@ impl SqliteTransaction {
     }
 
     pub(super) async fn rollback(mut self) {
-        let Some(session) = &self.session else { return };
-        if !session.begun || self.run(sqlite_session::rollback).await.is_ok() {
+        let Some(begun) = self.session.lock().as_ref().map(|session| session.begun) else { return };
+        if !begun || self.run(sqlite_session::rollback).await.is_ok() {
             self.give_back();
         }
     }
@@ -167,16 +180,26 @@ impl SqliteTransaction {
         if let Some(error) = &self.lost {
             return Err(error.clone());
         }
-        let Some(session) = &mut self.session else { return Err(self.gone()) };
-        if !only_reads && session.turn.is_none() {
-            let turn = timeout(self.bound, Arc::clone(&self.gate).lock_owned()).await;
-            let busy = |_| SqlError::timeout(format!("others wrote to {} for {:?}", self.file, self.bound));
-            session.turn = Some(turn.map_err(busy)?);
+        // Somebody may take it away from here on.
+        let Some(mut session) = self.session.lock().take() else { return Err(self.gone()) };
+        if session.turn.as_ref().is_some_and(Turn::is_over) {
+            end(session).await;
+            return Err(self.gone());
         }
-        if session.begun {
+        if !only_reads && session.turn.is_none() {
+            let patience = self.bound * WORKERS;
+            session.turn = self.gate.turn(patience).await;
+            if session.turn.is_none() {
+                *self.session.lock() = Some(session);
+                return Err(SqlError::timeout(format!("others wrote to {} for {patience:?}", self.file)));
+            }
+            tokio::spawn(watch(Arc::downgrade(&self.session)));
+        }
+        let begun = std::mem::replace(&mut session.begun, true);
+        *self.session.lock() = Some(session);
+        if begun {
             return Ok(());
         }
-        session.begun = true;
         let begin = if only_reads { "BEGIN" } else { "BEGIN IMMEDIATE" };
         let begun = self.run(move |open| sqlite_session::control(open, begin)).await;
         begun.inspect_err(|error| self.lost = Some(error.clone()))
@@ -188,7 +211,7 @@ impl SqliteTransaction {
         &mut self,
         work: impl FnOnce(&Open) -> Result<T, SqlError> + Send + 'static,
     ) -> Result<T, SqlError> {
-        let Some(session) = self.session.take() else { return Err(self.gone()) };
+        let Some(session) = self.session.lock().take() else { return Err(self.gone()) };
         let interrupt = Interrupt(Some(Arc::clone(&session.lease.connection.cancelled)));
         let job = spawn_blocking(move || {
             let result = work(&session.lease.connection);
@@ -199,7 +222,7 @@ impl SqliteTransaction {
                 interrupt.disarm();
                 // Some errors (a full disk) end SQLite's transaction.
                 let ended = session.lease.connection.connection.is_autocommit();
-                self.session = Some(session);
+                *self.session.lock() = Some(session);
                 if let (Err(error), true) = (&result, ended) {
                     self.lost = Some(error.clone());
                 }
@@ -215,15 +238,43 @@ impl SqliteTransaction {
     }
 
     fn gone(&self) -> SqlError {
-        self.lost
-            .clone()
-            .unwrap_or_else(|| SqlError::unavailable(format!("the connection to {} is gone", self.file)))
+        self.lost.clone().unwrap_or_else(|| {
+            let message =
+                format!("it kept others from writing to {} for {HELD:?}, and was undone", self.file);
+            SqlError::timeout(message)
+        })
     }
 
     fn give_back(&mut self) {
-        if let Some(session) = self.session.take() {
+        if let Some(session) = self.session.lock().take() {
             session.lease.give_back();
         }
+    }
+}
+
+/// Undoes what keeps others from writing while its guest does something else. A statement that
+/// runs has a bound of its own.
+async fn watch(session: Weak<Mutex<Option<Session>>>) {
+    while let Some(shared) = session.upgrade() {
+        let is_over = |session: &mut Session| session.turn.as_ref().is_some_and(Turn::is_over);
+        let over = shared.lock().take_if(is_over);
+        if let Some(session) = over {
+            end(session).await;
+            return;
+        }
+        drop(shared);
+        sleep(LOOK).await;
+    }
+}
+
+/// Undoes a transaction, and lets the next one write.
+async fn end(session: Session) {
+    let undone = spawn_blocking(move || {
+        let undone = sqlite_session::rollback(&session.lease.connection);
+        (session, undone)
+    });
+    if let Ok((session, Ok(()))) = undone.await {
+        session.lease.give_back();
     }
 }
 

@@ -211,6 +211,29 @@ async fn writers_that_look_first_take_turns_too() {
     assert_eq!(fixture.count().await, SqlValue::Integer(20));
 }
 
+/// A guest that sleeps in its transaction keeps others from writing for a while only, also those
+/// that have connections of their own.
+#[tokio::test]
+async fn who_keeps_others_from_writing_is_undone() {
+    let fixture = Fixture::new().await;
+    let mut sleeping = fixture.begin().await;
+    execute(&mut sleeping, "INSERT INTO t VALUES (1, 1)").await.expect("a row");
+    let others = open(&fixture.directory.path().join("deeper/../deeper/salt.db"), Duration::from_secs(10));
+    let mut transaction = others.begin(Purpose::Write).await.expect("a transaction");
+    execute(&mut transaction, "INSERT INTO t VALUES (2, 2)").await.expect("its turn comes");
+    transaction.commit().await.expect("a commit");
+    let error = refused(&mut sleeping, "INSERT INTO t VALUES (3, 3)").await;
+    assert!(error.retryable && error.message.contains("kept others from writing"), "{error}");
+    assert!(matches!(sleeping.commit().await, Err(CommitError::RolledBack(_))));
+    assert_eq!(fixture.count().await, SqlValue::Integer(1));
+    // Nobody waits: it may take its time.
+    let mut alone = fixture.begin().await;
+    execute(&mut alone, "INSERT INTO t VALUES (4, 4)").await.expect("a row");
+    sleep(HELD + LOOK).await;
+    alone.commit().await.expect("a commit");
+    assert_eq!(fixture.count().await, SqlValue::Integer(2));
+}
+
 #[tokio::test]
 async fn another_process_that_writes_is_waited_for_and_then_named() {
     let fixture = Fixture::new().await;

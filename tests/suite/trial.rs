@@ -98,6 +98,48 @@ async fn what_is_there_already_comes_again() {
     assert_eq!(database.count("trapping").await, 20, "as before");
 }
 
+/// However a statement names a table whose rows stay, or what leads to it.
+#[tokio::test]
+async fn what_a_server_keeps_is_refused() {
+    let database = Mariadb::shared().await.database().await;
+    for statement in [
+        "CREATE TABLE kept (a INT) ENGINE=MyISAM",
+        "CREATE VIEW leads AS SELECT a FROM kept",
+        "CREATE TABLE triggers (a INT) ENGINE=InnoDB",
+        "CREATE TRIGGER leading BEFORE INSERT ON triggers FOR EACH ROW INSERT INTO kept VALUES (2)",
+    ] {
+        database.execute(statement).await;
+    }
+    let plugin = guest("reaching").await;
+    let config = format!(
+        "return: audit\naudit.plugin: {}\naudit.connections: {{db: mysql}}\n{}",
+        plugin.display(),
+        database.config()
+    );
+    let host = Host::start(&config).await;
+    for (number, statement) in [
+        "INSERT INTO kept VALUES (1)",
+        "INSERT INTO `kept` VALUES (1)",
+        "INSERT INTO leads VALUES (1)",
+        "INSERT INTO triggers VALUES (1)",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let item = ret(&new_jid(), &format!("m{number}"), "test.arg", json!(format!("execute {statement}")));
+        host.post("/v1/returns", &item).await.expect(202);
+        host.wait_drained("audit").await;
+    }
+    let before = database.count("kept").await;
+    assert!(before >= 4, "{before}");
+    let directory = Directory::new("trial");
+    let other = directory.write("other.wasm", another_build(&plugin, "other"));
+    let told = trial(&host, "audit", &other, &["--json"]);
+    let told = told.expect(0).json();
+    assert_eq!((&told["items"], &told["differing"]), (&json!(4), &json!(0)), "{told}");
+    assert_eq!(database.count("kept").await, before, "as before");
+}
+
 #[tokio::test]
 async fn what_cannot_be_undone_is_held_back() {
     let database = Redis::shared().await.database().await;

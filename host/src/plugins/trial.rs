@@ -1,8 +1,10 @@
 //! A trial: calls of a plugin that leave no trace.
 //!
 //! # Invariants
-//! - Nothing that is written stays. SQL is rolled back whatever the guest answers, and a
-//!   statement that a server commits by itself is refused; writes elsewhere (Redis, MongoDB,
+//! - Nothing that is written stays. SQL is rolled back whatever the guest answers, and what a
+//!   server does not undo is refused: statements that it commits by itself, functions that are
+//!   not known, tables that keep what is written, as far as the connection's user sees that they
+//!   do. (A counter that numbers rows goes on all the same.) Writes elsewhere (Redis, MongoDB,
 //!   HTTP, the contract's and WASI's) are held back, and answered as if they had been done.
 //!   What goes by a socket is refused: nobody here knows what its peer would answer.
 //! - Reading is real, and what is read is not changed by what was held back.

@@ -63,8 +63,14 @@ async fn tables_that_are_not_undone_are_known() {
     let database = Mariadb::shared().await.database().await;
     database.execute("CREATE TABLE kept_by_myisam (a INT) ENGINE=MyISAM").await;
     database.execute("CREATE TABLE undone (a INT) ENGINE=InnoDB").await;
+    database.execute("CREATE VIEW as_a_view AS SELECT a FROM kept_by_myisam").await;
+    database.execute("CREATE TABLE by_a_trigger (a INT) ENGINE=InnoDB").await;
+    let trigger = "CREATE TRIGGER leads BEFORE INSERT ON by_a_trigger FOR EACH ROW INSERT INTO kept_by_myisam VALUES (1)";
+    database.execute(trigger).await;
     let mut transaction = open(&database).begin(Purpose::Write).await.expect("a transaction");
     let tables = transaction.not_undone().await.expect("an answer");
-    assert!(tables.iter().any(|table| table == "kept_by_myisam"), "{tables:?}");
+    for kept in ["kept_by_myisam", "as_a_view", "by_a_trigger"] {
+        assert!(tables.iter().any(|table| table == kept), "{kept}: {tables:?}");
+    }
     assert!(!tables.iter().any(|table| table == "undone"), "{tables:?}");
 }

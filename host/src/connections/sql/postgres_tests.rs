@@ -328,3 +328,25 @@ async fn certificates_are_looked_at_as_the_mode_says() {
         assert!(refused.is_err_and(|error| error.message.contains("certificate")), "{mode:?} {host}");
     }
 }
+
+#[tokio::test]
+async fn what_leads_elsewhere_is_known() {
+    let (database, pool) = shared().await;
+    for statement in [
+        "CREATE TABLE undone (a INT PRIMARY KEY)",
+        "CREATE TABLE refers (a INT REFERENCES undone)",
+        "CREATE VIEW as_a_view AS SELECT a FROM undone",
+        "CREATE TABLE whole (a INT PRIMARY KEY)",
+        "CREATE TABLE by_a_trigger (a INT REFERENCES whole ON DELETE CASCADE)",
+        "CREATE FUNCTION leads() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "CREATE TRIGGER leads BEFORE DELETE ON by_a_trigger FOR EACH ROW EXECUTE FUNCTION leads()",
+        "CREATE TABLE by_a_rule (a INT)",
+        "CREATE RULE leads AS ON INSERT TO by_a_rule DO ALSO SELECT 1",
+    ] {
+        database.execute(statement).await;
+    }
+    let mut transaction = begin(&pool).await;
+    let mut tables = transaction.not_undone().await.expect("an answer");
+    tables.sort();
+    assert_eq!(tables, ["as_a_view", "by_a_rule", "by_a_trigger", "whole"]);
+}

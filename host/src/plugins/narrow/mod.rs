@@ -38,14 +38,7 @@ impl Narrowed {
     /// `kind` is the connection's; see [`Connection::kind`](crate::connections::Connection).
     pub(crate) fn new(narrowing: &Narrowing, kind: &str) -> Self {
         Self(match narrowing.clone() {
-            Narrowing::Tables(granted) => {
-                let dialect = match kind {
-                    "sqlite" => Dialect::Sqlite,
-                    "postgres" => Dialect::Postgres,
-                    _ => Dialect::Mysql,
-                };
-                Rules::Sql(Arc::new(SqlRules::new(dialect, granted)))
-            }
+            Narrowing::Tables(granted) => Rules::Sql(Arc::new(SqlRules::new(Dialect::of(kind), granted))),
             Narrowing::Redis { commands, keys } => Rules::Redis { commands, keys },
             Narrowing::Collections(granted) => Rules::Mongo(granted),
         })
@@ -98,6 +91,14 @@ impl Narrowed {
             _ => Err(Refused("MongoDB".to_owned())),
         }
     }
+}
+
+/// The tables that a statement changes on a connection of this kind, whatever is granted of it,
+/// by their names without schemas. Read as [`Narrowed::allows_statement`] reads.
+pub(super) async fn changed(kind: &str, statement: &str) -> Result<Vec<String>, Refused> {
+    let (dialect, statement) = (Dialect::of(kind), statement.to_owned());
+    let read = spawn_blocking(move || sql::changed(dialect, &statement)).await;
+    read.unwrap_or_else(|_| Err(Refused("a statement whose reading broke off".to_owned())))
 }
 
 /// Why a call is refused.

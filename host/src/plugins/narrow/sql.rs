@@ -46,6 +46,17 @@ pub(super) enum Dialect {
     Sqlite,
 }
 
+impl Dialect {
+    /// Of a kind of [`Connection`](crate::connections::Connection).
+    pub(super) fn of(kind: &str) -> Self {
+        match kind {
+            "sqlite" => Dialect::Sqlite,
+            "postgres" => Dialect::Postgres,
+            _ => Dialect::Mysql,
+        }
+    }
+}
+
 /// What of an SQL connection is granted.
 #[derive(Debug)]
 pub(super) struct SqlRules {
@@ -205,6 +216,31 @@ fn uses(dialect: Dialect, statement: &str) -> Result<Uses, Refused> {
         }
         _ => Err(refused("anything but one statement")),
     }
+}
+
+/// The names of the tables that a statement changes, without their schemas. Every table is its
+/// to use, but for those that are functions, and to change the server's own.
+pub(super) fn changed(dialect: Dialect, statement: &str) -> Result<Vec<String>, Refused> {
+    let mut changed = Vec::new();
+    for (verb, Table { name, is_function }) in uses(dialect, statement)? {
+        if is_function {
+            return Err(refused(&format!("the function `{name}` for a table")));
+        }
+        if verb == "select" {
+            continue;
+        }
+        let (schema, table) = name.rsplit_once('.').unwrap_or(("", &name));
+        if is_own_schema(schema) || dialect.is_own_table(table) {
+            return Err(refused(&format!("a change of `{name}`")));
+        }
+        changed.push(table.to_owned());
+    }
+    Ok(changed)
+}
+
+fn is_own_schema(schema: &str) -> bool {
+    const OWN: [&str; 5] = ["information_schema", "mysql", "performance_schema", "pg_catalog", "sys"];
+    OWN.iter().any(|own| schema.eq_ignore_ascii_case(own))
 }
 
 /// PostgreSQL takes a name that is not quoted for one in lower case.

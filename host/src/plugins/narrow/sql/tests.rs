@@ -452,3 +452,43 @@ fn a_sign_that_is_read_in_two_ways_is_no_door() {
         }
     }
 }
+
+/// What a trial lets through is read, however it is written.
+#[test]
+fn what_a_statement_changes_is_known() {
+    for (statement, tables) in [
+        ("INSERT INTO other . logs (a) VALUES (1)", &["logs"][..]),
+        ("INSERT INTO `other`.`Logs` (a) VALUES (1)", &["Logs"]),
+        ("UPDATE logs SET a = (SELECT max(a) FROM audit)", &["logs"]),
+        ("DELETE FROM logs WHERE a IN (SELECT a FROM other.audit)", &["logs"]),
+        ("SELECT * FROM logs, information_schema.tables", &[]),
+    ] {
+        let changed = changed(Dialect::Mysql, statement);
+        assert_eq!(changed, Ok(tables.iter().map(|table| (*table).to_owned()).collect()), "{statement}");
+    }
+    let insert = changed(Dialect::Postgres, "INSERT INTO Logs (a) VALUES (?) ON CONFLICT (a) DO NOTHING");
+    assert_eq!(insert, Ok(vec!["logs".to_owned()]));
+}
+
+#[test]
+fn what_may_reach_beyond_a_transaction_changes_nobody_knows_what() {
+    for dialect in [Dialect::Mysql, Dialect::Postgres] {
+        for statement in [
+            "SELECT NEXT  VALUE FOR sq",
+            "SELECT NEXT /* x */ VALUE FOR sq",
+            "SELECT nextval('sq')",
+            "SELECT U&\"nextva\\006C\"('sq')",
+            "SELECT query_to_xml('SELECT next'||'val(''sq'')', true, true, '')",
+            "SELECT pg_terminate_backend(1)",
+            "SELECT * FROM pg_terminate_backend(1)",
+            "SELECT a INTO OUTFILE '/tmp/a' FROM t",
+            "SELECT get_lock('a', 1)",
+            "INSERT INTO mysql.func (name) VALUES ('a')",
+            "UPDATE performance_schema.setup_consumers SET enabled = 'NO'",
+            "UPDATE pg_catalog.pg_settings SET setting = 'x'",
+            "CALL store()",
+        ] {
+            assert!(changed(dialect, statement).is_err(), "{dialect:?}: {statement}");
+        }
+    }
+}

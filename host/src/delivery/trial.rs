@@ -117,6 +117,7 @@ async fn tried(
                 let (first, second) = batch.split_at(batch.len() / 2);
                 batches.extend([second, first]);
                 tried.failed += 1;
+                notes.give_back(noted);
                 continue;
             }
             tried.noted.extend(noted);

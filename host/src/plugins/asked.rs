@@ -144,11 +144,11 @@ impl Asked {
     pub(super) fn noted(&self) -> impl Iterator<Item = Noted> {
         self.parts.iter().map(|Part { what, handed }| {
             let mut digest = Sha256::new();
-            for part in handed {
+            for part in handed.iter().map(Vec::as_slice).chain([what.as_bytes()]) {
                 digest.update((part.len() as u64).to_le_bytes());
                 digest.update(part);
             }
-            Noted { what: what.clone(), digest: digest.finalize().into() }
+            Noted::new(what, digest.finalize().into())
         })
     }
 }

@@ -16,35 +16,77 @@ use super::asked::{Asked, Bench, Fault};
 use super::state::GuestState;
 use crate::connections::{HttpRequest, HttpResponse};
 
-/// The most calls that are noted.
+/// The most calls of one plugin that are noted, and bytes of them.
 const MOST_NOTED: usize = 100_000;
+const MOST_BYTES: usize = 64 << 20;
+
+/// The most bytes of one call's text; what is longer is cut.
+const MOST_WHAT: usize = 8 << 10;
 
 /// A call of the host that a guest made.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Noted {
     /// For people: `sql db: INSERT INTO audit ...`.
     pub(crate) what: String,
-    /// Of all that was handed over.
+    /// Of all that was handed over, and of the whole text.
     pub(crate) digest: [u8; 32],
+}
+
+impl Noted {
+    /// Of a text that may be long.
+    pub(super) fn new(what: &str, digest: [u8; 32]) -> Self {
+        let what = match what.get(..what.floor_char_boundary(MOST_WHAT)) {
+            Some(cut) if cut.len() < what.len() => format!("{cut}…"),
+            _ => what.to_owned(),
+        };
+        Self { what, digest }
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.what.len()
+    }
 }
 
 /// What a trial's guest asks for.
 #[derive(Debug, Default)]
-pub(crate) struct Notes(Mutex<Vec<Noted>>);
+pub(crate) struct Notes(Mutex<Book>);
+
+#[derive(Debug, Default)]
+struct Book {
+    /// Since they were taken last.
+    noted: Vec<Noted>,
+    /// Of all that were noted, taken or not.
+    count: usize,
+    bytes: usize,
+}
 
 impl Notes {
     /// Since this was asked last.
     pub(crate) fn take(&self) -> Vec<Noted> {
-        std::mem::take(&mut self.0.lock())
+        std::mem::take(&mut self.0.lock().noted)
+    }
+
+    /// What was taken and is not kept makes room for more.
+    pub(crate) fn give_back(&self, noted: Vec<Noted>) {
+        let mut book = self.0.lock();
+        book.count = book.count.saturating_sub(noted.len());
+        book.bytes = book.bytes.saturating_sub(noted.iter().map(Noted::size).sum());
     }
 }
 
 impl Bench for Notes {
     /// Noted before it has ended, because a call can be broken off.
     fn fault(&self, asked: &Asked) -> Option<Fault> {
-        let mut noted = self.0.lock();
-        let room = MOST_NOTED.saturating_sub(noted.len());
-        noted.extend(asked.noted().take(room));
+        let mut book = self.0.lock();
+        for noted in asked.noted() {
+            let bytes = book.bytes + noted.size();
+            if book.count == MOST_NOTED || bytes > MOST_BYTES {
+                break;
+            }
+            book.count += 1;
+            book.bytes = bytes;
+            book.noted.push(noted);
+        }
         asked.is_by_socket().then_some(Fault::Refuses)
     }
 
@@ -147,6 +189,33 @@ mod tests {
         ] {
             assert!(!is_beyond_rollback(within), "{within}");
         }
+    }
+
+    /// A guest's calls are many and long, and the host is one.
+    #[test]
+    fn notes_have_bounds() {
+        let call = |end: &str| {
+            Asked::one::<Vec<u8>>(format!("sql.execute db: {}{end}", "\u{e9}".repeat(50_000)), [])
+        };
+        let notes = Notes::default();
+        notes.fault(&call("one"));
+        notes.fault(&call("other"));
+        let noted = notes.take();
+        let [one, other] = noted.as_slice() else { panic!("two: {}", noted.len()) };
+        assert!(one.what.len() <= MOST_WHAT + '…'.len_utf8() && one.what.ends_with("\u{e9}…"));
+        assert!(one.what == other.what && one.digest != other.digest);
+        let each = one.size();
+        notes.give_back(noted);
+        for _ in 0..10_000 {
+            notes.fault(&call("one"));
+        }
+        let kept = notes.take();
+        assert_eq!(kept.len(), MOST_BYTES / each);
+        notes.fault(&call("one"));
+        assert_eq!(notes.take(), [], "there is no room while they are kept");
+        notes.give_back(kept);
+        notes.fault(&Asked::one("redis", [b"GET"]));
+        assert_eq!(notes.take().len(), 1);
     }
 
     #[test]

@@ -108,6 +108,11 @@ impl Gate {
         (access.tls.clone(), access.stale.clone())
     }
 
+    /// Whether a request shows who asks, or nobody is asked.
+    pub(super) fn knows(&self, peer: Peer, headers: &HeaderMap) -> bool {
+        self.0.load().role(peer, headers).is_ok()
+    }
+
     pub(crate) fn has_tls(&self) -> bool {
         self.0.load().tls.is_some()
     }

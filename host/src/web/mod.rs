@@ -16,6 +16,7 @@ mod metrics;
 mod problem;
 mod returners;
 mod salt_events;
+mod seats;
 mod serve;
 mod tls;
 mod trial;

@@ -1,37 +1,43 @@
 //! Serving a router on a TCP or a Unix socket, until told to stop.
 //!
 //! Whether a TCP connection is TLS, and who may do what, is asked of the [`Gate`] for each
-//! one: that can change while it listens.
+//! one: that can change while it listens. Where there are too many, [`Seats`] says who goes.
 
+use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::access::{Gate, Peer};
+use super::seats::{Held, Seats};
 use super::tls::Tls;
 use super::unix::UnixSocket;
 
 /// The time that a client has to send the head of a request.
 const HEADER_TIME: Duration = Duration::from_secs(10);
 
-/// The most connections at once; further ones wait to be accepted.
+/// The most connections at once.
 const CONNECTIONS: usize = 1024;
+
+/// The time that a connection has to end which has to go: for an answer under way.
+const LEAVING: Duration = Duration::from_secs(10);
 
 /// How long to wait after accepting failed, which it does when files run out.
 const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
@@ -82,16 +88,16 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> Accepted {
+    async fn accept(&self) -> (Accepted, Option<IpAddr>) {
         loop {
             let accepted = match self {
-                Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                Listener::Tcp(listener) => listener.accept().await.map(|(stream, address)| {
                     // An answer is small and must not wait for more.
                     let _ = stream.set_nodelay(true);
-                    Accepted::Tcp(stream)
+                    (Accepted::Tcp(stream), Some(address.ip()))
                 }),
                 Listener::Unix(socket) => {
-                    socket.listener.accept().await.map(|(stream, _)| Accepted::Unix(stream))
+                    socket.listener.accept().await.map(|(stream, _)| (Accepted::Unix(stream), None))
                 }
             };
             match accepted {
@@ -136,16 +142,35 @@ pub(crate) async fn serve(
     stop: CancellationToken,
     drain: Duration,
 ) {
+    let seats = Seats::new(CONNECTIONS);
+    serve_at(&seats, listener, router, gate, stop, drain).await;
+}
+
+async fn serve_at(
+    seats: &Arc<Seats>,
+    listener: Listener,
+    router: Router,
+    gate: Arc<Gate>,
+    stop: CancellationToken,
+    drain: Duration,
+) {
     let connections = TaskTracker::new();
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let next = async || {
+        let (accepted, address) = listener.accept().await;
+        let held = seats.take(address).await;
+        if held.is_none() {
+            tracing::debug!(?address, "too many connections from one address");
+        }
+        held.map(|held| (accepted, held))
+    };
     loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
-        let accepted = tokio::select! {
+        let next = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            next = next() => next,
         };
+        let Some((accepted, held)) = next else { continue };
         let (tls, stale) = gate.tls();
-        let (router, stop) = (router.clone(), stop.clone());
+        let (router, gate, stop) = (router.clone(), Arc::clone(&gate), stop.clone());
         connections.spawn(async move {
             let ended = async {
                 tokio::select! {
@@ -153,8 +178,7 @@ pub(crate) async fn serve(
                     () = stale.cancelled() => {}
                 }
             };
-            connection(accepted, tls, router, ended).await;
-            drop(permit);
+            connection(accepted, tls, router, gate, held, ended).await;
         });
     }
     if let Listener::Unix(socket) = &listener {
@@ -167,32 +191,125 @@ pub(crate) async fn serve(
     }
 }
 
+/// Who speaks on a connection, as far as it is known.
+struct Client {
+    peer: Peer,
+    gate: Arc<Gate>,
+    held: Held,
+    known: AtomicBool,
+}
+
+impl Client {
+    async fn answer(
+        self: Arc<Self>,
+        router: Router,
+        mut request: Request<Incoming>,
+    ) -> Result<Response, Infallible> {
+        let known = self.known.load(Ordering::Relaxed) || self.gate.knows(self.peer, request.headers());
+        self.known.store(known, Ordering::Relaxed);
+        self.held.begins(known);
+        request.extensions_mut().insert(self.peer);
+        let answer = router.oneshot(request).await;
+        self.held.ends();
+        answer
+    }
+}
+
 /// One connection. When it is `ended`, the request under way is its last.
-async fn connection(accepted: Accepted, tls: Option<Tls>, router: Router, ended: impl Future<Output = ()>) {
-    let mut ended = pin!(ended);
+async fn connection(
+    accepted: Accepted,
+    tls: Option<Tls>,
+    router: Router,
+    gate: Arc<Gate>,
+    held: Held,
+    ended: impl Future<Output = ()>,
+) {
+    let (mut ended, leave) = (pin!(ended), held.leave.clone());
     let begun = tokio::select! {
         () = &mut ended => return,
+        () = leave.cancelled() => return,
         begun = accepted.begin(tls) => begun,
     };
     let (stream, peer) = match begun {
         Ok(begun) => begun,
         Err(error) => return tracing::debug!(%error, "a client could not agree on TLS"),
     };
-    let named = router.map_request(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        request
-    });
+    let client = Arc::new(Client { peer, gate, held, known: AtomicBool::new(false) });
+    let answers = Arc::clone(&client);
+    let service = service_fn(move |request| Arc::clone(&answers).answer(router.clone(), request));
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
-    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(named)));
+    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
     // A client that breaks off is no news.
-    tokio::select! {
+    let leaves = tokio::select! {
         _ = &mut connection => return,
-        () = ended => connection.as_mut().graceful_shutdown(),
+        () = ended => false,
+        () = leave.cancelled() => true,
+    };
+    if leaves && !client.known.load(Ordering::Relaxed) {
+        return;
     }
-    let _ = connection.await;
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        _ = connection => {}
+        () = async { leave.cancelled().await; tokio::time::sleep(LEAVING).await } => {}
+    }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::config::{AccessSettings, Role, TokenSettings};
+    use crate::web::Access;
+
+    /// The answer to a request; nothing where the connection is closed.
+    async fn ask(stream: &mut TcpStream, more: &str) -> String {
+        let mut answer = [0; 4096];
+        let request = format!("GET / HTTP/1.1\r\nHost: x\r\n{more}\r\n");
+        let read = match stream.write_all(request.as_bytes()).await {
+            Ok(()) => stream.read(&mut answer).await.unwrap_or(0),
+            Err(_) => 0,
+        };
+        String::from_utf8_lossy(&answer[..read]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn who_shows_no_token_shuts_nobody_out() {
+        use sha2::{Digest, Sha256};
+        let token =
+            TokenSettings { name: "t".to_owned(), digest: Sha256::digest("a").into(), role: Role::Read };
+        let settings = AccessSettings { tokens: vec![token], tls: None };
+        let gate = Arc::new(Gate::new(Access::new(&settings).expect("good settings")));
+        let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = tcp.local_addr().expect("it is bound");
+        let router = Router::new().route("/", axum::routing::get(async || "here"));
+        let (seats, stop) = (Seats::new(8), CancellationToken::new());
+        let served = tokio::spawn({
+            let stop = stop.clone();
+            async move { serve_at(&seats, Listener::Tcp(tcp), router, gate, stop, Duration::from_secs(5)).await }
+        });
+        let connect = async || TcpStream::connect(address).await.expect("a connection");
+        let token = "Authorization: Bearer a\r\n";
+        let mut honest = connect().await;
+        assert!(ask(&mut honest, token).await.ends_with("here"));
+        let mut others = Vec::new();
+        for _ in 0..30 {
+            let mut other = connect().await;
+            assert!(ask(&mut other, "").await.ends_with("here"));
+            others.push(other);
+        }
+        assert!(ask(&mut honest, token).await.ends_with("here"), "it stays");
+        let mut another = connect().await;
+        assert!(ask(&mut another, token).await.ends_with("here"), "there is room");
+        assert!(ask(&mut others[29], "").await.ends_with("here"));
+        assert_eq!(ask(&mut others[0], "").await, "", "it had to go");
+        stop.cancel();
+        served.await.expect("it ends");
+    }
+}

@@ -47,7 +47,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use access::{AccessSettings, Role, ServerTlsSettings, SocketSettings, TokenSettings};
 pub(crate) use difference::Difference;
 pub(crate) use error::{ConfigErrors, Finding, Place};
-pub(crate) use narrowing::{ANY, Actions, Narrowing, SQLITES_OWN};
+pub(crate) use narrowing::{ANY, Actions, Narrowing, SQLITES_OWN, is_shadow};
 pub(crate) use origins::{Headers, OWN_HEADERS};
 pub(crate) use salt_events::{SaltEventsSettings, Tags};
 pub(crate) use salt_keys::other_names;

@@ -27,6 +27,18 @@ pub(crate) const MONGO_ACTIONS: [&str; 6] =
 /// Tables of SQLite's own that tell of all others and have no beginning in common.
 pub(crate) const SQLITES_OWN: [&str; 3] = ["bytecode", "dbstat", "tables_used"];
 
+/// What SQLite's virtual tables keep their rows in, behind their own names.
+/// <https://www.sqlite.org/fts5.html#fts5_data_structures> and those of FTS3, FTS4 and R*Tree.
+const SHADOWS: [&str; 11] =
+    ["config", "content", "data", "docsize", "idx", "node", "parent", "rowid", "segdir", "segments", "stat"];
+
+/// Whether it may be where one of SQLite's virtual tables keeps its rows: `docs_content` is all
+/// of `docs`.
+pub(crate) fn is_shadow(name: &str, of: &str) -> bool {
+    let Some((table, what)) = name.rsplit_once('_') else { return false };
+    table.eq_ignore_ascii_case(of) && SHADOWS.iter().any(|shadow| what.eq_ignore_ascii_case(shadow))
+}
+
 /// What says which connection, and what of it.
 pub(super) const KEYS: &[&str] = &["connection", "tables", "commands", "keys", "collections"];
 
@@ -92,7 +104,9 @@ impl Narrowing {
     /// Whether all that it lets through is let through by the other one.
     pub(super) fn is_within(&self, other: &Self) -> bool {
         let covered = |name: &String, actions: &BTreeSet<String>, theirs: &Actions| {
-            let any = || theirs.get(ANY).filter(|_| !is_special(name));
+            // What may be a table with an entry of its own is not every other one's, as at the gate.
+            let is_own = || theirs.keys().any(|own| name.eq_ignore_ascii_case(own) || is_shadow(name, own));
+            let any = || theirs.get(ANY).filter(|_| !is_special(name) && !is_own());
             actions.is_empty()
                 || theirs.get(name).or_else(any).is_some_and(|theirs| actions.is_subset(theirs))
         };

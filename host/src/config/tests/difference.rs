@@ -93,6 +93,21 @@ fn a_grant_that_widens_is_marked() {
         ("'*': [select]", "'*': [select], sqlite_master: [select]", true),
         ("'*': [select]", "'*': [select], 'other.secrets': [select]", true),
         ("'*': [select]", "'*': [select], audit: [select]", false),
+        (
+            "'*': [select], secrets: [insert], docs: [insert]",
+            "'*': [select], secrets: [insert], docs: [insert], SECRETS: [select]",
+            true,
+        ),
+        (
+            "'*': [select], secrets: [insert], docs: [insert]",
+            "'*': [select], secrets: [insert], docs: [insert], docs_content: [select]",
+            true,
+        ),
+        (
+            "'*': [select], secrets: [insert], docs: [insert]",
+            "'*': [select], secrets: [insert], docs: [insert], notes_content: [select]",
+            false,
+        ),
     ] {
         assert_eq!(changed(&tables(old), &tables(new)), widens, "{old} -> {new}");
     }

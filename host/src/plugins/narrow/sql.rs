@@ -22,7 +22,7 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, Tokenizer, Whitespace};
 
 use super::{Refused, granted};
-use crate::config::{Actions, SQLITES_OWN};
+use crate::config::{Actions, SQLITES_OWN, is_shadow};
 use crate::connections::numbered;
 
 use reading::read;
@@ -109,27 +109,15 @@ impl SqlRules {
                 || is_alike
                 || table.name.contains('.')
                 || self.dialect.is_own_table(&table.name)
-                || self.is_shadow(&table.name);
+                || self.dialect == Dialect::Sqlite
+                    && self.granted.keys().any(|of| is_shadow(&table.name, of));
             if !granted(&self.granted, name, verb, is_special) {
                 return Err(Refused(format!("`{verb}` on the table `{}`", table.name)));
             }
         }
         Ok(())
     }
-
-    /// Whether it may be where one of SQLite's virtual tables, which has an entry of its own,
-    /// keeps its rows: `docs_content` is all of `docs`.
-    fn is_shadow(&self, name: &str) -> bool {
-        let Some((table, what)) = name.rsplit_once('_') else { return false };
-        self.dialect == Dialect::Sqlite
-            && SHADOWS.iter().any(|shadow| what.eq_ignore_ascii_case(shadow))
-            && self.granted.keys().any(|name| name.eq_ignore_ascii_case(table))
-    }
 }
-
-/// <https://www.sqlite.org/fts5.html#fts5_data_structures> and those of FTS3, FTS4 and R*Tree.
-const SHADOWS: [&str; 11] =
-    ["config", "content", "data", "docsize", "idx", "node", "parent", "rowid", "segdir", "segments", "stat"];
 
 impl Dialect {
     /// Whether a table is the server's own, which stands in no schema of its own name.

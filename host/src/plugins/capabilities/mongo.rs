@@ -13,6 +13,8 @@ use crate::plugins::state::GuestState;
 struct Wanted<'w> {
     connection: &'w str,
     action: &'static str,
+    /// It inserts, too, where nothing matches.
+    upserts: bool,
     collection: &'w str,
     /// The bytes that are handed over.
     bytes: usize,
@@ -31,7 +33,7 @@ impl<'w> Wanted<'w> {
         let bytes = handed.clone().into_iter().map(String::len).sum();
         let what = || format!("mongo.{action} {connection}: {collection}");
         let asked = state.asked(|| Asked::one(what(), handed.into_iter().map(String::as_str)));
-        Self { connection, action, collection, bytes, pipeline: &[], asked }
+        Self { connection, action, upserts: false, collection, bytes, pipeline: &[], asked }
     }
 
     fn in_bulk(self) -> Self {
@@ -66,6 +68,7 @@ impl Host for GuestState {
     ) -> Answer<Vec<WriteError>> {
         let handed = updates.iter().flat_map(|update| [&update.filter, &update.change]);
         let wanted = Wanted::new(self, [&connection, &collection], "update", handed).in_bulk();
+        let wanted = Wanted { upserts: updates.iter().any(|update| update.upsert), ..wanted };
         let update = |Update { filter, change, upsert }| MongoUpdate { filter, change, upsert };
         let updates = updates.into_iter().map(update).collect();
         let update = async |pool: &MongoPool, within: Option<Fault>| {
@@ -143,10 +146,12 @@ impl GuestState {
 
     /// Whether what is allowed is not to be done, because this is a trial and it writes.
     fn held_back(&self, wanted: &Wanted<'_>) -> Result<bool, Error> {
-        let Wanted { connection, action, collection, pipeline, bytes, .. } = *wanted;
+        let Wanted { connection, action, upserts, collection, pipeline, bytes, .. } = *wanted;
         self.fits([bytes]).map_err(denied)?;
-        let allows = |granted: &Narrowed| granted.allows_action(action, collection, pipeline);
-        self.narrowed(connection, allows).map_err(denied)?;
+        for action in upserts.then_some("insert").into_iter().chain([action]) {
+            let allows = |granted: &Narrowed| granted.allows_action(action, collection, pipeline);
+            self.narrowed(connection, allows).map_err(denied)?;
+        }
         if self.is_trial() && action == "aggregate" && writes(pipeline) {
             return Err(denied("this is a trial, and the aggregation writes".to_owned()));
         }

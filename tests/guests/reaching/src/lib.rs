@@ -54,6 +54,14 @@ fn reach(wanted: &str) -> Result<String, String> {
                 .map(|found| format!("{} found", found.len()))
                 .map_err(|e| e.message)
         }
+        "mongo-update" | "mongo-upsert" => {
+            let change = r#"{"$set":{"a":1}}"#.to_owned();
+            let update =
+                mongo::Update { filter: r#"{"_id":1}"#.to_owned(), change, upsert: kind == "mongo-upsert" };
+            mongo::update_many("docs", what, &[update])
+                .map(|errors| format!("{} errors", errors.len()))
+                .map_err(|e| e.message)
+        }
         "http" => {
             let request = Request { method: "GET".into(), url: what.into(), headers: vec![], body: vec![] };
             let answer = http::send(&request).map_err(|e| e.message)?;

@@ -120,7 +120,7 @@ async fn of_a_database_one_table() {
 async fn of_redis_and_mongodb_some_keys_and_one_collection() {
     let redis = Redis::shared().await.database().await;
     let mongo = Mongodb::shared().await.database();
-    let config = "reaching.connections:\n  cache: {connection: redis, commands: [set, get], keys: ['audit:*']}\n  docs: {connection: mongo, collections: {audit: [find]}}\n";
+    let config = "reaching.connections:\n  cache: {connection: redis, commands: [set, get], keys: ['audit:*']}\n  docs: {connection: mongo, collections: {audit: [find, update]}}\n";
     let host = host(&format!("{config}{}{}", redis.config(), mongo.config())).await;
     for (wanted, words) in [
         ("redis SET audit:1 x", "reached: "),
@@ -129,12 +129,31 @@ async fn of_redis_and_mongodb_some_keys_and_one_collection() {
         ("redis FLUSHALL", "refused: "),
         ("redis CONFIG GET *", "refused: "),
         ("redis EVAL x 0", "refused: "),
+        ("mongo-update audit", "reached: 0 errors"),
+        ("mongo-upsert audit", "refused: `reaching` is not granted `insert` on the collection `audit`"),
         ("mongo audit", "reached: 0 found"),
         ("mongo saltReturns", "refused: `reaching` is not granted `find` on the collection `saltReturns`"),
     ] {
         assert_said(&reach(&host, wanted).await, wanted, words);
     }
     assert_eq!(redis.keys().await, ["audit:1"]);
+}
+
+/// The host's own user may change the server, and see its password; that is not a plugin's.
+#[tokio::test]
+async fn the_server_itself_is_nobodys() {
+    let redis = Redis::shared().await.database().await;
+    let host = host(&format!("reaching.connections: {{cache: redis}}\n{}", redis.config())).await;
+    for (wanted, words) in [
+        ("redis SET anything x", "reached: "),
+        ("redis config GET requirepass", "refused: the command `CONFIG` is not for plugins"),
+        ("redis ACL LIST", "refused: "),
+        ("redis MIGRATE 127.0.0.1 1 anything 0 100", "refused: "),
+        ("redis REPLICAOF NO ONE", "refused: "),
+        ("redis SAVE", "refused: "),
+    ] {
+        assert_said(&reach(&host, wanted).await, wanted, words);
+    }
 }
 
 /// The host asks for the server's version, which a user with few rights may not.

@@ -3,7 +3,7 @@
 use crate::connections::{Connection, RedisError, RedisPool, RedisReply, RedisScalar};
 use crate::plugins::asked::{Asked, CallFailure, Fault};
 use crate::plugins::contract::v0_1::salt::returner::redis::{Error, Host, Reply, Scalar};
-use crate::plugins::narrow::Narrowed;
+use crate::plugins::narrow::{Narrowed, of_the_server};
 use crate::plugins::state::GuestState;
 use crate::plugins::trial::only_looks;
 
@@ -21,6 +21,11 @@ impl Host for GuestState {
                 return Err(denied(Self::wrong_kind(&connection, &granted, "redis")));
             };
             state.fits(commands.iter().flatten().map(Vec::len)).map_err(denied)?;
+            if let Some(name) = of_the_server(&commands) {
+                let message =
+                    format!("the command `{name}` is not for plugins: it is about the server itself");
+                return Err(denied(message));
+            }
             let allows = |granted: &Narrowed| granted.allows_commands(&commands);
             state.narrowed(&connection, allows).map_err(denied)?;
             match (within, state.is_trial()) {

@@ -22,6 +22,7 @@ use crate::config::{ANY, Actions, Narrowing};
 use sql::{Dialect, SqlRules};
 
 pub(super) use mongo::writes;
+pub(super) use redis::of_the_server;
 
 /// What of one connection a guest can use.
 #[derive(Debug)]

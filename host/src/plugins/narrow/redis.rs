@@ -43,6 +43,41 @@ fn keys_of(command: &str) -> Option<Keys> {
     })
 }
 
+/// Commands that no guest has, whatever is granted: they tell the server's passwords and what
+/// others send (`CONFIG GET`, `ACL`, `MONITOR`, `SLOWLOG`), send its data elsewhere (`MIGRATE`,
+/// `REPLICAOF`, `SYNC`), or change or stop the server itself.
+const OF_THE_SERVER: [&str; 20] = [
+    "ACL",
+    "BGREWRITEAOF",
+    "BGSAVE",
+    "CLUSTER",
+    "CONFIG",
+    "DEBUG",
+    "FAILOVER",
+    "MIGRATE",
+    "MODULE",
+    "MONITOR",
+    "PFDEBUG",
+    "PSYNC",
+    "REPLCONF",
+    "REPLICAOF",
+    "SAVE",
+    "SENTINEL",
+    "SHUTDOWN",
+    "SLAVEOF",
+    "SLOWLOG",
+    "SYNC",
+];
+
+/// Of the commands of a pipeline the first that no guest has.
+pub(in crate::plugins) fn of_the_server(pipeline: &[Vec<Vec<u8>>]) -> Option<&'static str> {
+    let of_the_server = |command: &Vec<Vec<u8>>| {
+        let name = command.first()?;
+        OF_THE_SERVER.into_iter().find(|known| known.as_bytes().eq_ignore_ascii_case(name))
+    };
+    pipeline.iter().find_map(of_the_server)
+}
+
 /// Of granted commands those that never go through.
 pub(super) fn never(commands: &BTreeSet<String>) -> Vec<String> {
     let never = |command: &&String| *command != ANY && *command != "SCAN" && keys_of(command).is_none();
@@ -162,6 +197,16 @@ mod tests {
         let any = set(&["*"]);
         assert!(allows(&any, &any, &words("GET x")).is_ok());
         assert!(allows(&any, &any, &words("SCRIPT FLUSH")).is_err(), "of what is known only");
+    }
+
+    #[test]
+    fn the_server_itself_is_for_no_guest() {
+        let found =
+            |commands: &[&str]| of_the_server(&commands.iter().map(|one| words(one)).collect::<Vec<_>>());
+        assert_eq!(found(&["SET a b", "config GET requirepass"]), Some("CONFIG"));
+        assert_eq!(found(&["Acl LIST"]), Some("ACL"));
+        assert_eq!(found(&["SET config x", "INFO", "EVAL x 0"]), None);
+        assert_eq!(of_the_server(&[Vec::new()]), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::asked::Bench;
-use super::capabilities::{LogBudget, Requests, sockets};
+use super::capabilities::{HEADERS, LogBudget, Requests, sockets};
 use super::limits::Usage;
 use super::narrow::Narrowed;
 use super::stderr::Stderr;
@@ -138,9 +138,11 @@ impl GuestState {
         sockets::allow(&mut wasi, &grants);
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(HEADERS);
         Self {
             usage: Usage::new(&grants.limits),
-            http: WasiHttpCtx::new(),
+            http,
             requests: Requests::new(grants.http.clone(), grants.bench.clone()),
             grants,
             stderr,

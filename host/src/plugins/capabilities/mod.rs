@@ -21,7 +21,7 @@ use std::time::Instant;
 use bytesize::ByteSize;
 
 pub(crate) use self::log::LogBudget;
-pub(super) use self::wasi_http::Requests;
+pub(super) use self::wasi_http::{HEADERS, Requests};
 use super::contract::v0_1::salt::returner::types;
 use super::narrow::{Narrowed, Refused};
 use super::state::GuestState;

@@ -17,6 +17,13 @@ use crate::plugins::asked::{Bench, Fault};
 /// The largest body of a request, in bytes: it is sent when the guest has ended it.
 const MOST_SENT: usize = 64 << 20;
 
+/// The most bytes of one write to a body. Two of them wait in each body, which the guest may hold
+/// as many of as it may hold resources, and send none.
+const CHUNK: usize = 16 << 10;
+
+/// The most bytes of the headers of one request, of which it may hold as many.
+pub(in crate::plugins) const HEADERS: usize = 32 << 10;
+
 /// Sends the requests of one guest.
 #[derive(Clone)]
 pub(in crate::plugins) struct Requests {
@@ -81,6 +88,14 @@ type Rest = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Answer = Result<(http::Response<WasiBody>, Rest), Error>;
 
 impl WasiHttpHooks for Requests {
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        1
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK
+    }
+
     /// The host sets it.
     fn set_host_header(&mut self) -> bool {
         false
@@ -132,5 +147,32 @@ impl Requests {
         let body = body.boxed_unsync();
         let response = response.body(body).map_err(|error| Error::InternalError(Some(error.to_string())))?;
         Ok((response, Box::new(std::future::ready(Ok(())))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
+
+    use super::*;
+    use crate::plugins::state::RESOURCES;
+
+    /// As a guest does to which nothing is granted.
+    #[tokio::test]
+    async fn bodies_that_nobody_sends_take_little() {
+        let mut requests = Requests::new(None, None);
+        let (mut held, mut bytes) = (Vec::new(), 0);
+        for _ in 0..RESOURCES {
+            let (chunks, size) =
+                (requests.p2_outgoing_body_buffer_chunks(), requests.p2_outgoing_body_chunk_size());
+            let (mut body, waiting) = HostOutgoingBody::new(StreamContext::Request, None, chunks, size);
+            let mut stream = body.take_output_stream().expect("its stream");
+            while let Ok(room @ 1..) = stream.check_write() {
+                stream.write(Bytes::from(vec![7; room])).expect("there is room");
+                bytes += room;
+            }
+            held.push((body, stream, waiting));
+        }
+        assert!(bytes >= RESOURCES * CHUNK && bytes + RESOURCES * HEADERS <= 64 << 20, "{bytes}");
     }
 }

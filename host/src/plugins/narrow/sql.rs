@@ -6,6 +6,7 @@
 //! quotes, which its modes read differently; no variables), and then have a form in which
 //! every table and every function that it names is known here.
 
+mod calls;
 mod changes;
 mod definitions;
 mod depth;
@@ -34,6 +35,9 @@ const DEPTH: usize = 50;
 /// the parser makes of one takes hundreds of times its length. The SDK's longest has 66,000.
 const LENGTH: usize = 256 << 10;
 const TOKENS: usize = 100_000;
+
+/// The longest name that PostgreSQL does not cut, in bytes.
+const NAME: usize = 63;
 
 /// How many statements are known, at most; plugins use a few texts.
 const KNOWN: usize = 256;
@@ -186,8 +190,10 @@ fn uses(dialect: Dialect, statement: &str) -> Result<Uses, Refused> {
     }
     check_signs(&statement, &tokens)?;
     depth::check(&tokens)?;
-    if dialect == Dialect::Postgres {
-        tokens.iter_mut().for_each(fold);
+    match dialect {
+        Dialect::Mysql => calls::check(&tokens)?,
+        Dialect::Postgres => tokens.iter_mut().for_each(fold),
+        Dialect::Sqlite => {}
     }
     let mut parser = Parser::new(parser).with_recursion_limit(DEPTH).with_tokens(tokens);
     let mut statements = parser.parse_statements().map_err(|error| broken(&error))?;
@@ -200,7 +206,7 @@ fn uses(dialect: Dialect, statement: &str) -> Result<Uses, Refused> {
             if dialect == Dialect::Postgres {
                 types::check(&statement)?;
             }
-            of_statement(&statement)
+            of_statement(dialect, &statement)
         }
         _ => Err(refused("anything but one statement")),
     }
@@ -242,6 +248,9 @@ fn fold(token: &mut Token) {
 
 fn check_token(dialect: Dialect, token: &Token) -> Result<(), Refused> {
     match token {
+        Token::Word(word) if dialect == Dialect::Postgres && word.value.len() > NAME => {
+            Err(refused(&format!("a name of more than {NAME} bytes")))
+        }
         Token::Word(word) => match word.quote_style {
             // MySQL's variables are words with signs before them.
             None if word.value.contains('@') => Err(refused("a variable")),
@@ -316,14 +325,14 @@ fn check_signs(statement: &str, tokens: &[Token]) -> Result<(), Refused> {
     if tokens.windows(2).any(runs_on) { Err(refused("a number that runs into a word")) } else { Ok(()) }
 }
 
-fn of_statement(statement: &Statement) -> Result<Uses, Refused> {
+fn of_statement(dialect: Dialect, statement: &Statement) -> Result<Uses, Refused> {
     match statement {
         Statement::Query(query) => read(&**query),
         Statement::Insert(insert) => changes::of_insert(insert),
         Statement::Update(update) => changes::of_update(update),
         Statement::Delete(delete) => changes::of_delete(delete),
-        Statement::CreateTable(create) => definitions::of_create_table(create),
-        Statement::CreateIndex(create) => definitions::of_create_index(create),
+        Statement::CreateTable(create) => definitions::of_create_table(dialect, create),
+        Statement::CreateIndex(create) => definitions::of_create_index(dialect, create),
         Statement::AlterTable(alter) => definitions::of_alter(alter),
         // CASCADE would reach what depends on the table.
         Statement::Drop {

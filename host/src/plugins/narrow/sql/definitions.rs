@@ -7,10 +7,10 @@ use sqlparser::ast::{
 };
 
 use super::reading::read;
-use super::{Uses, refused, table};
+use super::{Dialect, Uses, refused, table};
 use crate::plugins::narrow::Refused;
 
-pub(super) fn of_create_table(create: &CreateTable) -> Result<Uses, Refused> {
+pub(super) fn of_create_table(dialect: Dialect, create: &CreateTable) -> Result<Uses, Refused> {
     // What is not named here must be as in a table without it: no SELECT, LIKE, location.
     let plain = CreateTableBuilder::new(create.name.clone())
         .if_not_exists(create.if_not_exists)
@@ -29,9 +29,9 @@ pub(super) fn of_create_table(create: &CreateTable) -> Result<Uses, Refused> {
         match constraint {
             TableConstraint::ForeignKey(key) if key.foreign_table == create.name => {}
             TableConstraint::ForeignKey(key) => uses.extend(of_reference(&key.foreign_table)?),
-            TableConstraint::Unique(key) => uses.extend(of_index(&key.columns)?),
-            TableConstraint::PrimaryKey(key) => uses.extend(of_index(&key.columns)?),
-            TableConstraint::Index(index) => uses.extend(of_index(&index.columns)?),
+            TableConstraint::Unique(key) => uses.extend(of_index(dialect, &key.columns)?),
+            TableConstraint::PrimaryKey(key) => uses.extend(of_index(dialect, &key.columns)?),
+            TableConstraint::Index(index) => uses.extend(of_index(dialect, &index.columns)?),
             TableConstraint::Check(check) => uses.extend(read(check)?),
             _ => return Err(refused("this kind of constraint")),
         }
@@ -45,13 +45,13 @@ fn of_reference(name: &ObjectName) -> Result<Uses, Refused> {
     Ok(vec![("select", other.clone()), ("alter", other)])
 }
 
-/// Columns of an index. A number behind one is how much of it is in there, which the parser
-/// takes for a call: `tag`(255).
-fn of_index(columns: &[IndexColumn]) -> Result<Uses, Refused> {
+/// Columns of an index. On MySQL a number behind one is how much of it is in there, which the
+/// parser takes for a call: `tag`(255).
+fn of_index(dialect: Dialect, columns: &[IndexColumn]) -> Result<Uses, Refused> {
     let mut uses = Uses::new();
     for column in columns {
         let is_prefix = match &column.column.expr {
-            Expr::Function(function) => match &function.args {
+            Expr::Function(function) if dialect == Dialect::Mysql => match &function.args {
                 FunctionArguments::List(list) if function.name.0.len() == 1 => {
                     list.to_string().parse::<u16>().is_ok()
                 }
@@ -117,7 +117,7 @@ fn of_column(column: &ColumnDef, own: &ObjectName) -> Result<Uses, Refused> {
     Ok(uses)
 }
 
-pub(super) fn of_create_index(create: &CreateIndex) -> Result<Uses, Refused> {
+pub(super) fn of_create_index(dialect: Dialect, create: &CreateIndex) -> Result<Uses, Refused> {
     let CreateIndex {
         name: _,
         table_name,
@@ -146,7 +146,7 @@ pub(super) fn of_create_index(create: &CreateIndex) -> Result<Uses, Refused> {
         return Err(refused("this form of CREATE INDEX"));
     }
     let mut uses = vec![("create", table(table_name)?)];
-    uses.extend(of_index(columns)?);
+    uses.extend(of_index(dialect, columns)?);
     uses.extend(read(predicate)?);
     Ok(uses)
 }

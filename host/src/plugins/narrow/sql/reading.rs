@@ -160,6 +160,10 @@ impl Reader {
         let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else {
             return Err(refused(&format!("the function `{}`", function.name)));
         };
+        // MySQL looks for a stored one, and PostgreSQL for one in these letters.
+        if name.quote_style.is_some() {
+            return Err(refused(&format!("the function `{}` in quotes", name.value)));
+        }
         let lower = name.value.to_ascii_lowercase();
         let is_known = FUNCTIONS.split(' ').any(|known| known == lower);
         if is_known { Ok(()) } else { Err(refused(&format!("the function `{}`", name.value))) }

@@ -492,3 +492,52 @@ fn what_may_reach_beyond_a_transaction_changes_nobody_knows_what() {
         }
     }
 }
+
+/// Where a server has a function of its own, and where it looks for a stored one.
+#[test]
+fn a_stored_function_is_no_known_one() {
+    let mysql = rules(Dialect::Mysql, &[("audit", &["select", "insert", "create"]), ("count", &["insert"])]);
+    for statement in [
+        "SELECT trim (a) FROM audit",
+        "SELECT TRIM\t(BOTH ' ' FROM a) FROM audit",
+        "SELECT COUNT (*) FROM audit",
+        "SELECT a FROM audit ORDER BY max\n(a)",
+        "SELECT `now`() FROM audit",
+        "SELECT `hex`(a) FROM audit",
+        "INSERT INTO audit (a) VALUES (now ())",
+    ] {
+        assert!(mysql.allows(statement).is_err(), "{statement}");
+    }
+    for statement in [
+        "SELECT trim(a), COUNT(*), concat (a, 'x') FROM audit WHERE a IN (1, 2) AND (b = 1)",
+        "INSERT INTO audit (a) VALUES (now())",
+        "INSERT INTO count (a) VALUES (1)",
+        "CREATE TABLE audit (`count` INT, position INT, KEY position (position), KEY `max` (`count`))",
+    ] {
+        assert_eq!(mysql.allows(statement), Ok(()), "{statement}");
+    }
+    let postgres = audit(Dialect::Postgres);
+    assert_eq!(postgres.allows("SELECT lower (a) FROM audit"), Ok(()));
+    assert!(postgres.allows("SELECT \"LOWER\"(a) FROM audit").is_err());
+}
+
+#[test]
+fn a_name_that_a_server_cuts_is_refused() {
+    let (whole, long) = ("a".repeat(63), "a".repeat(64));
+    let postgres = rules(Dialect::Postgres, &[("*", &["select"]), (&whole, &["insert"])]);
+    assert_eq!(postgres.allows(&format!("INSERT INTO {whole} (a) VALUES (1)")), Ok(()));
+    for name in [long.clone(), format!("\"{long}\"")] {
+        assert!(postgres.allows(&format!("SELECT * FROM {name}")).is_err(), "{name}");
+    }
+    let sqlite = rules(Dialect::Sqlite, &[("*", &["select"])]);
+    assert_eq!(sqlite.allows(&format!("SELECT * FROM {long}")), Ok(()));
+}
+
+#[test]
+fn a_prefix_of_a_column_is_mysqls() {
+    let create = "CREATE INDEX i ON audit (evil(1))";
+    for dialect in [Dialect::Mysql, Dialect::Postgres, Dialect::Sqlite] {
+        let allowed = rules(dialect, &[("audit", &["create"])]).allows(create);
+        assert_eq!(allowed.is_ok(), dialect == Dialect::Mysql, "{dialect:?}");
+    }
+}

@@ -185,6 +185,10 @@ fn uses(dialect: Dialect, statement: &str) -> Result<Uses, Refused> {
             tokens.len()
         )));
     }
+    let last = tokens.iter().rposition(|token| !matches!(token, Token::Whitespace(_) | Token::EOF));
+    if let Some(last) = last.filter(|last| tokens[*last] == Token::SemiColon) {
+        tokens.remove(last);
+    }
     for token in &tokens {
         check_token(dialect, token)?;
     }

@@ -318,6 +318,18 @@ async fn a_plugin_holds_only_so_many_sockets() {
     host.get("/healthz").await.expect(200);
 }
 
+/// What it writes into requests that it never sends is the host's memory, and no grant is asked for.
+#[tokio::test]
+async fn requests_that_are_never_sent_hold_little() {
+    let host = host("").await;
+    let said = reach(&host, "hold 300").await;
+    assert_said(&said, "hold 300", "reached: ");
+    let held = said.strip_prefix("reached: ").and_then(|said| said.split_once(" KiB and "));
+    let (bytes, words) = held.unwrap_or_else(|| panic!("{said}"));
+    assert!(bytes.parse::<usize>().is_ok_and(|kib| kib <= 20 << 10), "{said}");
+    assert_eq!(words, "0 long words", "{said}");
+}
+
 /// A reply of Redis is read whole by the library that reads it, unless it is stopped.
 #[tokio::test]
 async fn more_than_the_host_is_to_hold_is_not_read() {

@@ -329,6 +329,7 @@ fn linker(engine: &Engine, spoken: &[Version]) -> wasmtime::Result<Linker<GuestS
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     capabilities::sockets::link(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    capabilities::wasi_http::link(&mut linker)?;
     spoken.iter().try_for_each(|version| version.link(&mut linker))?;
     Ok(linker)
 }

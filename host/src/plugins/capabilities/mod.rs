@@ -13,7 +13,7 @@ mod redis;
 mod sent;
 pub(super) mod sockets;
 mod sql;
-mod wasi_http;
+pub(super) mod wasi_http;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -7,12 +7,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use tokio::sync::Semaphore;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest as _, Method};
+use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
+use wasmtime_wasi_http::{
+    Error, RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHooks, WasiHttpView as _,
+};
 
 use super::http::{asked, error_page, shown};
 use crate::config::OWN_HEADERS;
 use crate::connections::{HttpClient, HttpRequest, HttpResponse};
 use crate::plugins::asked::{Bench, Fault};
+use crate::plugins::state::GuestState;
 
 /// The largest body of a request, in bytes: it is sent when the guest has ended it.
 const MOST_SENT: usize = 64 << 20;
@@ -23,6 +30,37 @@ const CHUNK: usize = 16 << 10;
 
 /// The most bytes of the headers of one request, of which it may hold as many.
 pub(in crate::plugins) const HEADERS: usize = 32 << 10;
+
+/// The most bytes of a method and of an authority, which WASI's own implementation takes as long as
+/// they are.
+const WORD: usize = 4 << 10;
+
+const TYPES: &str = "wasi:http/types@0.2.12";
+
+/// Puts what bounds the words of a request in the place of WASI's own.
+pub(in crate::plugins) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+    type Request = Resource<HostOutgoingRequest>;
+    linker.allow_shadowing(true);
+    let mut types = linker.instance(TYPES)?;
+    types.func_wrap(
+        "[method]outgoing-request.set-method",
+        |mut store: StoreContextMut<'_, GuestState>, (request, method): (Request, Method)| {
+            let length = if let Method::Other(word) = &method { word.len() } else { 0 };
+            let set = |mut http: WasiHttpCtxView<'_>| http.set_method(request, method);
+            Ok((if length > WORD { Err(()) } else { set(store.data_mut().http())? },))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |mut store: StoreContextMut<'_, GuestState>, (request, authority): (Request, Option<String>)| {
+            let length = authority.as_ref().map_or(0, String::len);
+            let set = |mut http: WasiHttpCtxView<'_>| http.set_authority(request, authority);
+            Ok((if length > WORD { Err(()) } else { set(store.data_mut().http())? },))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
 
 /// Sends the requests of one guest.
 #[derive(Clone)]

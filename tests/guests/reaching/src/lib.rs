@@ -8,7 +8,7 @@ use returner_sdk::http::{self, Request};
 use returner_sdk::redis::{Reply, pipeline};
 use returner_sdk::{Failure, JobReturn, Outcome, Refusal, Returner, mongo, sql};
 use wasip2::http::outgoing_handler::handle;
-use wasip2::http::types::{Fields, OutgoingRequest, Scheme};
+use wasip2::http::types::{Fields, Method, OutgoingRequest, Scheme};
 
 struct Reaching;
 
@@ -68,6 +68,7 @@ fn reach(wanted: &str) -> Result<String, String> {
             Ok(format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)))
         }
         "wasi-http" => wasi_http(what),
+        "hold" => hold(what.parse().unwrap_or(0)),
         "file" => std::fs::read_to_string(what).map_err(|error| error.to_string()),
         "write" => {
             std::fs::write(what, "x").map(|()| "written".to_owned()).map_err(|error| error.to_string())
@@ -114,6 +115,26 @@ fn redis(command: &str) -> Result<String, String> {
         Some(Failure::Retry(retry)) => Err(retry.message),
         None => Ok("a reply".to_owned()),
     }
+}
+
+/// Holds requests that it does not send, with as much in them as they take.
+fn hold(requests: usize) -> Result<String, String> {
+    let (mut held, mut bytes, mut words) = (Vec::new(), 0, 0);
+    let long = "X".repeat(1 << 20);
+    for _ in 0..requests {
+        let request = OutgoingRequest::new(Fields::new());
+        words += usize::from(request.set_method(&Method::Other(long.clone())).is_ok());
+        words += usize::from(request.set_authority(Some(&long)).is_ok());
+        let body = request.body().map_err(|()| "no body".to_owned())?;
+        let stream = body.write().map_err(|()| "no stream".to_owned())?;
+        while let Ok(room @ 1..) = stream.check_write() {
+            let room = usize::try_from(room).unwrap_or(usize::MAX).min(long.len());
+            stream.write(&long.as_bytes()[..room]).map_err(|error| format!("{error:?}"))?;
+            bytes += room;
+        }
+        held.push((stream, body, request));
+    }
+    Ok(format!("{} KiB and {words} long words", bytes >> 10))
 }
 
 /// As a library does that makes requests of its own.

@@ -183,6 +183,28 @@ async fn the_sockets_mode_is_the_configurations_and_changes() {
     returner(host.directory(), &["status", "--url", &format!("unix:{}", path.display())]).expect(0);
 }
 
+/// A browser on this machine needs no token, and runs what others wrote.
+#[tokio::test]
+async fn a_web_page_has_no_business_here() {
+    let host = Host::start("").await;
+    let send = async |headers: &[(&str, &str)]| {
+        let mut request = Client::new().post(host.url("/v1/reload?dry_run=true"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        (status, answer.text().await.expect("a text"))
+    };
+    assert_eq!(send(&[]).await.0, 200);
+    let (status, said) = send(&[("Origin", "https://evil.example")]).await;
+    assert!(status == 403 && said.contains("a web page of `https://evil.example`"), "{said}");
+    // The page's own name leads here now.
+    let (status, said) = send(&[("Host", "evil.example")]).await;
+    assert!(status == 403 && said.contains("`evil.example` is no name of this machine's"), "{said}");
+    assert_eq!(send(&[("Host", "localhost")]).await.0, 200);
+}
+
 /// Clients that send a byte now and then hold nobody up.
 #[tokio::test]
 async fn slow_clients_hold_nothing_up() {
@@ -191,7 +213,7 @@ async fn slow_clients_hold_nothing_up() {
     let mut slow = Vec::new();
     for number in 0..200 {
         let mut stream = TcpStream::connect(&address).await.expect("a connection");
-        let head = "POST /v1/returns HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n";
+        let head = "POST /v1/returns HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n";
         // Half of them stop in the head, half in the body.
         let more = if number % 2 == 0 { "X-Slow: " } else { "\r\n{" };
         stream.write_all(format!("{head}{more}").as_bytes()).await.expect("a write");

@@ -3,15 +3,19 @@
 //! Promises: each path has a role that it needs and is reached through [`require`] only;
 //! the body of a request is not read before that. A token is compared by its digest, in a
 //! time that says nothing of the digest. What changes here holds for the next request: a
-//! connection that began under another TLS ends with the request that is under way.
+//! connection that began under another TLS ends with the request that is under way. What a
+//! web page has its reader's browser send is refused: a browser that is on this machine, or
+//! has a certificate, would lend the page its rights.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::Extension;
 use axum::extract::{Request, State};
-use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use sha2::{Digest, Sha256};
@@ -62,10 +66,34 @@ impl Access {
         })
     }
 
+    fn asks_nobody(&self) -> bool {
+        self.tokens.is_empty() && self.certified.is_none()
+    }
+
+    /// Why a request may be one of a web page's; none if it is not. A page says where it is from,
+    /// or asks for a name of its own that leads here.
+    fn is_of_a_page(&self, peer: Peer, headers: &HeaderMap) -> Option<String> {
+        if peer == Peer::Socket {
+            return None;
+        }
+        let shown = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let host = headers.get(HOST).map(shown);
+        if let Some(origin) = headers.get(ORIGIN).map(shown) {
+            let from = origin.split_once("://").map(|(_, from)| from.to_ascii_lowercase());
+            if from.is_none() || from != host.as_deref().map(str::to_ascii_lowercase) {
+                return Some(format!("a web page of `{origin}` has no business here"));
+            }
+        }
+        let host = host.filter(|host| self.asks_nobody() && !is_this_machine(host))?;
+        Some(format!(
+            "`{host}` is no name of this machine's that is known, and a web page may have chosen it"
+        ))
+    }
+
     /// What whoever asks may do; or why that is not known.
     fn role(&self, peer: Peer, headers: &HeaderMap) -> Result<Role, &'static str> {
         let Peer::Tcp { certified } = peer else { return Ok(Role::Admin) };
-        if self.tokens.is_empty() && self.certified.is_none() {
+        if self.asks_nobody() {
             return Ok(Role::Admin);
         }
         if let Some(value) = headers.get(AUTHORIZATION) {
@@ -118,6 +146,13 @@ impl Gate {
     }
 }
 
+/// Whether a header `Host` names it by an address, or as everybody's.
+fn is_this_machine(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host().trim_matches(['[', ']']);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+}
+
 /// Lets a request through to what needs a role.
 pub(super) async fn require(
     State((app, needed)): State<(Arc<App>, Role)>,
@@ -125,7 +160,14 @@ pub(super) async fn require(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let role = app.gate.0.load().role(peer, request.headers());
+    let access = app.gate.0.load();
+    if let Some(reason) = access.is_of_a_page(peer, request.headers()) {
+        app.metrics.denied("origin");
+        return Err(Problem::new(StatusCode::FORBIDDEN, reason)
+            .hint("ask for `localhost` or an address, without the header `Origin`; where `host.tokens` are declared, any name will do"));
+    }
+    let role = access.role(peer, request.headers());
+    drop(access);
     match role {
         Ok(role) if role.covers(needed) => Ok(next.run(request).await),
         Ok(role) => {
@@ -187,6 +229,38 @@ mod tests {
     fn on_loopback_without_tokens_nobody_is_asked() {
         let access = access(&[], None);
         assert_eq!(access.role(Peer::Tcp { certified: false }, &HeaderMap::new()), Ok(Role::Admin));
+    }
+
+    #[test]
+    fn a_web_page_is_refused() {
+        let headers = |pairs: &[(&'static str, &str)]| {
+            let pair = |(name, value): &(&'static str, &str)| {
+                (axum::http::HeaderName::from_static(name), value.parse().unwrap())
+            };
+            pairs.iter().map(pair).collect::<HeaderMap>()
+        };
+        let (open, asks) = (access(&[], None), access(&[("a", Role::Write)], None));
+        let refused = |access: &Access, pairs: &[(&'static str, &str)]| {
+            access.is_of_a_page(Peer::Tcp { certified: false }, &headers(pairs)).is_some()
+        };
+        for host in ["127.0.0.1:4510", "localhost", "LocalHost:4510", "[::1]:4510", "192.0.2.1"] {
+            assert!(!refused(&open, &[("host", host)]), "{host}");
+        }
+        for host in ["evil.example:4510", "localhost.evil.example", "127.0.0.1.evil.example", "", "a b"] {
+            assert!(refused(&open, &[("host", host)]), "{host}");
+            assert!(!refused(&asks, &[("host", host)]), "{host}");
+        }
+        assert!(!refused(&open, &[]));
+        for access in [&open, &asks] {
+            let host = ("host", "127.0.0.1:4510");
+            for origin in ["https://evil.example", "http://127.0.0.1", "http://localhost:4510", "null"] {
+                assert!(refused(access, &[host, ("origin", origin)]), "{origin}");
+            }
+            assert!(!refused(access, &[host, ("origin", "http://127.0.0.1:4510")]));
+        }
+        let page = headers(&[("host", "evil.example"), ("origin", "http://evil.example")]);
+        assert_eq!(open.is_of_a_page(Peer::Socket, &page), None);
+        assert!(open.is_of_a_page(Peer::Tcp { certified: false }, &page).is_some(), "its name leads here");
     }
 
     #[test]

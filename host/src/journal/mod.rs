@@ -60,7 +60,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use crate::items::{Item, Key};
@@ -225,13 +225,15 @@ impl Journal {
         let path = directory.join("journal.db");
         let lock = schema::lock(directory)?;
         let failed = |error| OpenError::Database { path: path.clone(), error };
+        if let Err(error) = renew::tidy(&path) {
+            tracing::warn!(%error, journal = %path.display(), "what a renewal left was not removed");
+        }
         let mark = Mark::open(directory)
             .map_err(|error| OpenError::Directory { path: directory.to_owned(), error })?;
         let (connection, clean) = match begin(directory, &path, &mark) {
             // Settling makes room, so the host must start where only its reserve is left.
             Err(OpenError::Database { error, .. })
-                if error.sqlite_error_code() == Some(ErrorCode::DiskFull)
-                    && Reserve::new(directory, bounds.reserve).release() =>
+                if reserve::is_full(&error) && Reserve::new(directory, bounds.reserve).release() =>
             {
                 begin(directory, &path, &mark)?
             }
@@ -455,9 +457,12 @@ pub(crate) fn check(directory: &Path) -> Result<Health, OpenError> {
 
 /// Opens the database if it is whole, for use; says whether it was closed cleanly.
 fn begin(directory: &Path, path: &Path, mark: &Mark) -> Result<(Connection, bool), OpenError> {
+    let failed = |error| OpenError::Database { path: path.to_owned(), error };
+    // Before it is moved into the database, which leaves out what is damaged.
+    look_at_log(directory, path)?;
+    renew::settle_doubt(path).map_err(failed)?;
     let (mut connection, _) = open_sound(directory, path, mark)?;
-    let clean = book::begin(&mut connection);
-    let clean = clean.map_err(|error| OpenError::Database { path: path.to_owned(), error })?;
+    let clean = book::begin(&mut connection).map_err(failed)?;
     Ok((connection, clean))
 }
 
@@ -468,15 +473,21 @@ fn open_sound(directory: &Path, path: &Path, mark: &Mark) -> Result<(Connection,
     if let Some(acknowledged) = mark.get().filter(|seq| *seq > 0 && !path.exists()) {
         return Err(damaged(Health::gone(acknowledged)));
     }
-    let health =
-        verify::log(path).map_err(|error| OpenError::Directory { path: directory.to_owned(), error })?;
-    if !health.damage.is_empty() {
-        return Err(damaged(health));
-    }
+    look_at_log(directory, path)?;
     let connection = schema::open(path)?;
     let failed = |error| OpenError::Database { path: path.to_owned(), error };
     let health = verify::database(&connection, mark.get()).map_err(failed)?;
     if health.damage.is_empty() { Ok((connection, health)) } else { Err(damaged(health)) }
+}
+
+/// Refuses a write-ahead log of which SQLite would leave out a part.
+fn look_at_log(directory: &Path, path: &Path) -> Result<(), OpenError> {
+    let health =
+        verify::log(path).map_err(|error| OpenError::Directory { path: directory.to_owned(), error })?;
+    if health.damage.is_empty() {
+        return Ok(());
+    }
+    Err(OpenError::Damaged { path: path.to_owned(), health })
 }
 
 async fn blocking<T: Send + 'static>(

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Row, params};
 
@@ -17,26 +17,28 @@ use crate::items::{self, Key, Kind};
 /// A connection of its own: in SQLite's WAL mode, reading does not wait for the
 /// writer nor hold it up.
 pub(super) struct Reader {
-    connection: Mutex<Connection>,
+    path: PathBuf,
+    /// None where the journal could not be opened again.
+    connection: Mutex<Option<Connection>>,
 }
 
 impl Reader {
     pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
-        Ok(Self { connection: Mutex::new(connect(path)?) })
+        Ok(Self { path: path.to_owned(), connection: Mutex::new(Some(connect(path)?)) })
+    }
+
+    fn connection(&self) -> rusqlite::Result<MappedMutexGuard<'_, Connection>> {
+        let mut place = self.connection.lock();
+        let connection = place.take().map_or_else(|| connect(&self.path), Ok)?;
+        Ok(MutexGuard::map(place, |place| place.insert(connection)))
     }
 
     /// Lets go of the database while others put another in its place. Nobody reads meanwhile;
-    /// if it fails, the old one is read on.
-    pub(super) fn let_go<T>(
-        &self,
-        path: &Path,
-        change: impl FnOnce() -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
+    /// who reads next opens what is there then.
+    pub(super) fn let_go<T>(&self, change: impl FnOnce() -> T) -> T {
         let mut connection = self.connection.lock();
-        *connection = Connection::open_in_memory()?;
-        let changed = change();
-        *connection = connect(path)?;
-        changed
+        *connection = None;
+        change()
     }
 
     /// As [`super::Journal::next`].
@@ -48,7 +50,7 @@ impl Reader {
         count: usize,
         bytes: usize,
     ) -> Result<Window, JournalError> {
-        let connection = self.connection.lock();
+        let connection = self.connection()?;
         let mut statement = connection.prepare_cached(
             "SELECT seq, kind, accepted, target, body, sum FROM items
              WHERE seq > ?1 AND seq <= ?2 AND target IN
@@ -85,7 +87,7 @@ impl Reader {
         seqs: &[Seq],
         bytes: usize,
     ) -> Result<Vec<Arc<Entry>>, JournalError> {
-        let connection = self.connection.lock();
+        let connection = self.connection()?;
         let mut statement = connection
             .prepare_cached("SELECT seq, kind, accepted, target, body, sum FROM items WHERE seq = ?1")?;
         let mut entries = Vec::with_capacity(seqs.len());
@@ -110,22 +112,22 @@ impl Reader {
         filter: &DeadFilter,
         limit: usize,
     ) -> Result<Vec<KeptDeadLetter>, JournalError> {
-        dead::list(&self.connection.lock(), filter, limit)
+        dead::list(&*self.connection()?, filter, limit)
     }
 
     /// As [`super::Journal::dead_letter`].
     pub(super) fn dead_letter(&self, id: i64) -> Result<Option<WholeDeadLetter>, JournalError> {
-        dead::whole(&self.connection.lock(), id)
+        dead::whole(&*self.connection()?, id)
     }
 
     /// As [`super::Journal::dead_ids`].
     pub(super) fn dead_ids(&self, filter: &DeadFilter, limit: usize) -> Result<Vec<i64>, JournalError> {
-        dead::ids(&self.connection.lock(), filter, limit)
+        dead::ids(&*self.connection()?, filter, limit)
     }
 
     /// As [`super::Journal::replay_of`]: the ids.
     pub(super) fn dead_of(&self, lane: LaneId, seqs: &[Seq]) -> Result<Vec<i64>, JournalError> {
-        dead::of(&self.connection.lock(), lane, seqs)
+        dead::of(&*self.connection()?, lane, seqs)
     }
 
     /// As [`super::Journal::set_aside`].
@@ -136,19 +138,19 @@ impl Reader {
         keys: &HashSet<Key>,
         most: usize,
     ) -> Result<SetAside, JournalError> {
-        dead::aside(&self.connection.lock(), lane, seqs, keys, most)
+        dead::aside(&*self.connection()?, lane, seqs, keys, most)
     }
 
     /// As [`super::Journal::knows_lane`].
     pub(super) fn knows_lane(&self, name: &str) -> Result<bool, JournalError> {
-        let connection = self.connection.lock();
+        let connection = self.connection()?;
         let known = "SELECT EXISTS (SELECT 1 FROM lanes WHERE name = ?1)";
         Ok(connection.prepare_cached(known)?.query_row([name], |row| row.get(0))?)
     }
 
     /// As [`super::Journal::kept_lanes`].
     pub(super) fn kept_lanes(&self) -> Result<Vec<KeptLane>, JournalError> {
-        let connection = self.connection.lock();
+        let connection = self.connection()?;
         let mut statement = connection.prepare_cached(
             "SELECT name, id, pending FROM lanes
              WHERE pending > 0 OR EXISTS (SELECT 1 FROM dead WHERE dead.lane = lanes.id) ORDER BY name",
@@ -161,7 +163,7 @@ impl Reader {
 
     /// As [`super::Journal::dead_count`].
     pub(super) fn dead_count(&self, lane: LaneId) -> Result<u64, JournalError> {
-        Ok(dead::count(&self.connection.lock(), lane)?)
+        Ok(dead::count(&*self.connection()?, lane)?)
     }
 }
 

@@ -22,15 +22,48 @@ use sha2::{Digest, Sha256};
 
 use super::schema;
 
+/// Ends the name of the file that says that a flush failed.
+const DOUBTFUL: &str = ".doubtful";
+
 /// Puts the journal into new files. Nobody may have it open.
 ///
 /// # Errors
 /// It stays as it was; there may be no room for a copy.
 pub(super) fn renew(path: &Path) -> rusqlite::Result<()> {
-    let new = beside(path, ".new");
-    for left in [new.clone(), beside(&new, "-wal"), beside(&new, "-shm")] {
-        remove(&left).map_err(failed)?;
+    tidy(path).map_err(failed)?;
+    let renewed = replace(path);
+    if renewed.is_err() {
+        // A disk that has no room for all of it has none for a part.
+        let _ = tidy(path);
     }
+    renewed
+}
+
+/// Removes what a renewal left that did not come to its end.
+pub(super) fn tidy(path: &Path) -> io::Result<()> {
+    let new = beside(path, ".new");
+    [beside(&new, "-wal"), beside(&new, "-shm"), new].iter().try_for_each(|left| remove(left))
+}
+
+/// Notes that a flush failed, for a host that starts before the journal was renewed. That note is
+/// not flushed itself: what is in doubt is so for as long as the system has it in memory.
+pub(super) fn doubt(path: &Path) {
+    if let Err(error) = File::create(beside(path, DOUBTFUL)) {
+        tracing::debug!(%error, "that a flush of the journal failed was not noted");
+    }
+}
+
+/// Renews a journal that an earlier host left in doubt.
+pub(super) fn settle_doubt(path: &Path) -> rusqlite::Result<()> {
+    if path.exists() && beside(path, DOUBTFUL).exists() {
+        tracing::warn!(journal = %path.display(), "a flush of the journal failed before the host ended; it is renewed");
+        renew(path)?;
+    }
+    Ok(())
+}
+
+fn replace(path: &Path) -> rusqlite::Result<()> {
+    let new = beside(path, ".new");
     let log = beside(path, "-wal");
     copy(path, &new).map_err(failed)?;
     if log.exists() {
@@ -44,6 +77,7 @@ pub(super) fn renew(path: &Path) -> rusqlite::Result<()> {
         fs::rename(&new, path)?;
         remove(&log)?;
         remove(&beside(path, "-shm"))?;
+        remove(&beside(path, DOUBTFUL))?;
         File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
     };
     place().map_err(failed)
@@ -93,7 +127,7 @@ fn digest(path: &Path) -> io::Result<[u8; 32]> {
 /// As SQLite says it, so that a full disk is known as one.
 fn failed(error: io::Error) -> rusqlite::Error {
     let code = match error.kind() {
-        io::ErrorKind::StorageFull => ffi::SQLITE_FULL,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ffi::SQLITE_FULL,
         io::ErrorKind::ReadOnlyFilesystem => ffi::SQLITE_READONLY,
         _ => ffi::SQLITE_IOERR,
     };
@@ -107,6 +141,14 @@ mod tests {
     use rusqlite::config::DbConfig;
 
     use super::*;
+
+    #[test]
+    fn a_quota_is_a_full_disk() {
+        for kind in [io::ErrorKind::QuotaExceeded, io::ErrorKind::StorageFull] {
+            let code = failed(kind.into()).sqlite_error_code();
+            assert_eq!(code, Some(rusqlite::ErrorCode::DiskFull), "{kind}");
+        }
+    }
 
     /// What is in the log only is in the new file; an old log that is left changes nothing.
     #[test]

@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use rusqlite::{ErrorCode, ffi};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::Errno;
 
@@ -76,6 +77,24 @@ impl Reserve {
         self.held = written.is_ok();
         written
     }
+}
+
+/// Whether a write failed because there is no room on the disk, or none of its user's quota. To be
+/// asked on the thread that wrote, at once: SQLite says nothing of a quota.
+pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => true,
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => {
+            io::Error::last_os_error().kind() == io::ErrorKind::QuotaExceeded
+        }
+        _ => false,
+    }
+}
+
+/// Whether it was the flush that failed: what was written before may not be on the disk.
+pub(super) fn is_flush(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(code, Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC))
 }
 
 fn write(path: &Path, size: u64) -> io::Result<()> {

@@ -174,8 +174,10 @@ pub(super) fn set_state(connection: &Connection, name: &str, value: i64) -> rusq
 pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "page_size", PAGE)?;
+    // No checkpoint without a look at what came of it: see `fold_from`.
     connection.execute_batch(
         "PRAGMA secure_delete = OFF;
+         PRAGMA wal_autocheckpoint = 0;
          PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
          PRAGMA busy_timeout = 10000;
@@ -183,6 +185,21 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     )?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// Moves the write-ahead log into the database where it has at least so many pages, as far as
+/// nobody reads it. SQLite would do so by itself, and go on after a flush of the database that
+/// failed: the next one succeeds, and then the log is written over, though the pages of the first
+/// may never reach the disk.
+pub(super) fn fold_from(connection: &Connection, pages: u64) -> rusqlite::Result<()> {
+    let mut look = connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?;
+    let log: i64 = look.query_row([], |row| row.get(1))?;
+    // It is -1 where it is not known: somebody else has the log.
+    if u64::try_from(log).unwrap_or(0) < pages {
+        return Ok(());
+    }
+    // One that is busy says so in its row; it is done after a later commit.
+    connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
 }
 
 /// Moves everything from the write-ahead log into the database and flushes it there.

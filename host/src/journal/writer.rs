@@ -8,7 +8,7 @@
 //! rests for a moment, reads the tables again, and goes on. What it was told to settle
 //! waits meanwhile; what it was asked to take in is refused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use tokio::sync::{oneshot, watch};
 use super::book::{self, Book, Targets};
 use super::mark::Mark;
 use super::read::Reader;
-use super::reserve::Reserve;
+use super::reserve::{self, Reserve};
 use super::seen::Fresh;
 use super::tail::Tail;
 use super::{
@@ -31,6 +31,9 @@ use super::{
 };
 use crate::items::Key;
 use crate::telemetry::JournalMetrics;
+
+#[cfg(test)]
+mod tests;
 
 /// The most items of one transaction: bounds how long the last of them waits.
 const GROUP: usize = 4096;
@@ -131,7 +134,6 @@ impl Writer {
         let (head, receiver) = watch::channel(book.last);
         shared.tail.begin(book.last);
         let mut reserve = Reserve::new(path.parent().unwrap_or(Path::new(".")), bounds.reserve);
-        connection.pragma_update(None, "wal_autocheckpoint", reserve.log_pages())?;
         if let Err(error) = reserve.take(book.free, 0) {
             tracing::warn!(%error, journal = %path.display(), "there is no room for the journal's reserve");
         }
@@ -191,6 +193,29 @@ impl Writer {
             if due || !appends.is_empty() {
                 self.flush(appends);
             }
+            self.fold();
+        }
+    }
+
+    /// Moves the log into the database when it is long, after those who wait were answered. A
+    /// flush of the database that fails is one like any other: the log is not written over before
+    /// all of it is in files that are new to the disk.
+    fn fold(&mut self) {
+        if self.trouble.is_none() {
+            let folded = schema::fold_from(&self.connection, self.reserve.log_pages());
+            self.folded(folded);
+        }
+    }
+
+    fn folded(&mut self, folded: rusqlite::Result<()>) {
+        match folded {
+            Ok(()) => {}
+            // Nothing was flushed, and all of it is written again: the log grows meanwhile, until
+            // that has no room either.
+            Err(error) if reserve::is_full(&error) && !reserve::is_flush(&error) => {
+                self.reserve.release();
+            }
+            Err(error) => drop(self.failed(&error)),
         }
     }
 
@@ -351,8 +376,8 @@ impl Writer {
 
     fn failed(&mut self, error: &rusqlite::Error) -> AppendError {
         let now = Instant::now();
-        let code = error.sqlite_error_code();
-        let gave = code == Some(ErrorCode::DiskFull) && self.reserve.release();
+        let is_full = reserve::is_full(error);
+        let gave = is_full && self.reserve.release();
         let reason = error.to_string();
         let (since, known) = match &self.trouble {
             Some(trouble) => (trouble.since, trouble.reason == reason),
@@ -362,11 +387,19 @@ impl Writer {
             tracing::error!(%error, journal = %self.path.display(), "the journal cannot be written; intake refuses");
         }
         let rest_until = if gave { now } else { now + REST };
-        let unflushed = self.trouble.as_ref().is_some_and(|trouble| trouble.unflushed);
-        let unflushed = unflushed || !matches!(code, Some(ErrorCode::DiskFull | ErrorCode::ReadOnly));
+        let was_unflushed = self.is_unflushed();
+        let refused = is_full || error.sqlite_error_code() == Some(ErrorCode::ReadOnly);
+        let unflushed = was_unflushed || !refused || reserve::is_flush(error);
+        if unflushed && !was_unflushed {
+            renew::doubt(&self.path);
+        }
         self.trouble = Some(Trouble { reason: reason.clone(), since, rest_until, unflushed });
         self.settlements.due = Some(rest_until);
         AppendError::Disk(reason)
+    }
+
+    fn is_unflushed(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.unflushed)
     }
 
     fn well(&mut self) {
@@ -459,18 +492,17 @@ impl Writer {
         if self.is_gone() {
             return Err(rusqlite::Error::InvalidPath(self.path.clone()));
         }
-        if self.trouble.as_ref().is_some_and(|trouble| trouble.unflushed) {
-            let (path, reader) = (self.path.clone(), Arc::clone(&self.shared.reader));
+        if self.is_unflushed() {
+            let reader = Arc::clone(&self.shared.reader);
             // Closing must not move the log into the files that are in doubt.
             self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             self.connection = Connection::open_in_memory()?;
-            let renewed = reader.let_go(&path, || renew::renew(&path));
+            let renewed = reader.let_go(|| renew::renew(&self.path));
             // It may be another file already where a later step failed.
             self.place = place_of(&self.path).or(self.place);
             renewed?;
         }
         self.connection = schema::connect(&self.path)?;
-        self.connection.pragma_update(None, "wal_autocheckpoint", self.reserve.log_pages())?;
         if let Some(trouble) = &mut self.trouble {
             trouble.unflushed = false;
         }
@@ -514,7 +546,14 @@ impl Writer {
     }
 
     fn close(mut self, certain: bool) {
+        // It is not left alone any longer: nobody comes after this try.
+        if let Some(trouble) = &mut self.trouble {
+            trouble.rest_until = Instant::now();
+        }
         self.flush(Appends::new());
+        if self.trouble.is_some() {
+            return self.leave();
+        }
         if certain
             && self.settlements.waiting.is_empty()
             && self.is_certain()
@@ -525,7 +564,24 @@ impl Writer {
         // So that all of it is in one file, for whoever copies or reads it.
         if let Err(error) = schema::fold(&self.connection) {
             tracing::debug!(%error, "the journal's log was left as it is");
+            if reserve::is_flush(&error) {
+                renew::doubt(&self.path);
+            }
+            return self.leave();
         }
+        self.end();
+    }
+
+    /// Closes it and leaves the log alone: a flush has failed, and no renewal has gone through.
+    /// Moved into a file that is in doubt, what the log has would be lost with it. The next start
+    /// renews the journal before anything else ([`renew::settle_doubt`]).
+    fn leave(self) {
+        // An error says that SQLite does not know the setting, which it does.
+        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        self.end();
+    }
+
+    fn end(self) {
         if let Err((_, error)) = self.connection.close() {
             tracing::warn!(%error, "the journal was not closed");
         }
@@ -534,10 +590,29 @@ impl Writer {
 
 impl Settlements {
     fn note(&mut self, lane: LaneId, settlement: Settlement) {
+        if !settlement.held.is_empty() {
+            self.supersede(lane, &settlement);
+        }
         let number = self.numbers.entry(lane).or_default();
         *number += 1;
         self.waiting.push((lane, *number, settlement));
         self.due.get_or_insert_with(|| Instant::now() + SETTLE_WITHIN);
+    }
+
+    /// Forgets what an earlier one says of items that this one holds again, and those that say
+    /// nothing any more: items are tried for as long as the journal cannot be written, and each
+    /// try is a settlement. What the others count stays theirs, because one of them may be
+    /// written already.
+    fn supersede(&mut self, lane: LaneId, newer: &Settlement) {
+        let again: HashSet<Seq> = newer.held.iter().map(|held| held.seq).collect();
+        self.waiting.retain_mut(|(of, _, earlier)| {
+            if *of != lane {
+                return true;
+            }
+            earlier.held.retain(|held| !again.contains(&held.seq));
+            let is_empty = earlier.held.is_empty() && earlier.released.is_empty() && earlier.dead.is_empty();
+            !(is_empty && earlier.settled == 0 && earlier.through <= newer.through)
+        });
     }
 
     fn written(&mut self) {

@@ -1,0 +1,177 @@
+//! What the writer does after a flush that failed, which no disk of a test's does on demand.
+
+use rusqlite::ffi;
+
+use super::super::{Journal, begin};
+use super::*;
+use crate::items::{self, Kind};
+
+fn bounds() -> Bounds {
+    Bounds { size: 1 << 30, window: Duration::ZERO, keys: 0, tail: 1 << 20, reserve: 4096 }
+}
+
+fn writer(directory: &Path) -> Writer {
+    let (path, mark) = (directory.join("journal.db"), Mark::open(directory).unwrap());
+    let (connection, clean) = begin(directory, &path, &mark).unwrap();
+    let shared = Shared {
+        tail: Arc::new(Tail::new(1 << 20)),
+        depths: Depths::default(),
+        reader: Arc::new(Reader::open(&path).unwrap()),
+        metrics: JournalMetrics::default(),
+    };
+    let mut writer = Writer::new(connection, clean, &path, bounds(), mark, shared).unwrap().0;
+    writer.lane("a").unwrap();
+    writer
+}
+
+fn flush_failed() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None)
+}
+
+/// Appends an item of so many bytes; says whether it was taken.
+fn append(writer: &mut Writer, bytes: usize) -> bool {
+    let text = format!(r#"{{"jid":"1","id":"m","fun":"f","return":"{}"}}"#, "x".repeat(bytes));
+    let item = items::parse(Kind::Return, &text, String::new).unwrap();
+    let (reply, mut answer) = oneshot::channel();
+    let new = NewItem { item, accepted: 1, lanes: Arc::from([LaneId(1)]), dedupe: None };
+    writer.flush(vec![(vec![new], reply)]);
+    answer.try_recv().unwrap().is_ok()
+}
+
+fn inode(directory: &Path) -> u64 {
+    std::fs::metadata(directory.join("journal.db")).unwrap().ino()
+}
+
+fn is_doubtful(directory: &Path) -> bool {
+    directory.join("journal.db.doubtful").exists()
+}
+
+fn items(directory: &Path) -> u64 {
+    let database = Connection::open(directory.join("journal.db")).unwrap();
+    database.query_row("SELECT count(*) FROM items", [], |row| row.get(0)).unwrap()
+}
+
+/// The log does not grow without a bound, though SQLite does nothing by itself.
+#[test]
+fn a_long_log_is_moved_into_the_database() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path());
+    for _ in 0..40 {
+        assert!(append(&mut writer, 20_000));
+        writer.fold();
+    }
+    let log = std::fs::metadata(directory.path().join("journal.db-wal")).unwrap().len();
+    assert!(log < 80 * u64::from(schema::PAGE), "the log has {log} bytes");
+    assert!(writer.trouble.is_none());
+}
+
+/// What SQLite says of a checkpoint is heard.
+#[test]
+fn a_checkpoint_that_fails_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path());
+    assert!(append(&mut writer, 1000));
+    let path = directory.path().join("journal.db");
+    let reader = Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    reader.query_row("SELECT count(*) FROM items", [], |_| Ok(())).unwrap();
+    assert!(schema::fold_from(&reader, 1).is_err(), "it may not write");
+}
+
+#[test]
+fn after_a_checkpoint_whose_flush_failed_the_journal_is_renewed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path());
+    assert!(append(&mut writer, 10));
+    let before = inode(directory.path());
+    writer.folded(Err(flush_failed()));
+    assert!(is_doubtful(directory.path()) && writer.is_unflushed());
+    assert!(!append(&mut writer, 10), "nothing is taken in meanwhile");
+    assert_eq!(inode(directory.path()), before);
+    std::thread::sleep(REST);
+    assert!(append(&mut writer, 10));
+    assert_ne!(inode(directory.path()), before);
+    assert!(!is_doubtful(directory.path()) && writer.trouble.is_none());
+    assert_eq!(items(directory.path()), 2);
+}
+
+#[test]
+fn a_disk_that_is_full_at_a_checkpoint_stops_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path());
+    writer.folded(Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None)));
+    assert!(!directory.path().join("reserve").exists(), "the reserve is for this");
+    assert!(writer.trouble.is_none() && append(&mut writer, 10));
+}
+
+#[test]
+fn a_stop_soon_after_a_flush_that_failed_renews_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path());
+    assert!(append(&mut writer, 10));
+    let before = inode(directory.path());
+    writer.failed(&flush_failed());
+    writer.close(true);
+    assert_ne!(inode(directory.path()), before);
+    assert!(!is_doubtful(directory.path()));
+    assert_eq!(items(directory.path()), 1);
+}
+
+/// Where it could not, the log is left to the next start, which does before all else.
+#[test]
+fn what_a_stop_could_not_renew_the_next_start_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path());
+    assert!(append(&mut writer, 10));
+    let (before, log) = (inode(directory.path()), directory.path().join("journal.db-wal"));
+    // It cannot be removed as a file.
+    let in_the_way = directory.path().join("journal.db.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let written = std::fs::read(&log).unwrap();
+    writer.failed(&flush_failed());
+    writer.close(true);
+    assert!(is_doubtful(directory.path()));
+    assert_eq!((inode(directory.path()), std::fs::read(&log).unwrap()), (before, written));
+    let open = || Journal::open(directory.path(), bounds(), JournalMetrics::default());
+    assert!(open().is_err(), "it is in doubt");
+    std::fs::remove_dir(&in_the_way).unwrap();
+    drop(open().unwrap());
+    assert_ne!(inode(directory.path()), before);
+    assert!(!is_doubtful(directory.path()));
+    assert_eq!(items(directory.path()), 1);
+}
+
+/// A renewal that was killed leaves as much as the journal itself.
+#[test]
+fn what_a_renewal_left_goes_at_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let left = ["", "-wal", "-shm"].map(|end| directory.path().join(format!("journal.db.new{end}")));
+    for path in &left {
+        std::fs::write(path, "x").unwrap();
+    }
+    drop(Journal::open(directory.path(), bounds(), JournalMetrics::default()).unwrap());
+    assert!(left.iter().all(|path| !path.exists()));
+}
+
+/// Each item that is tried again and again is kept once, whatever the number of tries.
+#[test]
+fn of_what_is_tried_again_only_the_newest_waits() {
+    let mut settlements = Settlements::default();
+    let held = |seq, tries| Held { seq, tries, not_before: 0, reason: "r".to_owned(), redelivered: false };
+    let again = |seqs: &[Seq], tries| {
+        let held = seqs.iter().map(|seq| held(*seq, tries)).collect();
+        Settlement { through: 9, held, ..Settlement::default() }
+    };
+    settlements.note(LaneId(1), Settlement { settled: 7, ..again(&[1, 2], 1) });
+    settlements.note(LaneId(2), again(&[1], 1));
+    for tries in 2..50 {
+        settlements.note(LaneId(1), again(&[1], tries));
+        settlements.note(LaneId(1), again(&[2], tries));
+    }
+    let waiting = settlements.waiting.iter().map(|(lane, number, settlement)| {
+        let held: Vec<_> = settlement.held.iter().map(|held| (held.seq, held.tries)).collect();
+        (lane.0, *number, settlement.settled, held)
+    });
+    let expected =
+        [(1, 1, 7, vec![]), (2, 1, 0, vec![(1, 1)]), (1, 96, 0, vec![(1, 49)]), (1, 97, 0, vec![(2, 49)])];
+    assert_eq!(waiting.collect::<Vec<_>>(), expected);
+}

@@ -186,6 +186,27 @@ async fn a_returner_that_had_it_before_is_told_of_with_those_that_had_not() {
     assert_eq!(other.count("salt_returns").await, 1);
 }
 
+/// A returner that is slow, or away, hides nothing of what the others did.
+#[tokio::test]
+async fn what_one_rejected_or_holds_is_told_while_another_is_away() {
+    let plugin = guest("hostile").await;
+    let config = format!(
+        "return: [redis, odd]\nredis: {{host: 127.0.0.1, port: 1}}\nodd.plugin: {}\nhost.barrier: 3s\n",
+        plugin.display()
+    );
+    let host = Host::start(&config).await;
+    for (how, waiting, rejected) in [
+        ("store", json!(["redis"]), json!(null)),
+        ("refuse", json!(["redis"]), json!(["odd"])),
+        ("later", json!(["redis", "odd"]), json!(null)),
+    ] {
+        let item = ret(&new_jid(), "web1", "test.ping", json!(how));
+        let answer = host.post("/v1/returns?wait=stored", &item).await.expect(202).json();
+        assert_eq!(answer["stored"], false, "{how}: {answer}");
+        assert_eq!((&answer["waiting"], &answer["rejected"]), (&waiting, &rejected), "{how}");
+    }
+}
+
 /// They are of a lane that a return asked for, and that does not run since the host was started.
 #[tokio::test]
 async fn those_of_a_lane_that_a_return_asked_for_are_tried_when_they_are_replayed() {

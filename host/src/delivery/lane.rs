@@ -201,7 +201,8 @@ impl Lane {
         // Nothing is told of twice: what moves between held and dead at this moment is in either.
         let Status { held, dead, .. } = self.status();
         if held.is_none() && dead == 0 {
-            return Ok(SetAside::default());
+            // None is left of those that an operator has removed, and they were not stored.
+            return Ok(SetAside { held: false, rejected: self.board.rejected(&seqs) });
         }
         let mut aside = self.journal.set_aside(self.id, seqs.clone(), repeated.clone()).await?;
         // A journal that cannot be written now is behind the lane.
@@ -223,10 +224,6 @@ impl Lane {
         if cursor.wait_for(|cursor| *cursor >= seq).await.is_err() {
             std::future::pending().await
         }
-    }
-
-    pub(crate) fn has_passed(&self, seq: Seq) -> bool {
-        *self.cursor.borrow() >= seq
     }
 
     /// The last items that it settled, at most so many, oldest first.

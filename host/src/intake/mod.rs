@@ -13,11 +13,13 @@ mod whole;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::join_all;
 
 use crate::delivery::{Lane, Lanes, RouteError, published};
 use crate::items::{self, Item, Key, Kind, Route};
-use crate::journal::{AppendError, Journal, JournalError, LaneId, NewItem, Seq};
+use crate::journal::{AppendError, Journal, JournalError, LaneId, NewItem, Seq, SetAside};
 use crate::telemetry::IntakeMetrics;
 
 use job_ids::JobIds;
@@ -284,24 +286,26 @@ impl Router<'_> {
 }
 
 impl Receipt {
-    /// Waits until every lane has passed the items; says which of them have not stored all.
-    pub(crate) async fn stored(&self) -> Result<Unstored, JournalError> {
-        let last = *self.seqs.end();
+    /// Waits until every lane has passed the items, for so long at most; says which of them have
+    /// not stored all. One of which that is not known by then counts as waiting.
+    pub(crate) async fn stored(&self, within: Duration) -> Result<Unstored, JournalError> {
+        let looks = self.lanes.iter().map(|lane| tokio::time::timeout(within, self.set_aside(lane)));
         let mut unstored = Unstored::default();
-        for lane in &self.lanes {
-            lane.passed(last).await;
-            let aside = lane.set_aside(self.seqs.clone(), &self.repeated).await?;
+        for (lane, look) in self.lanes.iter().zip(join_all(looks).await) {
+            let aside = match look {
+                Ok(aside) => aside?,
+                Err(_) => SetAside { held: true, rejected: false },
+            };
             unstored.waiting.extend(aside.held.then(|| lane.name().to_owned()));
             unstored.rejected.extend(aside.rejected.then(|| lane.name().to_owned()));
         }
         Ok(unstored)
     }
 
-    /// The same for the moment: the lanes that have not passed the items yet.
-    pub(crate) fn behind(&self) -> Unstored {
-        let last = *self.seqs.end();
-        let waiting = self.lanes.iter().filter(|lane| !lane.has_passed(last));
-        Unstored { waiting: waiting.map(|lane| lane.name().to_owned()).collect(), rejected: Vec::new() }
+    /// What a lane has not stored of it, when it has passed all of it.
+    async fn set_aside(&self, lane: &Lane) -> Result<SetAside, JournalError> {
+        lane.passed(*self.seqs.end()).await;
+        lane.set_aside(self.seqs.clone(), &self.repeated).await
     }
 }
 

@@ -123,10 +123,7 @@ async fn answer(
     };
     let Some(Wait::Stored) = wait else { return Ok((StatusCode::ACCEPTED, Json(answer)).into_response()) };
     let bound = app.lanes.settings().host.barrier;
-    let unstored = match tokio::time::timeout(bound, receipt.stored()).await {
-        Ok(unstored) => unstored?,
-        Err(_) => receipt.behind(),
-    };
+    let unstored = receipt.stored(bound).await?;
     let stored = unstored.waiting.is_empty() && unstored.rejected.is_empty();
     (answer.waiting, answer.rejected, answer.stored) = (unstored.waiting, unstored.rejected, Some(stored));
     let status = if stored { StatusCode::OK } else { StatusCode::ACCEPTED };

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use returner_servers::{
-    Cut, Flavour, Host, Mariadb, Mongodb, MysqlDatabase, Proxy, Redis, Server, SqliteDatabase, new_jid, ret,
-    until, until_within,
+    Cut, Flavour, Host, Mariadb, Mongodb, MysqlDatabase, Proxy, Redis, RedisDatabase, Server, SqliteDatabase,
+    new_jid, ret, until, until_within,
 };
 use serde_json::{Value, json};
 
@@ -44,6 +44,43 @@ async fn what_waits_for_a_database_that_is_down_survives_a_kill() {
     host.restart().await;
     host.wait_drained("mysql").await;
     each_once(&database, &[before, first, second], 300).await;
+}
+
+/// Its returner is a profile; or what the return asks for is by then what the configuration has.
+#[tokio::test]
+async fn what_waits_for_a_lane_that_a_return_asked_for_is_delivered_after_a_restart() {
+    let mut server = Redis::start().await;
+    for is_configured in [false, true] {
+        let (database, asked) = (server.database().await, server.database().await);
+        let config = |database: &RedisDatabase| {
+            let options = database.options().into_iter();
+            let options = options.map(|(key, value)| format!("alternative.redis.{key}: '{value}'\n"));
+            format!("return: alternative.redis\n{}", options.collect::<String>())
+        };
+        let mut host = Host::start(&config(&database)).await;
+        host.wait_set_up("alternative.redis").await;
+        server.pause();
+        let jid = new_jid();
+        let mut item = ret(&jid, "web1", "test.ping", json!(true));
+        item["ret_kwargs"] = json!({"db": asked.number()});
+        host.post("/v1/returns", &item).await.expect(202);
+        host.kill();
+        server.resume();
+        if is_configured {
+            host.rewrite(&config(&asked));
+        }
+        host.restart().await;
+        until("it to be stored", async || {
+            let count: usize = asked.ask(&["HLEN", &format!("ret:{jid}")]).await;
+            if count == 1 { Ok(()) } else { Err(count) }
+        })
+        .await;
+        until("nothing to be orphaned", async || {
+            let orphaned = host.get("/v1/returners").await.expect(200).json()["orphaned"].clone();
+            if orphaned == json!([]) { Ok(()) } else { Err(orphaned) }
+        })
+        .await;
+    }
 }
 
 /// `salt` asks for a load after each publishing, and gives up without one.

@@ -145,19 +145,16 @@ impl Lanes {
             if let Some(held) = state.held.first() {
                 entries = self.journal.entries(state.id, vec![held.seq], 0).await?;
             }
-            let base = name.split('{').next().unwrap_or(&name);
-            let base = base.rsplit('.').next().unwrap_or(base);
             let route = match entries.first().map(|entry| &entry.item) {
                 Some(Item::Return(item)) => item.route.clone(),
                 _ => Route::default(),
             };
-            match self.variant(base, &route).await {
-                Ok(lane) if lane.name() == name => {}
-                _ => tracing::warn!(
+            if !self.begin_variant(&name, &route).await {
+                tracing::warn!(
                     lane = name,
                     items = self.journal.depth(state.id),
                     "nothing in the configuration takes the items of this lane; they are kept"
-                ),
+                );
             }
         }
         Ok(())

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::build::{Connections, Open, make};
 use super::lane::Lane;
 use super::lanes::{Lanes, RouteError, Snapshot, close};
-use crate::config::{ConnectionSettings, ReturnerSettings};
+use crate::config::{ConnectionSettings, ReturnerSettings, Variant};
 use crate::items::Route;
 
 /// The most lanes that returns may ask for beyond the declared ones.
@@ -51,6 +51,39 @@ impl Lanes {
             snapshot.routes.write().insert((name.to_owned(), route.clone()), Arc::clone(&lane));
         }
         Ok(lane)
+    }
+
+    /// Begins a lane of this name again, which returns with such a route asked for; says whether
+    /// there is a returner for it.
+    pub(super) async fn begin_variant(&self, name: &str, route: &Route) -> bool {
+        // A returner may be a profile, and it may have been asked for by `ret_config`.
+        let plain = name.split('{').next().unwrap_or(name);
+        let bundled = plain.rsplit('.').next().unwrap_or(plain);
+        let snapshot = self.snapshot.load_full();
+        for base in [plain, bundled] {
+            let Ok(variant) = snapshot.variant(base, route) else { continue };
+            if variant.settings.name == name {
+                let lane = self.variant(base, route).await;
+                return lane.is_ok_and(|lane| lane.name() == name);
+            }
+            if variant.settings.name == plain && route.overrides.is_some() {
+                return self.add_former(name, base, route).await.is_ok();
+            }
+        }
+        false
+    }
+
+    /// A lane whose returns asked for what the configuration itself has now: their returner is
+    /// the plain one, and what is left of the lane is delivered under its old name.
+    async fn add_former(&self, name: &str, base: &str, route: &Route) -> Result<(), RouteError> {
+        let _making = self.making.lock().await;
+        let snapshot = self.snapshot.load_full();
+        if snapshot.get(name).is_ok() {
+            return Ok(());
+        }
+        let Variant { settings, connections } = snapshot.variant(base, route)?;
+        let settings = ReturnerSettings { name: name.to_owned(), ..settings };
+        self.add(&snapshot, base, settings, &connections).await.map(drop)
     }
 
     async fn add(

@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::mark::Mark;
@@ -29,6 +30,9 @@ const BEGIN: &[u8; 24] = b"SQLite format 3\0\x10\0\x02\x02\0\x40\x20\x20";
 /// Where the number of pages stands. With 0 there, as many as the file has are read; SQLite
 /// reads nothing of a file that has fewer than it says.
 const PAGES: u64 = 28;
+
+/// There will not be more: a greater number is damage.
+const LAST_LAYOUT: i64 = 1000;
 
 /// What came of it.
 #[derive(Debug)]
@@ -64,6 +68,12 @@ pub(crate) fn rescue(directory: &Path) -> Result<Rescued, RescueError> {
     let work = directory.join("rescue");
     put_back(directory, &work).map_err(files)?;
     let copy = copied(directory, &work).map_err(files)?;
+    if let Some(found) = newer_layout(&copy) {
+        fs::remove_dir_all(&work).map_err(files)?;
+        let path = directory.join(DATABASE);
+        return Err(OpenError::Newer { path, found, known: schema::LAYOUT }.into());
+    }
+    mend(&copy).map_err(files)?;
     let unreadable = |error| RescueError::Unreadable { path: directory.to_owned(), error };
     let damaged = Connection::open(&copy).map_err(unreadable)?;
     let end = Mark::open(directory).map_err(files)?.get();
@@ -85,12 +95,28 @@ fn copied(directory: &Path, work: &Path) -> io::Result<PathBuf> {
     let log = wal::path_of(&original);
     if log.exists() {
         fs::copy(log, wal::path_of(&copy))?;
-        wal::mend(&copy)?;
     }
-    let header = OpenOptions::new().write(true).open(&copy)?;
-    header.write_all_at(BEGIN, 0)?;
-    header.write_all_at(&[0; 4], PAGES)?;
     Ok(copy)
+}
+
+/// The layout of a journal that a newer host wrote, and that is not damaged: it is that host's to
+/// read. Where it is damaged, what says so may be the damage.
+fn newer_layout(copy: &Path) -> Option<i64> {
+    let connection = Connection::open(copy).ok()?;
+    // The log is needed as it is.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).ok()?;
+    let newer = schema::LAYOUT + 1..=LAST_LAYOUT;
+    let found = schema::layout(&connection).ok().filter(|found| newer.contains(found))?;
+    let check = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    (check.ok()? == "ok").then_some(found)
+}
+
+/// Makes as much as possible of a copy readable.
+fn mend(copy: &Path) -> io::Result<()> {
+    wal::mend(copy)?;
+    let header = OpenOptions::new().write(true).open(copy)?;
+    header.write_all_at(BEGIN, 0)?;
+    header.write_all_at(&[0; 4], PAGES)
 }
 
 /// Puts the damaged files into a directory of their own and the new one in their place.

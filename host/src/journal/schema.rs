@@ -5,6 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -13,7 +14,7 @@ use super::OpenError;
 use super::sum::Sum;
 
 /// Grows with each change that an older host could not read.
-const LAYOUT: i64 = 1;
+pub(super) const LAYOUT: i64 = 1;
 
 /// The bytes of a page of the database. Small ones: each commit writes a few of them.
 pub(super) const PAGE: u32 = 4096;
@@ -134,7 +135,11 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     match layout(&connection).map_err(failed)? {
         LAYOUT => {}
         0 => create(&connection).map_err(failed)?,
-        found => return Err(OpenError::Newer { path: path.to_owned(), found, known: LAYOUT }),
+        found => {
+            // Its log is the newer host's.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
+            return Err(OpenError::Newer { path: path.to_owned(), found, known: LAYOUT });
+        }
     }
     Ok(connection)
 }

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use rusqlite::config::DbConfig;
+
 use super::*;
 
 /// The bytes of a region that is damaged at once.
@@ -235,6 +237,25 @@ async fn what_is_whole_is_rescued_whole() {
     assert_eq!(rescued.missing, Vec::<String>::new());
     let journal = Journal::open(directory.path(), bounds(), JournalMetrics::default()).unwrap();
     assert_eq!(contents(&journal).await.unwrap(), expected);
+}
+
+/// It is another host's to read: what this one does not know of it would be lost.
+#[tokio::test]
+async fn what_a_newer_host_wrote_is_not_taken_apart() {
+    for (directory, _) in [after_a_crash().await, after_a_stop().await] {
+        let path = directory.path();
+        let database = rusqlite::Connection::open(path.join("journal.db")).unwrap();
+        database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+        database.execute_batch("PRAGMA user_version = 2").unwrap();
+        drop(database);
+        let files = || ["journal.db", "journal.db-wal"].map(|name| fs::read(path.join(name)).ok());
+        let before = files();
+        let refused = check(path).unwrap_err().to_string();
+        assert!(refused.contains("has the layout 2"), "{refused}");
+        assert_eq!(rescue(path).unwrap_err().to_string(), refused);
+        assert_eq!(files(), before);
+        assert!(!path.join("rescue").exists() && !path.join("damaged-1").exists());
+    }
 }
 
 /// As a crash leaves it after each of the moves that put the new journal in its place.

@@ -102,10 +102,19 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// How long ago a moment was that is given in milliseconds since 1970-01-01 UTC; nothing
-/// where the clock was set back since.
-fn age(millis: u64, now: SystemTime) -> Duration {
-    now.duration_since(UNIX_EPOCH + Duration::from_millis(millis)).unwrap_or_default()
+/// How long ago an item was accepted, at a moment of the wall clock in milliseconds since
+/// 1970-01-01 UTC.
+fn age(accepted: u64) -> Duration {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    age_by([wall.as_millis() as u64, crate::journal::now()], accepted)
+}
+
+/// By the wall clock, and by one that runs as that did when the host started: where the wall clock
+/// was set since, one of them is right for what came before, and the other for what came after.
+/// The wrong one mostly says more, or that it is yet to come.
+fn age_by(clocks: [u64; 2], accepted: u64) -> Duration {
+    let ages = clocks.into_iter().filter_map(|now| now.checked_sub(accepted));
+    Duration::from_millis(ages.min().unwrap_or_default())
 }
 
 async fn no_such_path(uri: axum::http::Uri) -> Problem {
@@ -115,4 +124,24 @@ async fn no_such_path(uri: axum::http::Uri) -> Problem {
 
 async fn no_such_method(method: axum::http::Method, uri: axum::http::Uri) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("`{}` does not take {method}", uri.path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The wall clock was set a day on, or an hour back, since the host started.
+    #[test]
+    fn an_item_is_as_old_as_it_is_whatever_the_wall_clock_says() {
+        const START: u64 = 1_771_061_412_000;
+        const DAY: u64 = 86_400_000;
+        const HOUR: u64 = 3_600_000;
+        let age = |wall, accepted| age_by([wall, START + 5000], accepted).as_millis();
+        assert_eq!(age(START + 5000, START), 5000);
+        for wall in [START + 5000 + DAY, START + 5000 - HOUR] {
+            assert_eq!(age(wall, START), 5000, "it came before");
+            assert_eq!(age(wall, wall - 2000), 2000, "it came since");
+        }
+        assert_eq!(age(START, START + DAY), 0);
+    }
 }

@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::salt_events::{self, SaltEvents};
 use super::{App, age};
 use crate::delivery::{self, Lane, Orphan, Returner};
+use crate::journal::now;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Returners {
@@ -173,19 +174,18 @@ async fn entry(lane: &Lane) -> Entry {
     let returner = lane.returner();
     let backlog = lane.backlog().await;
     let status = backlog.status;
-    let now = SystemTime::now();
     let accepted = |millis| moment(UNIX_EPOCH + Duration::from_millis(millis));
     Entry {
         name: lane.name().to_owned(),
         state: status.state.name(),
         depth: backlog.depth,
-        oldest_ms: backlog.oldest.map(|oldest| millis(age(oldest, now))),
+        oldest_ms: backlog.oldest.map(|oldest| millis(age(oldest))),
         behind_since: backlog.oldest.map(accepted),
         stored: status.stored,
         retried: status.retried,
         dead: status.dead,
         failing: status.failing.map(Failing::from),
-        held: status.held.map(|held| Held::at(held, now)),
+        held: status.held.map(|held| Held::from(held)),
         last_error: status.last_error.map(LastError::from),
         went_back: status.went_back.map(WentBack::from),
         warning: returner.grants.log.warning().map(|(message, at)| Warning { message, at: moment(at) }),
@@ -214,15 +214,15 @@ impl From<delivery::Failing> for Failing {
     }
 }
 
-impl Held {
-    fn at(held: delivery::HeldItems, now: SystemTime) -> Self {
-        let next = UNIX_EPOCH + Duration::from_millis(held.oldest.not_before);
-        let wait = next.duration_since(now).ok().filter(|wait| !wait.is_zero());
+impl From<delivery::HeldItems> for Held {
+    fn from(held: delivery::HeldItems) -> Self {
+        // By the clock that says when it is tried.
+        let wait = held.oldest.not_before.saturating_sub(now());
         Self {
             items: held.count,
             tries: held.oldest.tries,
             reason: held.oldest.reason,
-            next_try_ms: wait.map(millis),
+            next_try_ms: (wait > 0).then_some(wait),
         }
     }
 }
@@ -283,5 +283,21 @@ fn limits(returner: &Returner) -> Limits {
         requests: limits.requests,
         log_lines: limits.log_lines,
         instances: limits.instances,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_waits_by_the_journal_s_clock() {
+        let held = |not_before| {
+            let reason = "r".to_owned();
+            let oldest = crate::journal::Held { seq: 1, tries: 1, not_before, reason, redelivered: false };
+            Held::from(delivery::HeldItems { count: 1, oldest }).next_try_ms
+        };
+        assert!(held(now() + 60_000).is_some_and(|wait| (50_000..=60_000).contains(&wait)));
+        assert_eq!(held(now()), None);
     }
 }

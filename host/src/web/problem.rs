@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::delivery::RouteError;
+use crate::delivery::{BuildError, RouteError};
 use crate::intake::{BadItem, Refused};
 use crate::job_cache::AskError;
 use crate::journal::{AppendError, JournalError};
@@ -164,7 +164,10 @@ impl From<RouteError> for Problem {
                 Problem::new(StatusCode::BAD_REQUEST, detail)
             }
             RouteError::TooMany => Problem::new(StatusCode::TOO_MANY_REQUESTS, detail),
-            RouteError::Build(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail),
+            RouteError::Build(error) => match *error {
+                BuildError::Journal(error) => error.into(),
+                _ => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail),
+            },
         }
     }
 }
@@ -177,13 +180,13 @@ impl From<AppendError> for Problem {
 
 impl From<JournalError> for Problem {
     fn from(error: JournalError) -> Self {
-        let status = match error {
-            JournalError::Item { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        let detail = error.to_string();
+        match error {
+            JournalError::Item { .. } => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail),
             JournalError::Read(_) | JournalError::Write(_) | JournalError::Behind | JournalError::Stopped => {
-                StatusCode::SERVICE_UNAVAILABLE
+                Problem::busy(&detail)
             }
-        };
-        Problem::new(status, error.to_string())
+        }
     }
 }
 
@@ -205,6 +208,20 @@ impl From<AskError> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whoever sends items looks at that, and comes again.
+    #[test]
+    fn a_journal_that_cannot_make_a_lane_asks_to_come_again() {
+        let route = || RouteError::Build(Box::new(JournalError::Behind.into()));
+        for problem in [Problem::from(route()), Refused::Route(route()).into(), JournalError::Behind.into()] {
+            let response = problem.into_response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()[RETRY_AFTER], "5");
+        }
+        let broken = Problem::from(JournalError::Item { seq: 1, reason: String::new() }).into_response();
+        assert_eq!(broken.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!broken.headers().contains_key(RETRY_AFTER));
+    }
 
     #[test]
     fn a_message_and_its_hints_are_told_apart() {

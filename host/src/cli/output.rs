@@ -83,6 +83,15 @@ pub(super) fn counted(count: u64, one: &str, more: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { more })
 }
 
+/// A word as a shell takes it: names of lanes that returns asked for have quotes and braces.
+pub(super) fn word(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./@:,+=".contains(&byte);
+    match !text.is_empty() && text.bytes().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 /// A reader that went away (`returner jobs | head`) is no failure.
 pub(super) fn line(text: &str) -> Result<(), Failure> {
     match writeln!(io::stdout().lock(), "{text}") {
@@ -101,6 +110,18 @@ pub(super) fn complain(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_is_quoted_where_a_shell_would_take_it_for_something_else() {
+        for (text, expected) in [
+            ("alternative.mysql", "alternative.mysql"),
+            (r#"redis{"db":5}"#, r#"'redis{"db":5}'"#),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(word(text), expected);
+        }
+    }
 
     #[test]
     fn durations_are_told_in_two_units_at_most() {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::Client;
-use super::output::{counted, duration};
+use super::output::{counted, duration, word};
 use super::{Failure, HostArgs, output};
 
 #[derive(Debug, Args)]
@@ -136,6 +136,9 @@ struct Commits {
 /// How an error begins that made a dead letter, and not an outage that is over.
 const OF_A_LETTER: &str = "dead letter: ";
 
+/// What the host says of a journal that dead letters fill.
+const OF_DEAD_LETTERS: &str = "dead letters";
+
 impl Status {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let answer: Value = Client::new(&self.host)?.get("/v1/returners", &[]).await?;
@@ -197,10 +200,10 @@ impl Returner {
             lines.push(format!("failing for {lasted} (since {since}), {tries}"));
             lines.extend(self.error());
             lines.push(format!("  next   {next}, {}", when(*next_try_ms)));
-            let name = &self.name;
+            let name = word(&self.name);
             let ends = match name.contains('{') {
                 true => {
-                    format!("; returns asked for it by `ret_kwargs`: `returner lanes drop '{name}'` ends it")
+                    format!("; returns asked for it by `ret_kwargs`: `returner lanes drop {name}` ends it")
                 }
                 false => String::new(),
             };
@@ -231,7 +234,7 @@ impl Returner {
                 self.last_error.as_ref().is_some_and(|error| error.message.starts_with(OF_A_LETTER));
             // Said above already.
             lines.extend(self.error().filter(|_| is_last && self.failing.is_none()));
-            let name = &self.name;
+            let name = word(&self.name);
             lines.push(format!(
                 "  hint: `returner dead list --returner {name}` says which and why; `returner dead replay \
                  --returner {name}` tries them again"
@@ -258,16 +261,17 @@ impl Orphaned {
         let kept = kept.into_iter().filter(|(count, ..)| **count > 0);
         let kept: Vec<String> = kept.map(|(count, one, more)| counted(*count, one, more)).collect();
         let kept = kept.join(", ");
+        let quoted = word(name);
         // Of a lane that returns asked for by their `ret_kwargs`.
         if name.contains('{') && *depth == 0 {
             return format!(
-                "{name}: at rest; kept for it: {kept}\n  hint: `returner dead replay --returner '{name}'` tries them \
-                 again; `returner lanes drop '{name}'` removes all of it for good"
+                "{name}: at rest; kept for it: {kept}\n  hint: `returner dead replay --returner {quoted}` tries them \
+                 again; `returner lanes drop {quoted}` removes all of it for good"
             );
         }
         format!(
             "{name}: orphaned: it is not in the configuration; kept for it: {kept}\n  hint: items are delivered when a \
-             returner of that name is declared again; `returner lanes drop {name}` removes all of it for good"
+             returner of that name is declared again; `returner lanes drop {quoted}` removes all of it for good"
         )
     }
 }
@@ -319,6 +323,9 @@ impl Journal {
         if let Some(Refusal { reason, message }) = &self.refuses {
             text += &format!("\n  error  {}", indented(message));
             let hint = match reason.as_str() {
+                "full" if message.contains(OF_DEAD_LETTERS) => Some(
+                    "`returner dead replay` and `returner dead drop` make room, or raise `host.max_journal`",
+                ),
                 "full" => {
                     Some("bring the returner that is furthest behind up again, or raise `host.max_journal`")
                 }
@@ -346,6 +353,7 @@ fn indented(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::AppendError;
     use serde_json::json;
 
     fn answer(returner: Value, journal: Value) -> Answer {
@@ -424,5 +432,29 @@ mod tests {
                     30.0ms\n  error  the journal is full\n  \
                     hint: bring the returner that is furthest behind up again, or raise `host.max_journal`";
         assert_eq!(answer.paragraphs(), [text]);
+    }
+
+    #[test]
+    fn of_a_journal_that_dead_letters_fill_it_says_how_to_be_rid_of_them() {
+        let full = AppendError::Full { bytes: 2, limit: 1, behind: None };
+        let refuses = json!({"reason": full.reason(), "message": full.to_string()});
+        let told = answer(json!({}), json!({"refuses": refuses})).paragraphs().remove(0);
+        assert!(told.contains("`returner dead list`") && told.contains("`returner dead drop`"), "{told}");
+        assert!(!told.contains("furthest behind"), "{told}");
+    }
+
+    /// What is told to be typed can be typed.
+    #[test]
+    fn a_name_that_a_shell_would_not_take_is_quoted() {
+        let failing = json!({"since": "", "for_ms": 1, "tries": 1, "next": "", "next_try_ms": null});
+        let returner = json!({"name": r#"redis{"db":5}"#, "dead": 1, "failing": failing});
+        let told = answer(returner, json!({})).paragraphs().remove(0);
+        for command in ["lanes drop", "dead list --returner", "dead replay --returner"] {
+            assert!(told.contains(&format!(r#"returner {command} 'redis{{"db":5}}'`"#)), "{command}: {told}");
+        }
+        let gone = Orphaned { name: "alternative.mysql".to_owned(), depth: 1, dead: 0 };
+        assert!(gone.paragraph().contains("`returner lanes drop alternative.mysql`"));
+        let gone = Orphaned { name: r#"redis{"db":5}"#.to_owned(), ..gone };
+        assert!(gone.paragraph().contains(r#"`returner lanes drop 'redis{"db":5}'`"#));
     }
 }

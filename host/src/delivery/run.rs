@@ -171,7 +171,7 @@ impl Run {
             Err(error) => tracing::error!(
                 returner = self.name(),
                 %error,
-                "what it rejected first stays dead letters; hint: `returner dead replay --returner {}`",
+                "what it rejected first stays dead letters; hint: `returner dead replay --returner '{}'`",
                 self.name()
             ),
         }

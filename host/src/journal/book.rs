@@ -73,6 +73,12 @@ impl Book {
         Ok(())
     }
 
+    /// The lane that has the most before itself.
+    pub(super) fn furthest_behind(&self) -> Option<String> {
+        let behind = self.lanes.values().filter(|lane| lane.pending > 0).max_by_key(|lane| lane.pending);
+        behind.map(|lane| lane.name.clone())
+    }
+
     /// Makes a lane that begins at the head.
     pub(super) fn add_lane(&mut self, connection: &Connection, name: &str) -> rusqlite::Result<LaneId> {
         // Not the number of a lane that some set still names.
@@ -87,6 +93,15 @@ impl Book {
         self.lanes.insert(id, lane);
         Ok(id)
     }
+}
+
+/// Whether dead letters take more room than what is pending. Of large ones the lengths are read,
+/// and not the text.
+pub(super) fn has_more_dead(connection: &Connection) -> rusqlite::Result<bool> {
+    let more =
+        "SELECT (SELECT total(octet_length(body) + octet_length(reason) + octet_length(stderr)) FROM dead)
+                     > (SELECT total(octet_length(body)) FROM items)";
+    connection.query_row(more, [], |row| row.get(0))
 }
 
 impl Lane {

@@ -51,6 +51,9 @@ const REST: Duration = Duration::from_millis(500);
 /// How often a full journal is looked through for room.
 const TIDY_EVERY: Duration = Duration::from_secs(1);
 
+/// How often it is looked what fills a full journal.
+const JUDGE_EVERY: Duration = Duration::from_secs(10);
+
 type Answer<T> = oneshot::Sender<T>;
 
 pub(super) enum Command {
@@ -92,6 +95,8 @@ pub(super) struct Writer {
     gone: bool,
     /// When it was last looked for room.
     tidied: Option<Instant>,
+    /// Whether dead letters fill it, and when that was found out.
+    judged: Option<(Instant, bool)>,
     trouble: Option<Trouble>,
 }
 
@@ -154,6 +159,7 @@ impl Writer {
             place: place_of(path),
             gone: false,
             tidied: None,
+            judged: None,
             trouble: None,
         };
         writer.show_depths();
@@ -346,18 +352,31 @@ impl Writer {
         }
         self.tidy();
         if self.book.bytes < self.bounds.size {
+            self.judged = None;
             if std::mem::take(&mut self.full) {
                 tracing::info!(journal = %self.path.display(), "there is room in the journal again");
             }
             return None;
         }
-        let behind = self.book.lanes.values().filter(|lane| lane.pending > 0).max_by_key(|lane| lane.pending);
-        let behind = behind.map(|lane| lane.name.clone());
+        let behind = if self.is_filled_by_dead() { None } else { self.book.furthest_behind() };
         let refusal = AppendError::Full { bytes: self.book.bytes, limit: self.bounds.size, behind };
         if !std::mem::replace(&mut self.full, true) {
             tracing::error!(journal = %self.path.display(), "{refusal}; intake refuses");
         }
         Some(refusal)
+    }
+
+    /// Whether dead letters are more of it than what is pending; looked at now and then, because
+    /// that takes a while in a large one.
+    fn is_filled_by_dead(&mut self) -> bool {
+        if let Some((at, known)) = self.judged
+            && at.elapsed() < JUDGE_EVERY
+        {
+            return known;
+        }
+        let dead = self.trouble.is_none() && book::has_more_dead(&self.connection).unwrap_or(false);
+        self.judged = Some((Instant::now(), dead));
+        dead
     }
 
     /// A full journal may have room that nobody has seen yet: keys grow old, dead letters are

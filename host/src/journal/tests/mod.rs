@@ -411,6 +411,29 @@ async fn dead_letters_that_are_dropped_make_room() {
     there_is_room(&journal, lane.id).await;
 }
 
+/// One item that waits is no reason for a journal that others fill.
+#[tokio::test]
+async fn a_journal_that_dead_letters_fill_blames_no_lane() {
+    let directory = tempfile::tempdir().unwrap();
+    let bounds = Bounds { size: 1 << 20, ..bounds() };
+    let opened = open_one(directory.path(), bounds).await;
+    let (journal, lane) = (&opened.journal, opened.lanes[0].id);
+    opened.append(&[1], &[0], false).await;
+    let first = Held { seq: 1, tries: 1, not_before: 0, reason: "r".to_owned(), redelivered: false };
+    let refused = loop {
+        let through = match journal.append(vec![large(lane)]).await {
+            Ok(appended) => appended.through,
+            Err(error) => break error,
+        };
+        let entry = journal.next(lane, through - 1, 1, 1 << 20).await.unwrap().entries.remove(0);
+        let (held, dead) = (vec![first.clone()], vec![dead_letter(entry)]);
+        let settlement = Settlement { through, settled: 1, held, dead, ..Settlement::default() };
+        journal.settle(lane, settlement).unwrap();
+    };
+    assert!(matches!(refused, AppendError::Full { behind: None, .. }), "{refused}");
+    assert_eq!(journal.depth(lane), 1);
+}
+
 /// What is kept for a lane goes, the others keep theirs, and nothing falls behind the mark of
 /// what was acknowledged: the journal opens again.
 #[tokio::test]

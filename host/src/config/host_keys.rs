@@ -63,7 +63,7 @@ pub(super) fn read(root: &Section<'_>, findings: &mut Findings) -> HostSettings 
         socket,
         access,
         data: host.get("data", Found::path, findings).unwrap_or_else(|| PathBuf::from(DATA)),
-        max_body: host.get("max_body", |found| found.size(1 << 10..=1 << 30), findings).unwrap_or(MAX_BODY),
+        max_body: host.get("max_body", |found| found.size(1 << 10..=512 << 20), findings).unwrap_or(MAX_BODY),
         max_journal: host
             .get("max_journal", |found| found.size(1 << 20..=1 << 50), findings)
             .unwrap_or(MAX_JOURNAL),

@@ -146,11 +146,12 @@ impl Gate {
     }
 }
 
-/// Whether a header `Host` names it by an address, or as everybody's.
+/// Whether a header `Host` names it by an address, or by a name without a domain, as `localhost`
+/// and Salt's `salt` are: nobody else can have such a name lead here.
 fn is_this_machine(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host().trim_matches(['[', ']']);
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+    name.parse::<IpAddr>().is_ok() || !(name.is_empty() || name.contains('.'))
 }
 
 /// Lets a request through to what needs a role.
@@ -243,7 +244,8 @@ mod tests {
         let refused = |access: &Access, pairs: &[(&'static str, &str)]| {
             access.is_of_a_page(Peer::Tcp { certified: false }, &headers(pairs)).is_some()
         };
-        for host in ["127.0.0.1:4510", "localhost", "LocalHost:4510", "[::1]:4510", "192.0.2.1"] {
+        for host in ["127.0.0.1:4510", "localhost", "LocalHost:4510", "salt:4510", "[::1]:4510", "192.0.2.1"]
+        {
             assert!(!refused(&open, &[("host", host)]), "{host}");
         }
         for host in ["evil.example:4510", "localhost.evil.example", "127.0.0.1.evil.example", "", "a b"] {

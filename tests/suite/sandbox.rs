@@ -103,7 +103,7 @@ async fn of_a_database_one_table() {
         ("query SELECT a FROM audit END UNION SELECT a FROM secrets", "refused: "),
         // What overflows a guest's stack would end the host.
         (&format!("query SELECT 1{} FROM audit", "+1".repeat(49_000)), "refused: "),
-        (&format!("query SELECT 1 FROM audit{}", " JOIN audit".repeat(400)), "refused: Too many tables"),
+        (&format!("query SELECT 1 FROM audit{}", " JOIN audit".repeat(400)), "refused: "),
         ("execute DELETE FROM audit", "refused: "),
         ("execute DROP TABLE secrets", "refused: "),
         ("query SELECT * FROM mysql.user", "refused: "),

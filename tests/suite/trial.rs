@@ -106,7 +106,7 @@ async fn what_a_server_keeps_is_refused() {
         "CREATE TABLE kept (a INT) ENGINE=MyISAM",
         "CREATE VIEW leads AS SELECT a FROM kept",
         "CREATE TABLE triggers (a INT) ENGINE=InnoDB",
-        "CREATE TRIGGER leading BEFORE INSERT ON triggers FOR EACH ROW INSERT INTO kept VALUES (2)",
+        "CREATE TRIGGER leads BEFORE INSERT ON triggers FOR EACH ROW INSERT INTO kept VALUES (2)",
     ] {
         database.execute(statement).await;
     }

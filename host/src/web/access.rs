@@ -72,7 +72,7 @@ impl Access {
 
     /// Why a request may be one of a web page's; none if it is not. A page says where it is from,
     /// or asks for a name of its own that leads here.
-    fn is_of_a_page(&self, peer: Peer, headers: &HeaderMap) -> Option<String> {
+    fn of_a_page(&self, peer: Peer, headers: &HeaderMap) -> Option<String> {
         if peer == Peer::Socket {
             return None;
         }
@@ -162,7 +162,7 @@ pub(super) async fn require(
     next: Next,
 ) -> Result<Response, Problem> {
     let access = app.gate.0.load();
-    if let Some(reason) = access.is_of_a_page(peer, request.headers()) {
+    if let Some(reason) = access.of_a_page(peer, request.headers()) {
         app.metrics.denied("origin");
         return Err(Problem::new(StatusCode::FORBIDDEN, reason)
             .hint("ask for `localhost` or an address, without the header `Origin`; where `host.tokens` are declared, any name will do"));
@@ -242,7 +242,7 @@ mod tests {
         };
         let (open, asks) = (access(&[], None), access(&[("a", Role::Write)], None));
         let refused = |access: &Access, pairs: &[(&'static str, &str)]| {
-            access.is_of_a_page(Peer::Tcp { certified: false }, &headers(pairs)).is_some()
+            access.of_a_page(Peer::Tcp { certified: false }, &headers(pairs)).is_some()
         };
         for host in ["127.0.0.1:4510", "localhost", "LocalHost:4510", "salt:4510", "[::1]:4510", "192.0.2.1"]
         {
@@ -261,8 +261,8 @@ mod tests {
             assert!(!refused(access, &[host, ("origin", "http://127.0.0.1:4510")]));
         }
         let page = headers(&[("host", "evil.example"), ("origin", "http://evil.example")]);
-        assert_eq!(open.is_of_a_page(Peer::Socket, &page), None);
-        assert!(open.is_of_a_page(Peer::Tcp { certified: false }, &page).is_some(), "its name leads here");
+        assert_eq!(open.of_a_page(Peer::Socket, &page), None);
+        assert!(open.of_a_page(Peer::Tcp { certified: false }, &page).is_some(), "its name leads here");
     }
 
     #[test]

@@ -244,6 +244,33 @@ async fn a_commit_that_nobody_is_told_of_doubles_nothing_in_columns_of_json() {
     }
 }
 
+/// Or the host's is hours ahead of it.
+#[tokio::test]
+async fn events_stand_once_though_the_server_s_clock_is_behind() {
+    let server = Mariadb::start().await;
+    let database = server.database().await;
+    database.execute(TUTORIAL).await;
+    database.execute("CREATE USER common@'%' IDENTIFIED BY 'common'; GRANT ALL ON `%`.* TO common@'%'").await;
+    // It is for those who may not do everything.
+    database.execute("SET GLOBAL init_connect = 'SET timestamp = UNIX_TIMESTAMP() - 4 * 3600'").await;
+    let options = database.options().into_iter();
+    let options: Vec<_> = options
+        .map(|(key, value)| (key, if ["user", "pass"].contains(&key) { "common".to_owned() } else { value }))
+        .collect();
+    let (proxy, config) = Proxy::in_front_of("mysql", &options).await;
+    let host = Host::start(&format!("return: mysql\n{config}mysql.delivery: {{max_backoff: 1s}}\n")).await;
+    let of_tag = |tag: usize| format!(r#"{{"tag": "{tag}", "data": {{"a": 1}}}}"#);
+    proxy.arm(Cut::AfterCommit);
+    let body = (0..100).map(of_tag).collect::<Vec<_>>().join("\n");
+    host.send(Method::POST, "/v1/events", body).await.expect(202);
+    host.wait_drained("mysql").await;
+    assert!(!proxy.is_armed(), "nothing was cut");
+    let found: Vec<(i64, i64, i64)> = database
+        .rows("SELECT COUNT(*), COUNT(DISTINCT tag), COUNT(IF(alter_time < NOW() - INTERVAL 3 HOUR, 1, NULL)) FROM salt_events")
+        .await;
+    assert_eq!(found, [(100, 100, 100)]);
+}
+
 #[tokio::test]
 async fn a_client_that_sends_again_after_a_kill_doubles_nothing() {
     let database = SqliteDatabase::new();

@@ -67,6 +67,7 @@ impl Dialect for Columns {
     const LOCK: &'static str = " FOR UPDATE";
     const WRITTEN: &'static str = "`alter_time`";
     const MOMENT: &'static str = "FROM_UNIXTIME(?)";
+    const SINCE: &'static str = "FROM_UNIXTIME(GREATEST(LEAST(?, UNIX_TIMESTAMP()), 3600) - 3600)";
 
     fn moment(millis: u64) -> Value {
         Value::Integer(i64::try_from(millis / 1000).unwrap_or(i64::MAX))

@@ -5,9 +5,6 @@ use returner_sdk::{Event, Failure, Outcome, Refusal};
 
 use crate::{CONNECTION, Column, Dialect};
 
-/// How far the clocks of the host and of the server may be apart, in milliseconds.
-const CLOCKS: u64 = 3_600_000;
-
 /// Writes a batch.
 ///
 /// # Errors
@@ -35,8 +32,10 @@ fn fit(dialect: &impl Dialect, item: Event) -> Result<[Value; 3], Failure> {
     ])
 }
 
-/// Whether an earlier delivery wrote the event. A tag can have millions of rows;
-/// only those count that were written since the event was accepted.
+/// Whether an earlier delivery wrote the event. A tag can have millions of rows; only those count
+/// that were written since an hour before the event was accepted, or in the last hour of the
+/// server's. So it is found whatever the server's clock shows, if it is delivered again within the
+/// hour; and later, if the host's clock was not more than an hour ahead of it.
 fn is_written<D: Dialect>(
     dialect: &D,
     [tag, data, master]: &[Value; 3],
@@ -45,11 +44,10 @@ fn is_written<D: Dialect>(
     let statement = format!(
         "SELECT `id` FROM `salt_events` WHERE `tag` = ? AND `master_id` = ? AND `alter_time` >= {} AND {} \
          LIMIT 1{}",
-        D::MOMENT,
+        D::SINCE,
         dialect.same_data(),
         D::LOCK
     );
-    let since = D::moment(accepted.saturating_sub(CLOCKS));
-    let params = [tag.clone(), master.clone(), since, data.clone()];
+    let params = [tag.clone(), master.clone(), D::moment(accepted), data.clone()];
     Ok(!sql::query(CONNECTION, &statement, &params)?.rows.is_empty())
 }

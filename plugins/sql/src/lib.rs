@@ -58,6 +58,9 @@ pub trait Dialect {
     /// compare [`WRITTEN`](Self::WRITTEN) with.
     const MOMENT: &'static str;
 
+    /// An hour before such a moment, or before the server's own where that is the earlier one.
+    const SINCE: &'static str;
+
     /// The parameter for a moment in milliseconds since 1970-01-01 UTC.
     fn moment(millis: u64) -> Value;
 

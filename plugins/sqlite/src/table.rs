@@ -38,6 +38,8 @@ impl Dialect for Table {
     const LOCK: &'static str = "";
     const WRITTEN: &'static str = "`date`";
     const MOMENT: &'static str = "?";
+    const SINCE: &'static str =
+        "strftime('%Y-%m-%d %H:%M:%f', min(?, strftime('%Y-%m-%d %H:%M:%f', 'now')), '-1 hour')";
 
     fn moment(millis: u64) -> Value {
         jid::timestamp(millis).into()

@@ -4,6 +4,8 @@
 //! thrown away and read again.
 
 use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
@@ -11,7 +13,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use super::clock::Anchor;
 use super::seen::{self, Fresh, Seen};
 use super::sum::Sum;
-use super::{Bounds, DeadLetter, Entry, Held, LaneId, Seq, Settlement, now, schema};
+use super::{Bounds, DeadLetter, Entry, Held, LaneId, Seq, Settlement, now, schema, wal};
 use crate::items::Key;
 
 /// What the tables say, in memory. Read again after a transaction that failed.
@@ -20,7 +22,8 @@ pub(super) struct Book {
     pub(super) lanes: HashMap<LaneId, Lane>,
     pub(super) targets: Vec<Target>,
     pub(super) seen: Seen,
-    /// The bytes of the database that are in use, and those that are free inside it.
+    /// The bytes of the database that are in use with those of its log, and those that are free
+    /// inside it.
     pub(super) bytes: u64,
     pub(super) free: u64,
 }
@@ -62,14 +65,16 @@ impl Book {
         Ok(book)
     }
 
-    /// Looks how large the database is.
+    /// Looks how large the database is, and its log.
     pub(super) fn measure(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let pragma = |statement| -> rusqlite::Result<u64> {
             connection.prepare_cached(statement)?.query_row([], |row| row.get(0))
         };
         let (page, free) = (pragma("PRAGMA page_size")?, pragma("PRAGMA freelist_count")?);
         self.free = free * page;
-        self.bytes = pragma("PRAGMA page_count")? * page - self.free;
+        let log = connection.path().and_then(|path| fs::metadata(wal::path_of(Path::new(path))).ok());
+        let log = log.map_or(0, |log| log.len());
+        self.bytes = pragma("PRAGMA page_count")? * page - self.free + log;
         Ok(())
     }
 

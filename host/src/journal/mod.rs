@@ -61,6 +61,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::sync::{oneshot, watch};
 
 use crate::items::{Item, Key};
@@ -452,7 +453,12 @@ pub(crate) fn check(directory: &Path) -> Result<Health, OpenError> {
     let path = directory.join("journal.db");
     let files = |error| OpenError::Directory { path: directory.to_owned(), error };
     let mark = Mark::open(directory).map_err(files)?;
-    open_sound(directory, &path, &mark).map(|(_, health)| health)
+    let (connection, health) = open_sound(directory, &path, &mark)?;
+    if renew::is_doubtful(&path) {
+        // Closing must not move the log into files that are in doubt.
+        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    }
+    Ok(health)
 }
 
 /// Opens the database if it is whole, for use; says whether it was closed cleanly.

@@ -53,9 +53,13 @@ pub(super) fn doubt(path: &Path) {
     }
 }
 
+pub(super) fn is_doubtful(path: &Path) -> bool {
+    beside(path, DOUBTFUL).exists()
+}
+
 /// Renews a journal that an earlier host left in doubt.
 pub(super) fn settle_doubt(path: &Path) -> rusqlite::Result<()> {
-    if path.exists() && beside(path, DOUBTFUL).exists() {
+    if path.exists() && is_doubtful(path) {
         tracing::warn!(journal = %path.display(), "a flush of the journal failed before the host ended; it is renewed");
         renew(path)?;
     }

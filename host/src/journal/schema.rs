@@ -101,6 +101,9 @@ pub(super) const TABLES: [(&str, &str); 7] = [
 const LOCK_TRIES: usize = 10;
 const BETWEEN_TRIES: Duration = Duration::from_millis(30);
 
+/// How long to wait for others who have the database open, such as a person.
+const BUSY: Duration = Duration::from_secs(10);
+
 /// Makes the directory, closed to others, and takes the lock that keeps a second
 /// host out.
 pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
@@ -185,9 +188,9 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
          PRAGMA wal_autocheckpoint = 0;
          PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
-         PRAGMA busy_timeout = 10000;
          PRAGMA cache_size = -16384;",
     )?;
+    connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
@@ -205,6 +208,19 @@ pub(super) fn fold_from(connection: &Connection, pages: u64) -> rusqlite::Result
     }
     // One that is busy says so in its row; it is done after a later commit.
     connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
+}
+
+/// The log's file shrinks to so many pages when it begins anew, after a large transaction.
+pub(super) fn keep_log_small(connection: &Connection, pages: u64) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_size_limit", pages * u64::from(PAGE))
+}
+
+/// Moves all of the log into the database and empties its file, if nobody reads at this moment.
+pub(super) fn empty_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    connection.busy_timeout(BUSY)?;
+    emptied
 }
 
 /// Moves everything from the write-ahead log into the database and flushes it there.

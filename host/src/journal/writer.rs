@@ -8,7 +8,6 @@
 //! rests for a moment, reads the tables again, and goes on. What it was told to settle
 //! waits meanwhile; what it was asked to take in is refused.
 
-use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,8 +31,12 @@ use super::{
 use crate::items::Key;
 use crate::telemetry::JournalMetrics;
 
+mod settlements;
+
 #[cfg(test)]
 mod tests;
+
+use settlements::Settlements;
 
 /// The most items of one transaction: bounds how long the last of them waits.
 const GROUP: usize = 4096;
@@ -100,16 +103,6 @@ pub(super) struct Writer {
     trouble: Option<Trouble>,
 }
 
-/// What is settled but not written yet.
-#[derive(Default)]
-struct Settlements {
-    waiting: Vec<(LaneId, u64, Settlement)>,
-    /// When they are to be written, be there items or not.
-    due: Option<Instant>,
-    /// The number of each lane's last one.
-    numbers: HashMap<LaneId, u64>,
-}
-
 /// The last write failed, or whether it did is not known.
 struct Trouble {
     reason: String,
@@ -121,6 +114,12 @@ struct Trouble {
 
 fn place_of(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+/// The pages after which the log is moved into the database: a small part of what the journal may
+/// take, and of its reserve.
+fn log_pages(reserve: &Reserve, bounds: Bounds) -> u64 {
+    reserve.log_pages().min(bounds.size / 8 / u64::from(schema::PAGE)).max(64)
 }
 
 /// Calls of [`super::Journal::append`] that share a transaction.
@@ -135,10 +134,11 @@ impl Writer {
         mark: Mark,
         shared: Shared,
     ) -> rusqlite::Result<(Self, watch::Receiver<Seq>)> {
+        let mut reserve = Reserve::new(path.parent().unwrap_or(Path::new(".")), bounds.reserve);
+        schema::keep_log_small(&connection, log_pages(&reserve, bounds))?;
         let book = Book::load(&connection, bounds)?;
         let (head, receiver) = watch::channel(book.last);
         shared.tail.begin(book.last);
-        let mut reserve = Reserve::new(path.parent().unwrap_or(Path::new(".")), bounds.reserve);
         if let Err(error) = reserve.take(book.free, 0) {
             tracing::warn!(%error, journal = %path.display(), "there is no room for the journal's reserve");
         }
@@ -198,8 +198,8 @@ impl Writer {
             let due = self.settlements.due.is_some_and(|by| by <= Instant::now());
             if due || !appends.is_empty() {
                 self.flush(appends);
+                self.fold();
             }
-            self.fold();
         }
     }
 
@@ -208,7 +208,7 @@ impl Writer {
     /// all of it is in files that are new to the disk.
     fn fold(&mut self) {
         if self.trouble.is_none() {
-            let folded = schema::fold_from(&self.connection, self.reserve.log_pages());
+            let folded = schema::fold_from(&self.connection, log_pages(&self.reserve, self.bounds));
             self.folded(folded);
         }
     }
@@ -262,6 +262,7 @@ impl Writer {
             }
             Command::Append { .. } | Command::Settle { .. } | Command::Close { .. } => {}
         }
+        self.fold();
     }
 
     /// A change that is no part of [`commit`](Self::commit), on what is known to be on disk.
@@ -389,7 +390,12 @@ impl Writer {
         self.tidied = Some(Instant::now());
         match self.commit(&mut Appends::new()) {
             Ok(_) => self.settlements.written(),
-            Err(error) => drop(self.failed(&error)),
+            Err(error) => return drop(self.failed(&error)),
+        }
+        if self.book.bytes >= self.bounds.size {
+            let emptied = schema::empty_log(&self.connection);
+            let measured = emptied.and_then(|()| self.book.measure(&self.connection));
+            self.folded(measured);
         }
     }
 
@@ -522,6 +528,7 @@ impl Writer {
             renewed?;
         }
         self.connection = schema::connect(&self.path)?;
+        schema::keep_log_small(&self.connection, log_pages(&self.reserve, self.bounds))?;
         if let Some(trouble) = &mut self.trouble {
             trouble.unflushed = false;
         }
@@ -604,38 +611,5 @@ impl Writer {
         if let Err((_, error)) = self.connection.close() {
             tracing::warn!(%error, "the journal was not closed");
         }
-    }
-}
-
-impl Settlements {
-    fn note(&mut self, lane: LaneId, settlement: Settlement) {
-        if !settlement.held.is_empty() {
-            self.supersede(lane, &settlement);
-        }
-        let number = self.numbers.entry(lane).or_default();
-        *number += 1;
-        self.waiting.push((lane, *number, settlement));
-        self.due.get_or_insert_with(|| Instant::now() + SETTLE_WITHIN);
-    }
-
-    /// Forgets what an earlier one says of items that this one holds again, and those that say
-    /// nothing any more: items are tried for as long as the journal cannot be written, and each
-    /// try is a settlement. What the others count stays theirs, because one of them may be
-    /// written already.
-    fn supersede(&mut self, lane: LaneId, newer: &Settlement) {
-        let again: HashSet<Seq> = newer.held.iter().map(|held| held.seq).collect();
-        self.waiting.retain_mut(|(of, _, earlier)| {
-            if *of != lane {
-                return true;
-            }
-            earlier.held.retain(|held| !again.contains(&held.seq));
-            let is_empty = earlier.held.is_empty() && earlier.released.is_empty() && earlier.dead.is_empty();
-            !(is_empty && earlier.settled == 0 && earlier.through <= newer.through)
-        });
-    }
-
-    fn written(&mut self) {
-        self.waiting.clear();
-        self.due = None;
     }
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::ffi;
 
-use super::super::{Journal, begin};
+use super::super::{Journal, begin, check};
 use super::*;
 use crate::items::{self, Kind};
 
@@ -63,6 +63,19 @@ fn a_long_log_is_moved_into_the_database() {
     let log = std::fs::metadata(directory.path().join("journal.db-wal")).unwrap().len();
     assert!(log < 80 * u64::from(schema::PAGE), "the log has {log} bytes");
     assert!(writer.trouble.is_none());
+}
+
+/// The log of a large transaction is a part of the journal's size, and no longer than it is of use.
+#[test]
+fn the_log_counts_until_it_is_emptied() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path());
+    let log = || std::fs::metadata(directory.path().join("journal.db-wal")).unwrap().len();
+    assert!(append(&mut writer, 3_000_000));
+    assert!(log() > 3_000_000 && writer.book.bytes > 6_000_000, "{}", writer.book.bytes);
+    writer.bounds.size = 5_000_000;
+    assert!(append(&mut writer, 10), "only the log was too much");
+    assert!(log() < 1_000_000 && writer.book.bytes < 5_000_000, "{}", writer.book.bytes);
 }
 
 /// What SQLite says of a checkpoint is heard.
@@ -131,6 +144,8 @@ fn what_a_stop_could_not_renew_the_next_start_does() {
     writer.close(true);
     assert!(is_doubtful(directory.path()));
     assert_eq!((inode(directory.path()), std::fs::read(&log).unwrap()), (before, written));
+    check(directory.path()).unwrap();
+    assert!(std::fs::read(&log).unwrap().len() > 100, "a look moves nothing");
     let open = || Journal::open(directory.path(), bounds(), JournalMetrics::default());
     assert!(open().is_err(), "it is in doubt");
     std::fs::remove_dir(&in_the_way).unwrap();
@@ -150,28 +165,4 @@ fn what_a_renewal_left_goes_at_the_next_start() {
     }
     drop(Journal::open(directory.path(), bounds(), JournalMetrics::default()).unwrap());
     assert!(left.iter().all(|path| !path.exists()));
-}
-
-/// Each item that is tried again and again is kept once, whatever the number of tries.
-#[test]
-fn of_what_is_tried_again_only_the_newest_waits() {
-    let mut settlements = Settlements::default();
-    let held = |seq, tries| Held { seq, tries, not_before: 0, reason: "r".to_owned(), redelivered: false };
-    let again = |seqs: &[Seq], tries| {
-        let held = seqs.iter().map(|seq| held(*seq, tries)).collect();
-        Settlement { through: 9, held, ..Settlement::default() }
-    };
-    settlements.note(LaneId(1), Settlement { settled: 7, ..again(&[1, 2], 1) });
-    settlements.note(LaneId(2), again(&[1], 1));
-    for tries in 2..50 {
-        settlements.note(LaneId(1), again(&[1], tries));
-        settlements.note(LaneId(1), again(&[2], tries));
-    }
-    let waiting = settlements.waiting.iter().map(|(lane, number, settlement)| {
-        let held: Vec<_> = settlement.held.iter().map(|held| (held.seq, held.tries)).collect();
-        (lane.0, *number, settlement.settled, held)
-    });
-    let expected =
-        [(1, 1, 7, vec![]), (2, 1, 0, vec![(1, 1)]), (1, 96, 0, vec![(1, 49)]), (1, 97, 0, vec![(2, 49)])];
-    assert_eq!(waiting.collect::<Vec<_>>(), expected);
 }

@@ -78,7 +78,7 @@ impl Loads for Postgres {
         let mut insert = sql::Insert::new(DB, "INSERT INTO jids (jid, load) VALUES").ending(
             "ON CONFLICT (jid) DO UPDATE SET load = EXCLUDED.load || jsonb_build_object('Minions', \
              coalesce(EXCLUDED.load->'Minions', '[]'::jsonb) || coalesce(jids.load->'Minions', '[]'::jsonb)) \
-             WHERE NOT jids.load ?? 'fun'",
+             WHERE jids.load->'fun' IS NULL",
         );
         let mut seen = HashSet::new();
         for item in batch {

@@ -16,10 +16,11 @@ const FUNCTIONS: &str = "\
     abs avg cast ceil ceiling changes char_length character_length coalesce concat concat_ws \
     count curdate current_date current_time current_timestamp database date date_add date_format \
     date_sub datediff datetime floor from_unixtime greatest group_concat hex if ifnull instr \
-    json_array json_extract json_object json_quote json_type json_unquote json_valid julianday \
+    json_array json_build_array json_build_object json_extract json_object json_quote json_type \
+    json_unquote json_valid jsonb_array_length jsonb_build_array jsonb_build_object jsonb_typeof julianday \
     last_insert_id last_insert_rowid least left length locate lower max min mod now nullif \
     replace right round row_number strftime substr substring substring_index sum time \
-    timestampdiff total trim typeof unix_timestamp upper utc_timestamp values";
+    timestampdiff to_json to_jsonb total trim typeof unix_timestamp upper utc_timestamp values";
 
 /// What a part of a statement reads, with all that stands in it.
 pub(super) fn read(part: &impl Visit) -> Result<Uses, Refused> {

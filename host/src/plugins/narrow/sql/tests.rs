@@ -466,6 +466,10 @@ fn what_a_statement_changes_is_known() {
         let changed = changed(Dialect::Mysql, statement);
         assert_eq!(changed, Ok(tables.iter().map(|table| (*table).to_owned()).collect()), "{statement}");
     }
+    let load = "INSERT INTO jids (jid, load) VALUES (?, ?) ON CONFLICT (jid) DO UPDATE SET load = EXCLUDED.load || \
+                jsonb_build_object('Minions', coalesce(EXCLUDED.load->'Minions', '[]'::jsonb) || \
+                coalesce(jids.load->'Minions', '[]'::jsonb)) WHERE jids.load->'fun' IS NULL";
+    assert_eq!(changed(Dialect::Postgres, load), Ok(vec!["jids".to_owned(); 2]), "of the example");
     let insert = changed(Dialect::Postgres, "INSERT INTO Logs (a) VALUES (?) ON CONFLICT (a) DO NOTHING");
     assert_eq!(insert, Ok(vec!["logs".to_owned()]));
 }

@@ -122,14 +122,18 @@ impl HeldBack {
     /// stored.
     pub(super) fn window_ended(&mut self, stored: usize, again: &mut [Held], first: usize, probe: bool) {
         self.nothing_goes = stored == 0 && (self.nothing_goes || first > 0);
-        if probe && self.nothing_goes {
+        self.extend(again.iter().cloned());
+        let next_probe = now() + PROBE_EVERY.as_millis() as u64;
+        let mut all = self.items.values().filter(|held| !self.asked.contains(&held.seq));
+        // As one of the others is tried soon, this one waits.
+        if probe && self.nothing_goes && all.all(|held| held.not_before > next_probe) {
             let waiting = again.iter_mut().filter(|held| !self.asked.contains(&held.seq));
             // Not the oldest: if it alone is at fault the others would never be tried for it.
             if let Some(soonest) = waiting.min_by_key(|held| held.not_before) {
-                soonest.not_before = soonest.not_before.min(now() + PROBE_EVERY.as_millis() as u64);
+                soonest.not_before = next_probe;
+                self.extend([soonest.clone()]);
             }
         }
-        self.extend(again.iter().cloned());
     }
 
     /// What held some of them up is over.
@@ -146,4 +150,43 @@ pub(super) fn broken_off(task: &Task) -> Held {
 
 fn held(task: &Task, not_before: u64, reason: String) -> Held {
     Held { seq: task.seq(), tries: task.tries, not_before, reason, redelivered: task.redelivered }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(seq: Seq, wait: Duration) -> Held {
+        let not_before = now() + wait.as_millis() as u64;
+        Held { seq, tries: 20, not_before, reason: "no".to_owned(), redelivered: false }
+    }
+
+    /// Each window has the one item that is due, and has failed for long; they do not all become
+    /// probes by that.
+    #[test]
+    fn one_is_tried_each_second_and_the_others_wait() {
+        let mut held = HeldBack::new(Vec::new());
+        let minute = Duration::from_secs(60);
+        for seq in 1..=60 {
+            held.window_ended(0, &mut [refused(seq, minute)], 1, true);
+        }
+        let soon = now() + PROBE_EVERY.as_millis() as u64;
+        assert!(held.next().is_some_and(|at| at <= soon), "one is tried");
+        assert_eq!(held.items.values().filter(|held| held.not_before > soon).count(), 59);
+        // Its turn is over, and another's comes.
+        held.window_ended(0, &mut [refused(1, minute)], 0, true);
+        assert_eq!(held.items.values().filter(|held| held.not_before > soon + 1000).count(), 59);
+        for nobody in [(1, true), (0, false)] {
+            held.window_ended(nobody.0, &mut [refused(1, minute)], 0, nobody.1);
+            assert!(held.next().is_some_and(|at| at > soon + 1000), "{nobody:?}");
+        }
+    }
+
+    #[test]
+    fn what_asked_for_a_wait_is_no_probe() {
+        let mut held = HeldBack::new(Vec::new());
+        held.asked.insert(1);
+        held.window_ended(0, &mut [refused(1, Duration::from_secs(86_400))], 1, true);
+        assert!(held.next().is_some_and(|at| at > now() + 80_000_000));
+    }
 }

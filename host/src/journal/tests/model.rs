@@ -152,6 +152,9 @@ async fn check(steps: Vec<Step>) {
                 unclear = opened.lanes[0].uncertain_through;
             }
             Step::PowerCut(count, lanes, seed) => {
+                // The writer answers before it moves the log into the database, and is done with that
+                // before it hears of anything else.
+                opened.journal.lane(LANES[0]).await.unwrap();
                 let before = Files::of(directory.path());
                 let whole = append(&opened, history.now(), &mut next, count, &lanes).await;
                 let after = Files::of(directory.path());
@@ -316,8 +319,11 @@ impl Files {
             }
         }
         log[..HEADER].copy_from_slice(&after.log[..HEADER]);
+        // A log that begins anew may be shorter than the one before, of which the end is left then.
+        let (short, long) = (self.log.len().min(log.len()), self.log.len().max(log.len()));
+        log.extend(self.log.get(log.len()..).unwrap_or_default());
         if random.bool() {
-            log.truncate(random.usize(self.log.len().max(HEADER)..=after.log.len()));
+            log.truncate(random.usize(short.max(HEADER)..=long));
         }
         Self { database: self.database.clone(), log, mark: self.mark.clone() }
     }

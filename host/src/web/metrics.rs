@@ -121,7 +121,7 @@ impl Moment {
         set(&self.held, returner, status.held.as_ref().map_or(0, |held| held.count as u64));
         set(&self.dead, returner, status.dead);
         let labels = LaneLabels { returner: returner.into() };
-        let oldest = backlog.oldest.map(|accepted| age(accepted));
+        let oldest = backlog.oldest.map(age);
         self.oldest.get_or_create(&labels).set(oldest.unwrap_or_default().as_secs_f64());
         let failing = status.failing.as_ref().map(|failing| failing.lasted);
         self.failing.get_or_create(&labels).set(failing.unwrap_or_default().as_secs_f64());

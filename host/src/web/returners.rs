@@ -185,7 +185,7 @@ async fn entry(lane: &Lane) -> Entry {
         retried: status.retried,
         dead: status.dead,
         failing: status.failing.map(Failing::from),
-        held: status.held.map(|held| Held::from(held)),
+        held: status.held.map(Held::from),
         last_error: status.last_error.map(LastError::from),
         went_back: status.went_back.map(WentBack::from),
         warning: returner.grants.log.warning().map(|(message, at)| Warning { message, at: moment(at) }),

@@ -235,7 +235,9 @@ impl Found {
         let held: Vec<_> =
             held.into_iter().filter(|row| self.lanes.contains_key(&integer(&row[0]))).collect();
         let everyone: Vec<i64> = self.lanes.keys().copied().collect();
-        let unknown = self.targets.keys().max().map_or(1, |most| most + 1);
+        // A set of lanes is there once.
+        let known = self.targets.iter().find(|(_, members)| **members == everyone).map(|(id, _)| *id);
+        let unknown = known.unwrap_or_else(|| self.targets.keys().max().map_or(1, |most| most + 1));
         let mut items = 0;
         let mut newest = None;
         let mut saved = BTreeSet::new();

@@ -3,6 +3,7 @@
 //! What is looked at, in the time that it takes to read what is pending:
 //! - the write-ahead log, for frames that SQLite would silently leave out;
 //! - the structure of the database, by SQLite's own check;
+//! - what is in the indexes beside lanes and targets, which is read in the place of their rows;
 //! - each row, by its checksum;
 //! - each lane's number of pending items, by counting them;
 //! - the end of the journal, by the place that was last acknowledged.
@@ -76,15 +77,21 @@ impl Health {
         }
     }
 
+    /// The quick check says nothing of what an index has and its table has not.
     fn structure(&mut self, connection: &Connection) {
-        let check = || {
-            let mut statement = connection.prepare(&format!("PRAGMA quick_check({MOST_NAMED})"))?;
+        let check = |pragma: String| {
+            let mut statement = connection.prepare(&pragma)?;
             let found = statement.query_map([], |row| row.get::<_, String>(0))?;
             found.collect::<rusqlite::Result<Vec<_>>>()
         };
-        match check() {
-            Ok(found) => self.damage.extend(found.into_iter().filter(|line| line != "ok")),
-            Err(error) => self.damage.push(format!("its structure cannot be read: {error}")),
+        let indexed = ["lanes", "targets"].map(|table| format!("PRAGMA integrity_check({table})"));
+        for pragma in [format!("PRAGMA quick_check({MOST_NAMED})")].into_iter().chain(indexed) {
+            match check(pragma) {
+                Ok(found) => {
+                    self.damage.extend(found.into_iter().filter(|line| line != "ok").take(MOST_NAMED))
+                }
+                Err(error) => self.damage.push(format!("its structure cannot be read: {error}")),
+            }
         }
     }
 

@@ -96,6 +96,28 @@ fn in_memory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
+/// SQLite reads which lanes an item is for out of an index, which no checksum covers.
+#[tokio::test]
+async fn what_an_index_has_is_looked_at() {
+    let (directory, expected) = after_a_stop().await;
+    let whole = fs::read(directory.path().join("journal.db")).unwrap();
+    let places = (1..whole.len()).filter(|at| whole[at - 1] == b'[' && whole[*at].is_ascii_digit());
+    let mut reported = 0;
+    for at in places {
+        let damaged = in_memory();
+        for entry in fs::read_dir(directory.path()).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), damaged.path().join(entry.file_name())).unwrap();
+        }
+        let mut bytes = whole.clone();
+        bytes[at] = b'9';
+        fs::write(damaged.path().join("journal.db"), bytes).unwrap();
+        assert!(is_reported(damaged.path(), &expected, &format!("byte {at}")).await, "byte {at}");
+        reported += 1;
+    }
+    assert!(reported >= 2, "of the table and of its index: {reported}");
+}
+
 /// Damages each region of a file in turn; gives how many were reported.
 async fn damage_each(original: &Path, file: &str, expected: &Contents) -> usize {
     let size = fs::metadata(original.join(file)).unwrap().len() as usize;

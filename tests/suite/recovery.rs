@@ -333,8 +333,8 @@ async fn a_redis_that_is_loading_is_waited_for() {
     let host = Host::start(&format!("return: redis\n{}", database.config())).await;
     host.store("/v1/returns", &returns(&new_jid(), 10)).await;
     database.ask::<()>(&["DEBUG", "POPULATE", "2000"]).await;
-    // It looks at its clients between the keys, each of which takes it two milliseconds.
-    for (key, value) in [("loading-process-events-interval-bytes", "1024"), ("key-load-delay", "2000")] {
+    // It looks at its clients between the keys, each of which takes it five milliseconds.
+    for (key, value) in [("loading-process-events-interval-bytes", "1024"), ("key-load-delay", "5000")] {
         database.ask::<()>(&["CONFIG", "SET", key, value]).await;
     }
     // It takes longer than a client waits.

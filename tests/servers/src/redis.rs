@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Client, FromRedisValue, RedisError};
+use ::redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError};
 use tokio::sync::OnceCell;
 use url::Url;
 
@@ -23,6 +23,9 @@ const INSTEAD: &str =
     "`apt-get install redis-server`; or set REDIS_URL to a server whose databases 1 to 15 may be emptied";
 
 const TO_START: Duration = Duration::from_secs(60);
+
+/// How long a test waits for an answer.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// The numbered databases of a server that is started here.
 const DATABASES: u16 = 256;
@@ -272,5 +275,8 @@ async fn ping(url: &Url) -> Result<(), RedisError> {
 }
 
 async fn connect(url: &Url) -> Result<MultiplexedConnection, RedisError> {
-    Client::open(url.as_str())?.get_multiplexed_async_connection().await
+    // The library waits half a second if nothing is said, and a busy disk is slower.
+    let config =
+        AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER)).set_response_timeout(Some(ANSWER));
+    Client::open(url.as_str())?.get_multiplexed_async_connection_with_config(&config).await
 }

@@ -34,13 +34,8 @@ async fn wait_many_tries(host: &Host, name: &str) {
 async fn a_mysql_that_is_read_only_is_asked_by_one_item_each_second() {
     let server = Mariadb::start().await;
     let database = server.database().await;
-    // Who may do everything may write in spite of it.
-    database.execute("CREATE USER common@'%' IDENTIFIED BY 'common'; GRANT ALL ON `%`.* TO common@'%'").await;
-    let mut config = String::new();
-    for (key, value) in database.options() {
-        let value = if ["user", "pass"].contains(&key) { "common" } else { &value };
-        config += &format!("mysql.{key}: {value}\n");
-    }
+    let options = database.options_of_a_common_user().await;
+    let config: String = options.iter().map(|(key, value)| format!("mysql.{key}: '{value}'\n")).collect();
     let host = Host::start(&format!("return: mysql\n{config}mysql.delivery.workers: 1\n")).await;
     let (before, meanwhile) = (new_jid(), new_jid());
     host.store("/v1/returns", &returns(&before)).await;

@@ -250,13 +250,8 @@ async fn events_stand_once_though_the_server_s_clock_is_behind() {
     let server = Mariadb::start().await;
     let database = server.database().await;
     database.execute(TUTORIAL).await;
-    database.execute("CREATE USER common@'%' IDENTIFIED BY 'common'; GRANT ALL ON `%`.* TO common@'%'").await;
-    // It is for those who may not do everything.
+    let options = database.options_of_a_common_user().await;
     database.execute("SET GLOBAL init_connect = 'SET timestamp = UNIX_TIMESTAMP() - 4 * 3600'").await;
-    let options = database.options().into_iter();
-    let options: Vec<_> = options
-        .map(|(key, value)| (key, if ["user", "pass"].contains(&key) { "common".to_owned() } else { value }))
-        .collect();
     let (proxy, config) = Proxy::in_front_of("mysql", &options).await;
     let host = Host::start(&format!("return: mysql\n{config}mysql.delivery: {{max_backoff: 1s}}\n")).await;
     let of_tag = |tag: usize| format!(r#"{{"tag": "{tag}", "data": {{"a": 1}}}}"#);

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-/// The most connections to one server.
+/// The most connections of one returner to one server.
 pub(super) const CONNECTIONS: usize = 4;
 
 /// How long a connection may have been idle to be used without a look at it.

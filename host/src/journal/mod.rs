@@ -464,9 +464,11 @@ pub(crate) fn check(directory: &Path) -> Result<Health, OpenError> {
 /// Opens the database if it is whole, for use; says whether it was closed cleanly.
 fn begin(directory: &Path, path: &Path, mark: &Mark) -> Result<(Connection, bool), OpenError> {
     let failed = |error| OpenError::Database { path: path.to_owned(), error };
-    // Before it is moved into the database, which leaves out what is damaged.
-    look_at_log(directory, path)?;
-    renew::settle_doubt(path).map_err(failed)?;
+    if renew::is_doubtful(path) {
+        // Before it is moved into the database, which leaves out what is damaged.
+        look_at_log(directory, path)?;
+        renew::settle_doubt(path).map_err(failed)?;
+    }
     let (mut connection, _) = open_sound(directory, path, mark)?;
     let clean = book::begin(&mut connection).map_err(failed)?;
     Ok((connection, clean))

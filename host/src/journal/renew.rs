@@ -53,17 +53,15 @@ pub(super) fn doubt(path: &Path) {
     }
 }
 
+/// Whether an earlier host left it in doubt.
 pub(super) fn is_doubtful(path: &Path) -> bool {
-    beside(path, DOUBTFUL).exists()
+    path.exists() && beside(path, DOUBTFUL).exists()
 }
 
-/// Renews a journal that an earlier host left in doubt.
+/// Renews a journal that [is doubtful](is_doubtful).
 pub(super) fn settle_doubt(path: &Path) -> rusqlite::Result<()> {
-    if path.exists() && is_doubtful(path) {
-        tracing::warn!(journal = %path.display(), "a flush of the journal failed before the host ended; it is renewed");
-        renew(path)?;
-    }
-    Ok(())
+    tracing::warn!(journal = %path.display(), "a flush of the journal failed before the host ended; it is renewed");
+    renew(path)
 }
 
 fn replace(path: &Path) -> rusqlite::Result<()> {

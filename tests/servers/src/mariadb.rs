@@ -181,6 +181,19 @@ impl MysqlDatabase {
         ]
     }
 
+    /// The same for a user of its own, who may do everything with databases and nothing with the
+    /// server: who may do that as well writes where it is read-only, and has no `init_connect`.
+    ///
+    /// # Panics
+    ///
+    /// If the server has made the user already.
+    pub async fn options_of_a_common_user(&self) -> Vec<(&'static str, String)> {
+        self.execute("CREATE USER common@'%' IDENTIFIED BY 'common'; GRANT ALL ON `%`.* TO common@'%'").await;
+        let own =
+            |(key, value)| (key, if ["user", "pass"].contains(&key) { "common".to_owned() } else { value });
+        self.options().into_iter().map(own).collect()
+    }
+
     /// Runs statements that give no rows.
     ///
     /// # Panics

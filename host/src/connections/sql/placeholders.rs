@@ -37,7 +37,7 @@ pub(crate) fn numbered(statement: &str) -> String {
 
 /// The length of what begins with a quote; a doubled one is part of it, and so is one after a
 /// backslash in an `E''` text.
-fn quoted(text: &str, quote: char, backslashes: bool) -> usize {
+pub(super) fn quoted(text: &str, quote: char, backslashes: bool) -> usize {
     let mut signs = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = signs.next() {
         if c == '\\' && backslashes {

@@ -6,6 +6,7 @@
 
 use rusqlite::Connection;
 
+use super::placeholders::quoted;
 use super::{SqlError, SqlErrorKind};
 
 /// The most open brackets; SQLite took no more than a hundred before version 3.46.
@@ -61,7 +62,7 @@ impl Depth {
         let mut rest = statement;
         while let Some(sign) = rest.chars().next() {
             let length = match sign {
-                '\'' | '"' | '`' => quoted(rest, sign),
+                '\'' | '"' | '`' => quoted(rest, sign, false),
                 '[' => rest.find(']').map_or(rest.len(), |end| end + 1),
                 '-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
                 '/' if rest.starts_with("/*") => {
@@ -96,17 +97,6 @@ impl Depth {
 
 fn is_of_word(sign: char) -> bool {
     sign.is_ascii_alphanumeric() || sign == '_' || sign == '$' || !sign.is_ascii()
-}
-
-/// The length of what begins with a quote; a doubled one is part of it.
-fn quoted(text: &str, quote: char) -> usize {
-    let mut signs = text.char_indices().skip(1).peekable();
-    while let Some((at, sign)) = signs.next() {
-        if sign == quote && signs.next_if(|(_, next)| *next == quote).is_none() {
-            return at + 1;
-        }
-    }
-    text.len()
 }
 
 #[cfg(test)]

@@ -3,8 +3,6 @@
 //! The transaction begins with the call's first statement on a connection and is
 //! ended by the instance, never by the guest.
 
-use std::time::Instant;
-
 use crate::connections::{Connection, SqlError, SqlErrorKind, SqlRows, SqlTransaction, SqlValue};
 use crate::plugins::asked::{Asked, CallFailure, Fault};
 use crate::plugins::contract::v0_1::salt::returner::sql::{Error, Host, Kind, Rows, Value};
@@ -99,9 +97,7 @@ impl GuestState {
         if !matches!(connection.kind(), "mysql" | "postgres") {
             return Ok(Vec::new());
         }
-        let begun = Instant::now();
-        let changed = changed(connection.kind(), statement).await;
-        self.usage.took(begun.elapsed());
+        let changed = self.in_its_place(changed(connection.kind(), statement)).await;
         let unknown = |refused| format!("this is a trial, which has only what it can read: {refused}");
         changed.map_err(|refused| denied(unknown(refused)))
     }

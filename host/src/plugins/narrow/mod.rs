@@ -53,16 +53,13 @@ impl Narrowed {
         }
     }
 
-    /// What is not known yet is read on a thread for such work: a guest's fiber has a small
-    /// stack, and what overflows it takes the host with it.
     pub(super) async fn allows_statement(&self, statement: &str) -> Result<(), Refused> {
         let Rules::Sql(rules) = &self.0 else { return Err(Refused("SQL".to_owned())) };
         if let Some(known) = rules.known(statement) {
             return known;
         }
         let (rules, statement) = (Arc::clone(rules), statement.to_owned());
-        let read = spawn_blocking(move || rules.allows(&statement)).await;
-        read.unwrap_or_else(|_| Err(Refused("a statement whose reading broke off".to_owned())))
+        reading(move || rules.allows(&statement)).await
     }
 
     pub(super) fn allows_commands(&self, pipeline: &[Vec<Vec<u8>>]) -> Result<(), Refused> {
@@ -98,7 +95,15 @@ impl Narrowed {
 /// by their names without schemas. Read as [`Narrowed::allows_statement`] reads.
 pub(super) async fn changed(kind: &str, statement: &str) -> Result<Vec<String>, Refused> {
     let (dialect, statement) = (Dialect::of(kind), statement.to_owned());
-    let read = spawn_blocking(move || sql::changed(dialect, &statement)).await;
+    reading(move || sql::changed(dialect, &statement)).await
+}
+
+/// Reads a statement on a thread for such work: a guest's fiber has a small stack, and what
+/// overflows it takes the host with it.
+async fn reading<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
+    let read = spawn_blocking(read).await;
     read.unwrap_or_else(|_| Err(Refused("a statement whose reading broke off".to_owned())))
 }
 

@@ -564,11 +564,12 @@ def said(text):
 
 def encode(value):
     """
-    JSON of whatever Python holds. What JSON has no form for has this one:
+    JSON of whatever Python holds. What JSON has no form for has this one, in which it comes by
+    the master's event bus, too:
 
     bytes       the text, if they are UTF-8; or else {"__bytes__": "base64"}
-    set, tuple  an array; that of a set is sorted
-    date, time  as ISO 8601 has it
+    set, tuple  an array; that of a set has Python's order
+    date, time  as ISO 8601 has it; a date is its midnight, 2026-02-14T00:00:00
     NaN, inf    "NaN", "Infinity", "-Infinity"
     numbers     that 64 bits do not hold: as text
     text with halves of characters, as names of files can be: "\\udcff"
@@ -594,15 +595,15 @@ def plain(value, depth=0):
             return bytes(value).decode()
         except UnicodeDecodeError:
             return {"__bytes__": base64.b64encode(bytes(value)).decode()}
-    if isinstance(value, (datetime.date, datetime.time)):
+    if isinstance(value, (datetime.datetime, datetime.time)):
         return value.isoformat()
+    if isinstance(value, datetime.date):
+        return f"{value.isoformat()}T00:00:00"
     if depth > MAX_DEPTH:
         return str(value)
     if hasattr(value, "items"):
         return {key_of(key): plain(inner, depth + 1) for key, inner in value.items()}
-    if isinstance(value, (set, frozenset)):
-        return sorted((plain(inner, depth + 1) for inner in value), key=json.dumps)
-    if isinstance(value, (list, tuple)) or hasattr(value, "__next__"):
+    if isinstance(value, (list, tuple, set, frozenset)) or hasattr(value, "__next__"):
         return [plain(inner, depth + 1) for inner in value]
     return plain(str(value))
 

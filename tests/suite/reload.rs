@@ -63,6 +63,32 @@ async fn a_returner_is_added_and_one_that_stays_is_left_alone() {
     assert_eq!(metric(&host, "returner_configuration_reloads_total{result=\"unchanged\"}").await, "1");
 }
 
+/// A server that accepts and says nothing keeps a reload waiting, and nobody else.
+#[tokio::test]
+async fn what_a_return_asks_for_does_not_wait_for_a_version_that_is_tried() {
+    let database = SqliteDatabase::new();
+    let host = Host::start(&format!("return: sqlite3\n{}", database.config())).await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = silent.local_addr().expect("it is bound").port();
+    let next =
+        format!("return: [sqlite3, redis]\nredis.host: 127.0.0.1\nredis.port: {port}\n{}", database.config());
+    let mut reload = Box::pin(host.reload(&next));
+    let connection = tokio::select! {
+        accepted = silent.accept() => accepted.expect("a connection").0,
+        answer = &mut reload => panic!("{}", answer.text),
+    };
+    let mut item = ret(&new_jid(), "a", "test.ping", json!(true));
+    item["ret_kwargs"] = json!({"timeout": 7});
+    tokio::select! {
+        _ = host.store("/v1/returns", &item) => {}
+        answer = &mut reload => panic!("the reload ended first: {}", answer.text),
+    }
+    assert_eq!(database.count("salt_returns").await, 1);
+    drop((connection, silent));
+    assert!(reload.await.text.contains("redis"));
+    assert!(!runs(&host, "redis").await);
+}
+
 /// Whoever wants to look first can: nothing is taken that nobody asked for.
 #[tokio::test]
 async fn a_file_that_is_not_watched_is_taken_when_that_is_asked_for() {

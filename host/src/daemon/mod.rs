@@ -30,7 +30,7 @@ use serving::{BindError, Serving};
 pub(crate) use watch::Watch;
 
 /// The newest items that stay in memory for lanes that keep up, in bytes.
-const TAIL: usize = 64 << 20;
+const TAIL: usize = 128 << 20;
 
 /// Room on the disk that is kept for settling, in bytes: more than the journal's log grows
 /// by between two checkpoints.

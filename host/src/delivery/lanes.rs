@@ -40,6 +40,9 @@ pub(crate) struct Lanes {
     /// Held while a lane is made, so that none is made twice, and none for a snapshot that
     /// is being replaced.
     pub(super) making: tokio::sync::Mutex<()>,
+    /// Held from the building of another version to its end: there is one at a time. Taken
+    /// before `making`.
+    pub(super) changing: tokio::sync::Mutex<()>,
 }
 
 /// What one version of the configuration made.
@@ -117,6 +120,7 @@ impl Lanes {
             snapshot: ArcSwap::from_pointee(Snapshot::new(built, started)),
             unclear: parking_lot::Mutex::default(),
             making: tokio::sync::Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
         };
         lanes.resume().await.map_err(|error| vec![error.into()])?;
         Ok(lanes)

@@ -21,13 +21,14 @@ use crate::config::{Difference, Settings};
 use crate::items::{Failure, Route};
 use crate::plugins::CallError;
 
-/// A version that could take the place of the one that runs, which cannot change meanwhile.
+/// A version that could take the place of the one that runs. No other is made meanwhile; only what
+/// single returns ask for may be added to what runs.
 pub(crate) struct Prepared<'l> {
     built: Built,
     running: Running,
     again: bool,
     pub(crate) differences: Vec<Difference>,
-    _making: MutexGuard<'l, ()>,
+    _changing: MutexGuard<'l, ()>,
 }
 
 impl Lanes {
@@ -38,7 +39,7 @@ impl Lanes {
         settings: Arc<Settings>,
         again: bool,
     ) -> Result<Prepared<'_>, Vec<BuildError>> {
-        let making = self.making.lock().await;
+        let changing = self.changing.lock().await;
         let snapshot = self.snapshot.load_full();
         let lanes = snapshot.lanes.read().clone();
         let failed = lanes.iter().filter(|_| !again);
@@ -48,7 +49,7 @@ impl Lanes {
         let built = Built::new(settings, &self.runtime, &running).await?;
         let mut differences = snapshot.settings.differences(&built.settings);
         differences.extend(other_plugins(&running, &built));
-        Ok(Prepared { built, running, again, differences, _making: making })
+        Ok(Prepared { built, running, again, differences, _changing: changing })
     }
 
     /// Forgets which plugins gave their place back, where what runs is what is asked for now.
@@ -70,6 +71,7 @@ impl Lanes {
         prepared: Prepared<'_>,
         within: Duration,
     ) -> Result<(), BuildError> {
+        let making = self.making.lock().await;
         let old = self.snapshot.load_full();
         let mut lanes = BTreeMap::new();
         let mut changed: Vec<(Arc<Lane>, Arc<Returner>)> = Vec::new();
@@ -110,7 +112,7 @@ impl Lanes {
         };
         self.snapshot.store(Arc::new(snapshot));
         self.end(&gone, within).await;
-        drop(prepared._making);
+        drop(making);
         // What an earlier version could not take, this one perhaps can. It runs already: that
         // these are not found is no reason to call it refused.
         if let Err(error) = self.resume().await {

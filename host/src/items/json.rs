@@ -31,11 +31,22 @@ pub(crate) struct Malformed {
 pub(crate) struct Walk<'a> {
     jiter: Jiter<'a>,
     problem: Option<String>,
+    /// The canonical form has moments without their time zone: see [`without_offset`].
+    zoneless: bool,
 }
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { jiter: Jiter::new(text.as_bytes()), problem: None }
+        Self { jiter: Jiter::new(text.as_bytes()), problem: None, zoneless: false }
+    }
+
+    /// The next value as [`value`](Self::value) walks it, of which a minion's module keeps the time
+    /// zones of moments and the event bus does not: the canonical form has none.
+    pub(crate) fn value_of_either_way(&mut self, canonical: &mut Vec<u8>) -> Result<Range<usize>, Malformed> {
+        self.zoneless = true;
+        let place = self.value(Some(canonical));
+        self.zoneless = false;
+        place
     }
 
     /// The first problem since the last call.
@@ -101,6 +112,7 @@ impl<'a> Walk<'a> {
                 out.push(if value { b't' } else { b'f' });
             }
             Peek::String => match self.jiter.known_str() {
+                Ok(text) if self.zoneless => write_text(out, without_offset(text)),
                 Ok(text) => write_text(out, text),
                 Err(error) => return Err(self.malformed(&error)),
             },
@@ -222,6 +234,36 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     out.push(b's');
     out.extend((text.len() as u32).to_le_bytes());
     out.extend(text.as_bytes());
+}
+
+/// A moment of Python's `isoformat` without its time zone, as Salt packs it for the event bus
+/// (`salt.payload`, `ext_type_encoder`): `2026-02-14T09:30:12+01:00` is `2026-02-14T09:30:12` there.
+fn without_offset(text: &str) -> &str {
+    const TIME: &str = "0000-00-00T00:00:00";
+    const MICROSECONDS: &str = ".000000";
+    // Python writes an offset as far as it has seconds, and parts of them.
+    const OFFSETS: [&str; 3] = ["00:00:00.000000", "00:00:00", "00:00"];
+    if text.len() > TIME.len() && is_like(&text.as_bytes()[..TIME.len()], TIME) {
+        let ends_like = |offset: &&str| {
+            let from = text.len().checked_sub(offset.len() + 1)?;
+            let (sign, rest) = text.as_bytes()[from..].split_first()?;
+            let moment = text.as_bytes()[..from].get(TIME.len()..)?;
+            (matches!(sign, b'+' | b'-')
+                && is_like(rest, offset)
+                && (moment.is_empty() || is_like(moment, MICROSECONDS)))
+            .then_some(from)
+        };
+        if let Some(end) = OFFSETS.iter().find_map(|offset| ends_like(&offset)) {
+            return &text[..end];
+        }
+    }
+    text
+}
+
+/// Whether it has digits where the form has them, and else what the form has.
+fn is_like(text: &[u8], form: &str) -> bool {
+    let fits = |(byte, form): (&u8, u8)| if form == b'0' { byte.is_ascii_digit() } else { *byte == form };
+    text.len() == form.len() && text.iter().zip(form.bytes()).all(fits)
 }
 
 /// Puts the members into the order of their keys; gives a key that stands twice.
@@ -377,6 +419,32 @@ mod tests {
                 assert_ne!(canonical(a), canonical(b), "{a} and {b}");
             }
         }
+    }
+
+    /// So that a minion's return is the same by its module and by the event bus.
+    #[test]
+    fn a_moment_is_the_same_with_its_time_zone_and_without() {
+        let moments = ["2026-02-14T09:30:12", "2026-02-14T09:30:12.345678"];
+        for moment in moments {
+            for offset in ["+00:00", "-03:30", "+01:00:00.000001"] {
+                assert_eq!(without_offset(&format!("{moment}{offset}")), moment);
+            }
+        }
+        let others =
+            ["T09:30:12-0001", "T09:30:12.5+01:00", "T09:30:12é", "T09:30:12 +x", " 09:30:12+00:00", ""];
+        for other in others.map(|end| format!("2026-02-14{end}")) {
+            assert_eq!(without_offset(&other), other);
+        }
+        let either_way = |text: &str| {
+            let mut out = Vec::new();
+            Walk::new(text).value_of_either_way(&mut out).unwrap();
+            out
+        };
+        let (with, without) = (r#"{"a":["2026-02-14T09:30:12-01:00"]}"#, r#"{"a":["2026-02-14T09:30:12"]}"#);
+        assert_eq!(either_way(with), either_way(without));
+        assert_ne!(canonical(with), canonical(without));
+        let (with, without) = (r#"{"2026-02-14T09:30:12-01:00":1}"#, r#"{"2026-02-14T09:30:12":1}"#);
+        assert_ne!(either_way(with), either_way(without));
     }
 
     #[test]

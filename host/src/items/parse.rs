@@ -178,12 +178,13 @@ impl<'a> Members<'a> {
         let mut keys = Vec::new();
         while let Some(key) = walk.key(keys.is_empty()).map_err(malformed)? {
             let known = KNOWN.into_iter().find(|known| *known == key);
-            let canonical = match known {
-                Some("return" | "data") => Some(&mut members.value),
-                Some("resource_id") => Some(&mut members.resource),
-                _ => None,
+            let place = match known {
+                Some("return") => walk.value_of_either_way(&mut members.value),
+                Some("data") => walk.value(Some(&mut members.value)),
+                Some("resource_id") => walk.value(Some(&mut members.resource)),
+                _ => walk.value(None),
             };
-            let place = walk.value(canonical).map_err(malformed)?;
+            let place = place.map_err(malformed)?;
             if let Some(known) = known {
                 members.places.insert(known, place);
             }

@@ -13,7 +13,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use super::clock::Anchor;
 use super::seen::{self, Fresh, Seen};
 use super::sum::Sum;
-use super::{Bounds, DeadLetter, Entry, Held, LaneId, Seq, Settlement, now, schema, wal};
+use super::{Bounds, DeadLetter, Entry, Held, LaneId, Seq, Settlement, now, schema, unused, wal};
 use crate::items::Key;
 
 /// What the tables say, in memory. Read again after a transaction that failed.
@@ -365,7 +365,11 @@ pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<bool> {
         }
     }
     redate(&transaction)?;
+    let forgotten = unused::forget(&transaction)?;
     transaction.commit()?;
+    if forgotten > 0 {
+        tracing::info!(lanes = forgotten, "forgot lanes that returns once asked for, and nothing names");
+    }
     Ok(clean)
 }
 

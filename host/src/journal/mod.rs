@@ -44,6 +44,7 @@ mod schema;
 mod seen;
 mod sum;
 mod tail;
+mod unused;
 mod verify;
 mod wal;
 mod writer;
@@ -199,7 +200,7 @@ pub(crate) struct Bounds {
     /// How long, and how many, keys are remembered.
     pub(crate) window: Duration,
     pub(crate) keys: usize,
-    /// The newest items that stay in memory, in bytes of their text.
+    /// The newest items that stay in memory, in bytes.
     pub(crate) tail: usize,
     /// Room on the disk that is kept for settling, in bytes.
     pub(crate) reserve: u64,
@@ -484,6 +485,7 @@ fn open_sound(directory: &Path, path: &Path, mark: &Mark) -> Result<(Connection,
     look_at_log(directory, path)?;
     let connection = schema::open(path)?;
     let failed = |error| OpenError::Database { path: path.to_owned(), error };
+    verify::read_ahead(&connection, path).map_err(failed)?;
     let health = verify::database(&connection, mark.get()).map_err(failed)?;
     if health.damage.is_empty() { Ok((connection, health)) } else { Err(damaged(health)) }
 }

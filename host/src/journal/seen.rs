@@ -3,7 +3,7 @@
 //! Keys are remembered by commit, as they are on disk, so that forgetting is by the
 //! commit too: the window is exact to the time of one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -37,6 +37,26 @@ struct Commit {
 
 fn sum(at: u64, records: &[u8]) -> u32 {
     Sum::default().number(at).blob(records).value()
+}
+
+/// The numbers of the sets of lanes that had a key, forgotten ones included.
+pub(super) fn targets(connection: &Connection) -> rusqlite::Result<HashSet<i64>> {
+    let mut named = HashSet::new();
+    let mut statement = connection.prepare("SELECT keys FROM seen")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        named.extend(records(row.get_ref(0)?.as_blob()?).map(|(_, target)| i64::from(target)));
+    }
+    Ok(named)
+}
+
+/// The keys of a commit as they are on disk, each with the number of its set of lanes.
+fn records(bytes: &[u8]) -> impl Iterator<Item = (Key, u32)> {
+    bytes
+        .as_chunks::<RECORD>()
+        .0
+        .iter()
+        .filter_map(|record| Some((Key(*record.first_chunk()?), u32::from_le_bytes(*record.last_chunk()?))))
 }
 
 /// Dates all commits later by so many milliseconds.
@@ -87,11 +107,8 @@ impl Seen {
         let mut statement = connection.prepare("SELECT id, at, keys FROM seen ORDER BY id")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let records: Vec<u8> = row.get(2)?;
-            let records = records.as_chunks::<RECORD>().0.iter().filter_map(|record| {
-                Some((Key(*record.first_chunk()?), u32::from_le_bytes(*record.last_chunk()?)))
-            });
-            seen.remember(row.get(0)?, row.get(1)?, records.collect());
+            let keys = records(row.get_ref(2)?.as_blob()?).collect();
+            seen.remember(row.get(0)?, row.get(1)?, keys);
         }
         seen.forget(now);
         Ok(seen)

@@ -9,11 +9,25 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::{Entry, LaneId, Seq, Window};
+use crate::items::Item;
 
 pub(super) struct Tail {
-    /// In bytes of text.
+    /// In bytes.
     bound: usize,
     state: RwLock<State>,
+}
+
+/// What an entry takes in memory, nearly: its text, itself, and the names that were read of it, of
+/// which each has a place of its own.
+fn weight(entry: &Entry) -> usize {
+    const NAMES: usize = 128;
+    const MINION: usize = 64;
+    let minions = match &entry.item {
+        Item::Load(load) => load.minions.len(),
+        Item::Minions(minions) => minions.minions.len(),
+        Item::Return(_) | Item::Event(_) => 0,
+    };
+    entry.item.text().len() + size_of::<Entry>() + NAMES + minions * MINION
 }
 
 #[derive(Default)]
@@ -38,12 +52,12 @@ impl Tail {
     pub(super) fn push(&self, entries: impl Iterator<Item = Arc<Entry>>) {
         let mut state = self.state.write();
         for entry in entries {
-            state.bytes += entry.item.text().len();
+            state.bytes += weight(&entry);
             state.entries.push_back(entry);
         }
         while state.bytes > self.bound {
             let Some(oldest) = state.entries.pop_front() else { break };
-            state.bytes -= oldest.item.text().len();
+            state.bytes -= weight(&oldest);
             state.after = oldest.seq;
         }
     }
@@ -53,7 +67,7 @@ impl Tail {
         let mut state = self.state.write();
         while state.entries.front().is_some_and(|entry| entry.seq <= through) {
             let Some(oldest) = state.entries.pop_front() else { break };
-            state.bytes -= oldest.item.text().len();
+            state.bytes -= weight(&oldest);
             state.after = oldest.seq;
         }
     }

@@ -9,11 +9,13 @@
 //! - the end of the journal, by the place that was last acknowledged.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rustix::fs::{Advice, fadvise};
 
 use super::schema::TABLES;
 use super::sum::Sum;
@@ -41,6 +43,22 @@ pub(super) fn log(path: &Path) -> io::Result<Health> {
         ));
     }
     Ok(health)
+}
+
+/// Has the system read the database from one end to the other, while it is looked at: SQLite goes
+/// from page to page in the order of its trees, and a cold disk would be asked for each of them.
+/// Not where most of it is room that a longer journal left, which is not read otherwise.
+pub(super) fn read_ahead(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
+    let pragma = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, u64>(0));
+    let (pages, free) = (pragma("PRAGMA page_count")?, pragma("PRAGMA freelist_count")?);
+    if free > pages / 2 {
+        return Ok(());
+    }
+    let advised = File::open(path).and_then(|file| Ok(fadvise(&file, 0, None, Advice::WillNeed)?));
+    if let Err(error) = advised {
+        tracing::debug!(%error, "the journal is read page by page");
+    }
+    Ok(())
 }
 
 /// Looks at the database. Leaves the write-ahead log alone where there is damage.

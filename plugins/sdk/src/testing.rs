@@ -55,12 +55,12 @@ use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
-use crate::JobReturn;
 use crate::http::{self, Request, Response};
 use crate::log::Level;
 use crate::mongo::{self, FindOptions, Update, WriteError};
 use crate::redis::{self, Reply};
 use crate::sql::{self, Rows, Value};
+use crate::{Event, JobLoad, JobMinions, JobReturn};
 
 /// Answers what a returner asks of its host; see the functions of [`sql`], [`redis`], [`mongo`],
 /// [`http`] and [`config`](crate::config) for what each means. A call that a test does not
@@ -231,10 +231,51 @@ pub fn job_return(jid: &str, minion: &str, fun: &str, value: &str) -> JobReturn 
         retcode: 0,
         value,
         full,
-        accepted: 1_771_061_412_000,
+        accepted: ACCEPTED,
         redelivered: false,
     }
 }
+
+/// A load as a host gives it to `Loads::store`, for the first time: `root` has asked all of these
+/// minions.
+#[must_use]
+pub fn job_load(jid: &str, fun: &str, minions: &[&str]) -> JobLoad {
+    let full = serde_json::json!({
+        "jid": jid, "fun": fun, "arg": [], "tgt": minions, "tgt_type": "list", "user": "root", "Minions": minions,
+    });
+    JobLoad {
+        jid: jid.to_owned(),
+        fun: fun.to_owned(),
+        full: full.to_string(),
+        minions: minions.iter().map(ToString::to_string).collect(),
+        accepted: ACCEPTED,
+        redelivered: false,
+    }
+}
+
+/// Minions of a job as a host gives them to `Loads::add_minions`, for the first time.
+#[must_use]
+pub fn job_minions(jid: &str, minions: &[&str]) -> JobMinions {
+    let minions = minions.iter().map(ToString::to_string).collect();
+    JobMinions { jid: jid.to_owned(), minions, accepted: ACCEPTED, redelivered: false }
+}
+
+/// An event as a host gives it to `Events::store`, for the first time: `data` is a JSON object, and
+/// the master is called `master`.
+#[must_use]
+pub fn event(tag: &str, data: &str) -> Event {
+    Event {
+        tag: tag.to_owned(),
+        data: data.to_owned(),
+        master: "master".to_owned(),
+        key: key(&format!("{tag} {data}")),
+        accepted: ACCEPTED,
+        redelivered: false,
+    }
+}
+
+/// 14 February 2026, 9:30:12 UTC.
+const ACCEPTED: u64 = 1_771_061_412_000;
 
 /// 32 digits, the same for the same text.
 fn key(text: &str) -> String {
@@ -286,5 +327,10 @@ mod tests {
         assert_ne!(one.key, other.key);
         let full: serde_json::Value = serde_json::from_str(&other.full).unwrap();
         assert_eq!((full["id"].as_str(), &full["return"][0]), (Some("we\"b2"), &1.into()));
+        let load = job_load("2026", "test.ping", &["web1", "we\"b2"]);
+        let full: serde_json::Value = serde_json::from_str(&load.full).unwrap();
+        assert_eq!(full["Minions"], serde_json::json!(load.minions));
+        assert_eq!(job_minions("2026", &["web1", "we\"b2"]).minions, load.minions);
+        assert_ne!(event("a", "{}").key, event("b", "{}").key);
     }
 }

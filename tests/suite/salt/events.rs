@@ -116,20 +116,44 @@ async fn loads_returns_runs_and_events_are_stored_once(version: SaltVersion) {
     })
     .await;
 
-    // By the bus and by the minion's module.
+    // By the bus and by the minion's module, also what JSON has no form for.
+    let modules = master.roots().join("_modules");
+    std::fs::create_dir_all(&modules).expect("a directory");
+    std::fs::write(modules.join("odd.py"), ODD).expect("a file");
     followed.install().await;
-    master.salt(&["test.echo", "twice", "--return", "mysql"]);
-    followed.echoed("twice").await;
-    until("the second copy to be known", async || {
-        let metrics = followed.host.get("/metrics").await.text;
-        let known = metrics.lines().any(|line| line == "returner_items_duplicate_total{kind=\"return\"} 1");
-        if known { Ok(()) } else { Err(metrics) }
-    })
-    .await;
-    followed.host.wait_drained("mysql").await;
+    for (known, function) in [(1, vec!["test.echo", "twice"]), (2, vec!["odd.values"])] {
+        master.salt(&[&function[..], &["--return", "mysql"]].concat());
+        until("the second copy to be known", async || {
+            let metrics = followed.host.get("/metrics").await.text;
+            let line = format!("returner_items_duplicate_total{{kind=\"return\"}} {known}");
+            if metrics.lines().any(|found| found == line) { Ok(()) } else { Err(metrics) }
+        })
+        .await;
+        followed.host.wait_drained("mysql").await;
+    }
     let twice = followed.stored("test.echo").await;
     assert_eq!(twice.iter().filter(|full| full["return"] == "twice").count(), 1, "{twice:?}");
+    let odd = followed.stored("odd.values").await;
+    assert_eq!(odd.len(), 1, "{odd:?}");
+    assert_eq!(odd[0]["return"]["date"], "2026-02-14T00:00:00");
 }
+
+/// What Salt packs for its bus in a form of its own.
+const ODD: &str = r#"
+import datetime
+
+def values():
+    zone = datetime.timezone(datetime.timedelta(hours=1))
+    return {
+        "set": {"web", "db", "cache", "mail", "dns"},
+        "of tuples": {("a", 1), ("b", 2)},
+        "date": datetime.date(2026, 2, 14),
+        "time": datetime.datetime(2026, 2, 14, 9, 30, 12),
+        "moment": datetime.datetime(2026, 2, 14, 9, 30, 12, 345678, zone),
+        "number": -(2**70),
+        "bytes": b"text",
+    }
+"#;
 
 /// `ipc_mode: tcp`.
 #[tokio::test]

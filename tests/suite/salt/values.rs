@@ -55,7 +55,7 @@ async fn they_arrive_in_the_form_that_is_documented(version: SaltVersion) {
         "set": [1, 2, 3],
         "tuple": [1, ["two"]],
         "time": "2026-02-14T09:30:12.345678",
-        "date": "2026-02-14",
+        "date": "2026-02-14T00:00:00",
         "decimal": "1.10",
         "ordered": {"b": 1, "a.b": {"$set": 1}},
         "name of a file": "a\\udcff",

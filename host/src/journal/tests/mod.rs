@@ -29,8 +29,8 @@ fn dead_letter(entry: Arc<Entry>) -> DeadLetter {
 }
 
 fn bounds() -> Bounds {
-    // A small tail, so that reading from the disk is tried too.
-    Bounds { size: 1 << 30, window: Duration::from_secs(600), keys: 1000, tail: 300, reserve: 4096 }
+    // A tail of a few items, so that reading from the disk is tried too.
+    Bounds { size: 1 << 30, window: Duration::from_secs(600), keys: 1000, tail: 2000, reserve: 4096 }
 }
 
 struct Opened {

@@ -1,8 +1,11 @@
 //! What the writer does after a flush that failed, which no disk of a test's does on demand.
 
+use std::os::unix::fs::MetadataExt;
+
 use rusqlite::ffi;
 
 use super::super::{Journal, begin, check};
+use super::trouble::REST;
 use super::*;
 use crate::items::{self, Kind};
 

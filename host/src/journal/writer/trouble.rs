@@ -1,0 +1,131 @@
+//! A write that failed: nothing in memory is taken to be what is on disk any more.
+//!
+//! The writer rests for a moment, reads the tables again, and goes on; after a flush that failed
+//! all of the journal is written into new files first ([`renew`]).
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode};
+
+use super::{Writer, log_pages};
+use crate::journal::book::Book;
+use crate::journal::reserve;
+use crate::journal::{AppendError, renew, schema};
+
+/// How long to leave a disk alone that could not be written to.
+pub(super) const REST: Duration = Duration::from_millis(500);
+
+/// The last write failed, or whether it did is not known.
+pub(super) struct Trouble {
+    pub(super) reason: String,
+    since: Instant,
+    pub(super) rest_until: Instant,
+    /// What is in the system's memory may not be on the disk, though it can be read.
+    unflushed: bool,
+}
+
+/// Which file it is: its device and number.
+pub(super) fn place_of(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+impl Writer {
+    /// Moves the log into the database when it is long, after those who wait were answered. A
+    /// flush of the database that fails is one like any other: the log is not written over before
+    /// all of it is in files that are new to the disk.
+    pub(super) fn fold(&mut self) {
+        if self.trouble.is_none() {
+            let folded = schema::fold_from(&self.connection, log_pages(&self.reserve, self.bounds));
+            self.folded(folded);
+        }
+    }
+
+    pub(super) fn folded(&mut self, folded: rusqlite::Result<()>) {
+        match folded {
+            Ok(()) => {}
+            // Nothing was flushed, and all of it is written again: the log grows meanwhile, until
+            // that has no room either.
+            Err(error) if reserve::is_full(&error) && !reserve::is_flush(&error) => {
+                self.reserve.release();
+            }
+            Err(error) => drop(self.failed(&error)),
+        }
+    }
+
+    pub(super) fn failed(&mut self, error: &rusqlite::Error) -> AppendError {
+        let now = Instant::now();
+        let is_full = reserve::is_full(error);
+        let gave = is_full && self.reserve.release();
+        let reason = error.to_string();
+        let (since, known) = match &self.trouble {
+            Some(trouble) => (trouble.since, trouble.reason == reason),
+            None => (now, false),
+        };
+        if !known {
+            tracing::error!(%error, journal = %self.path.display(), "the journal cannot be written; intake refuses");
+        }
+        let rest_until = if gave { now } else { now + REST };
+        let was_unflushed = self.is_unflushed();
+        let refused = is_full || error.sqlite_error_code() == Some(ErrorCode::ReadOnly);
+        let unflushed = was_unflushed || !refused || reserve::is_flush(error);
+        if unflushed && !was_unflushed {
+            renew::doubt(&self.path);
+        }
+        self.trouble = Some(Trouble { reason: reason.clone(), since, rest_until, unflushed });
+        self.settlements.due = Some(rest_until);
+        AppendError::Disk(reason)
+    }
+
+    pub(super) fn is_unflushed(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.unflushed)
+    }
+
+    /// Whether what is written has no name any more: nobody would find it after a restart.
+    pub(super) fn is_gone(&self) -> bool {
+        self.place.is_some() && place_of(&self.path) != self.place
+    }
+
+    pub(super) fn well(&mut self) {
+        if let Some(trouble) = self.trouble.take() {
+            let down = humantime::format_duration(Duration::from_secs(trouble.since.elapsed().as_secs()));
+            tracing::info!(journal = %self.path.display(), "the journal can be written again, after {down}");
+        }
+    }
+
+    /// After a failure nothing in memory is taken to be what is on disk, and nothing
+    /// that the system holds in its own memory either: see [`renew`].
+    pub(super) fn reopen(&mut self) -> rusqlite::Result<()> {
+        // A new one in its place would be empty.
+        if self.is_gone() {
+            return Err(rusqlite::Error::InvalidPath(self.path.clone()));
+        }
+        if self.is_unflushed() {
+            let reader = Arc::clone(&self.shared.reader);
+            // Closing must not move the log into the files that are in doubt.
+            self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            self.connection = Connection::open_in_memory()?;
+            let renewed = reader.let_go(|| renew::renew(&self.path));
+            // It may be another file already where a later step failed.
+            self.place = place_of(&self.path).or(self.place);
+            renewed?;
+        }
+        self.connection = schema::connect(&self.path)?;
+        schema::keep_log_small(&self.connection, log_pages(&self.reserve, self.bounds))?;
+        if let Some(trouble) = &mut self.trouble {
+            trouble.unflushed = false;
+        }
+        self.place = place_of(&self.path);
+        self.book = Book::load(&self.connection, self.bounds)?;
+        // A transaction whose flush failed may be there all the same. Its items were
+        // refused; the lanes take them as what comes next.
+        let last = self.book.last;
+        self.shared.tail.begin(last);
+        self.head.send_if_modified(|head| std::mem::replace(head, last) != last);
+        self.show_depths();
+        Ok(())
+    }
+}

@@ -63,7 +63,9 @@ LOST = "A return is lost; hint: see why the host does not answer, `NAME.flush` s
 
 
 class Refused(Exception):
-    """The host will never take this."""
+    """The host will never take this. ``items`` has the places of those that it names."""
+
+    items = ()
 
 
 class Returner:
@@ -203,10 +205,7 @@ class Returner:
         # What found no room is sent itself, now that all before it is.
         if not kept and not error:
             try:
-                self._send("POST", path, body, deadline)
-                return
-            except Refused as refused:
-                self._put_aside(path, body, refused)
+                self._send_lines(path, body, deadline)
                 return
             except (OSError, http.client.HTTPException) as failed:
                 self._note(failed)
@@ -266,15 +265,38 @@ class Returner:
 
     def _send_entries(self, entries, deadline):
         path = entries[0].path
-        try:
-            self._send("POST", path, b"".join(entry.body for entry in entries), deadline)
-        except Refused as error:
-            if len(entries) > 1:  # One of them, and only that one is to wait aside.
+        if not path:
+            self._put_aside(path, entries[0].body, Refused("the file of the spool is damaged"))
+        elif len(entries) == 1:
+            self._send_lines(path, entries[0].body, deadline)
+        else:
+            try:
+                self._send("POST", path, b"".join(entry.body for entry in entries), deadline)
+            except Refused:  # One of them, and only that one is to wait aside.
                 for entry in entries:
                     self._send_entries([entry], deadline)
                 return
-            self._put_aside(path, entries[0].body, error)
         self.spool.remove(entries)
+
+    def _send_lines(self, path, body, deadline):
+        """Sends what the host takes; what it never will is put aside, and nothing else for it."""
+        lines = body.splitlines(keepends=True)
+        while lines:
+            try:
+                self._send("POST", path, b"".join(lines), deadline)
+                return
+            except Refused as refused:
+                bad = set(refused.items).intersection(range(len(lines)))
+                if len(lines) == 1:
+                    bad = {0}
+                elif not bad:
+                    half = len(lines) // 2
+                    self._send_lines(path, b"".join(lines[:half]), deadline)
+                    lines = lines[half:]
+                    continue
+                for place in sorted(bad):
+                    self._put_aside(path, lines[place], refused)
+                lines = [line for place, line in enumerate(lines) if place not in bad]
 
     def _ask(self, path, *names, method="GET", **query):
         path = path.format(*(urllib.parse.quote(str(name), safe="") for name in names))
@@ -314,7 +336,9 @@ class Returner:
             return text
         problem = f"{status} {said(text)}"
         if status in (400, 413):
-            raise Refused(problem)
+            refused = Refused(problem)
+            refused.items = places(text)
+            raise refused
         # A job that is not there; but a returner that is not there may come back.
         if status == 404 and method == "GET" and b'"known"' not in text:
             raise FileNotFoundError(problem)
@@ -436,11 +460,12 @@ class Spool:
             except FileNotFoundError:  # Another process had its turn.
                 continue
             size -= len(body)
-            path = path.decode()
+            # What is no path is damage, and an entry of its own.
+            path = path.decode() if path.startswith(b"/v1/") and path.isascii() else ""
             if entries and (size < 0 or path != entries[0].path):
                 break
             entries.append(Entry(file, path, body))
-            if "/minions?" in path:  # One array a request.
+            if not path or "/minions?" in path:  # One array a request.
                 break
         return entries
 
@@ -536,6 +561,8 @@ class Index:
         self.directory = directory
         try:
             self.next, self.size = (int(word) for word in text.split())
+            if self.next < 1 or self.size < 0:
+                raise ValueError
         except ValueError:
             self.count()
 
@@ -550,6 +577,14 @@ class Index:
 
 def said_by(error):
     return str(error) or type(error).__name__
+
+
+def places(text):
+    """The places of the items that the host says are wrong."""
+    try:
+        return [item["index"] for item in json.loads(text).get("items", [])]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def said(text):

@@ -95,7 +95,10 @@ pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
         warned,
     };
     let reloads = tokio::spawn(reloader.run(incoming, hangup));
-    signals.stop().await;
+    tokio::select! {
+        () = signals.stop() => {}
+        () = host.lanes.begin_wanting() => {}
+    }
     tracing::info!("stopping: no more is taken in; calls under way may end; the rest stays in the journal");
     stop.cancel();
     tokio::select! {
@@ -207,6 +210,8 @@ struct Signals {
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
+        // A write beyond `ulimit -f` is then an error like another, and not the host's end.
+        let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 

@@ -142,7 +142,19 @@ impl Board {
     pub(super) fn exhumed(&self, items: &[Held]) {
         let mut notes = self.notes.lock();
         for held in items {
-            notes.dead = notes.dead.saturating_sub(1);
+            notes.recent_dead.retain(|dead| *dead != held.seq);
+            if notes.held.insert(held.seq, held.clone()).is_none() {
+                notes.dead = notes.dead.saturating_sub(1);
+            }
+        }
+    }
+
+    /// What the journal has, after it was read again: so many dead letters, and these held items
+    /// that the lane did not know of.
+    pub(super) fn found(&self, dead: u64, items: &[Held]) {
+        let mut notes = self.notes.lock();
+        notes.dead = dead;
+        for held in items {
             notes.recent_dead.retain(|dead| *dead != held.seq);
             notes.held.insert(held.seq, held.clone());
         }

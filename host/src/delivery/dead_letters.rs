@@ -47,6 +47,9 @@ impl DeadLetters {
         let (mut replayed, mut elsewhere) = (0, false);
         // One that dies again has a new, greater id.
         for ids in self.all(filter).await? {
+            // A lane that begins meanwhile would read what it holds before, and be told of it by
+            // nobody.
+            let _making = self.lanes.making.lock().await;
             let held = self.journal.replay(ids).await?;
             replayed += held.len() as u64;
             let mut by_lane: HashMap<LaneId, Vec<Held>> = HashMap::new();

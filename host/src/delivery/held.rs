@@ -56,6 +56,10 @@ impl HeldBack {
         self.items.extend(items.into_iter().map(|held| (held.seq, held)));
     }
 
+    pub(super) fn has(&self, seq: Seq) -> bool {
+        self.items.contains_key(&seq)
+    }
+
     /// When the next of them is due, in milliseconds since 1970-01-01 UTC.
     pub(super) fn next(&self) -> Option<u64> {
         self.items.values().map(|held| held.not_before).min()

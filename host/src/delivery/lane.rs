@@ -62,6 +62,7 @@ impl Lane {
         unclear: bool,
     ) -> Result<Arc<Self>, JournalError> {
         let name = returner.settings.name.clone();
+        let reopened = journal.reopened();
         let mut state = journal.lane(&name).await?;
         if unclear {
             state.uncertain_through = *journal.head().borrow();
@@ -94,6 +95,8 @@ impl Lane {
             cursor,
             awaited: Arc::clone(&awaited),
             replayed: to_try,
+            reopened,
+            found: HashSet::new(),
             skipped: 0,
         };
         run.hire();

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -43,6 +44,8 @@ pub(crate) struct Lanes {
     /// Held from the building of another version to its end: there is one at a time. Taken
     /// before `making`.
     pub(super) changing: tokio::sync::Mutex<()>,
+    /// Items wait for a lane that could not be begun because there were too many.
+    pub(super) wanting: AtomicBool,
 }
 
 /// What one version of the configuration made.
@@ -121,6 +124,7 @@ impl Lanes {
             unclear: parking_lot::Mutex::default(),
             making: tokio::sync::Mutex::default(),
             changing: tokio::sync::Mutex::default(),
+            wanting: AtomicBool::new(false),
         };
         lanes.resume().await.map_err(|error| vec![error.into()])?;
         Ok(lanes)
@@ -139,6 +143,7 @@ impl Lanes {
     /// Starts the lanes that have something pending and are not declared: those that
     /// earlier returns asked for. A name that cannot be made again keeps its items.
     pub(super) async fn resume(&self) -> Result<(), JournalError> {
+        self.wanting.store(false, Ordering::Relaxed);
         for kept in self.journal.kept_lanes().await? {
             let name = kept.name;
             if kept.pending == 0 || self.snapshot.load().lanes.read().contains_key(&name) {
@@ -153,7 +158,13 @@ impl Lanes {
                 Some(Item::Return(item)) => item.route.clone(),
                 _ => Route::default(),
             };
-            if !self.begin_variant(&name, &route).await {
+            let begun = self.begin_variant(&name, &route).await;
+            if !begun && self.wanting.load(Ordering::Relaxed) {
+                tracing::info!(
+                    lane = name,
+                    "waits until one of the lanes that returns asked for has nothing to do"
+                );
+            } else if !begun {
                 tracing::warn!(
                     lane = name,
                     items = self.journal.depth(state.id),

@@ -84,6 +84,10 @@ pub(super) struct Run {
     /// Somebody began to wait for the cursor.
     pub(super) awaited: Arc<Notify>,
     pub(super) replayed: mpsc::UnboundedReceiver<Held>,
+    /// The journal was read again, and may hold what nobody has told this lane.
+    pub(super) reopened: watch::Receiver<u64>,
+    /// What was found there so: to be told of it later is nothing new.
+    pub(super) found: HashSet<Seq>,
     /// Windows in a row that had more held items than they take.
     pub(super) skipped: u32,
 }
@@ -191,8 +195,31 @@ impl Run {
         &self.returner.settings.name
     }
 
+    /// A replay that failed may be on disk all the same. All that this lane has settled was told
+    /// to the journal before it is asked, so what it holds then is what is to be tried.
+    async fn look_again(&mut self) -> Result<(), JournalError> {
+        if !self.reopened.has_changed().unwrap_or(false) {
+            return Ok(());
+        }
+        let state = self.journal.lane(self.name()).await?;
+        self.reopened.mark_unchanged();
+        let mut held = state.held;
+        held.retain(|held| !self.held.has(held.seq));
+        self.board.found(state.dead, &held);
+        self.found.extend(held.iter().map(|held| held.seq));
+        self.held.extend(held);
+        Ok(())
+    }
+
+    fn take_replayed(&mut self, held: Held) {
+        if !self.found.remove(&held.seq) {
+            self.held.extend([held]);
+        }
+    }
+
     /// One window.
     async fn round(&mut self) -> Result<Round, JournalError> {
+        self.look_again().await?;
         let settings = &self.returner.settings.delivery;
         let workers = settings.workers.max(1);
         let after = *self.cursor.borrow();
@@ -240,7 +267,7 @@ impl Run {
     /// The held items whose time has come, as many as a window takes.
     async fn due(&mut self) -> Result<Due, JournalError> {
         while let Ok(held) = self.replayed.try_recv() {
-            self.held.extend([held]);
+            self.take_replayed(held);
         }
         let DueItems { seqs, mut more, broken_off } = self.held.due();
         if seqs.is_empty() {
@@ -387,7 +414,8 @@ impl Run {
         };
         tokio::select! {
             _ = head.changed() => {}
-            Some(held) = self.replayed.recv() => self.held.extend([held]),
+            Some(held) = self.replayed.recv() => self.take_replayed(held),
+            Ok(()) = self.reopened.changed() => self.reopened.mark_changed(),
             () = due => {}
             () = self.end.cancelled() => {}
         }

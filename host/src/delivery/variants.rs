@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::build::{Connections, Open, make};
@@ -95,6 +96,7 @@ impl Lanes {
     ) -> Result<Arc<Lane>, RouteError> {
         let is_full = snapshot.lanes.read().len() >= snapshot.settings.returners.len() + MOST_VARIANTS;
         if is_full && !self.make_room(snapshot).await {
+            self.wanting.store(true, Ordering::Relaxed);
             return Err(RouteError::TooMany);
         }
         let build = |error| RouteError::Build(Box::new(error));
@@ -130,9 +132,24 @@ impl Lanes {
         snapshot.routes.write().retain(|_, known| known.id() != lane.id());
         snapshot.lanes.write().remove(lane.name());
         self.end(std::slice::from_ref(lane), TO_END).await;
+        self.metrics.forget_lane(lane.name());
         let returner = lane.returner();
         let is_own = |open: &&Open| !snapshot.connections.values().any(|declared| declared.is_same(open));
         close(returner.open.values().filter(is_own).map(|open| &open.connection)).await;
+    }
+
+    /// Begins, as others have nothing to do any more, the lanes that there was no place for.
+    /// Without an end.
+    pub(crate) async fn begin_wanting(&self) {
+        loop {
+            tokio::time::sleep(IDLE).await;
+            if self.wanting.load(Ordering::Relaxed)
+                && let Err(error) = self.resume().await
+            {
+                tracing::warn!(%error, "what waits for a lane was not looked for");
+                self.wanting.store(true, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Items may have been taken in for a lane while it was ended: it is begun again.

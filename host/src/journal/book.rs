@@ -261,15 +261,15 @@ fn release(transaction: &Transaction<'_>, lane: LaneId, seq: Seq) -> rusqlite::R
 }
 
 /// Settles all that a lane has, though it stored nothing of it; says how many items that
-/// were. `keys` are those of the items, and when they were accepted: what is sent again is no
-/// duplicate for the lane.
+/// were. `keys` are those of the items, with their places: what is sent again is no duplicate for
+/// the lane.
 ///
 /// The lane stays, at the end: its cursor is part of how far the journal reached.
 pub(super) fn abandon(
     connection: &mut Connection,
     book: &mut Book,
     id: LaneId,
-    keys: &[(Key, u64)],
+    keys: &[(Key, Seq)],
 ) -> rusqlite::Result<u64> {
     let now = now();
     book.seen.forget(now);
@@ -282,7 +282,7 @@ pub(super) fn abandon(
     for key in keys {
         book.seen.take_out(&mut fresh, &mut targets, *key, id)?;
     }
-    let seen = book.seen.write(&transaction, &fresh, now)?;
+    let seen = book.seen.write(&transaction, &fresh, now, book.last)?;
     let mut abandoned = 0;
     if let Some(lane) = book.lanes.get_mut(&id) {
         abandoned = std::mem::take(&mut lane.pending);

@@ -286,20 +286,20 @@ pub(super) fn remove(
     let mut removed = Vec::new();
     for id in ids {
         let found = transaction
-            .prepare_cached("DELETE FROM dead WHERE id = ?1 RETURNING lane, kind, body, accepted")?
+            .prepare_cached("DELETE FROM dead WHERE id = ?1 RETURNING lane, kind, body, seq")?
             .query_row([id], |row| {
                 Ok((LaneId(row.get(0)?), row.get(1)?, row.get::<_, String>(2)?, row.get(3)?))
             })
             .optional()?;
-        let Some((lane, kind, body, accepted)) = found else { continue };
+        let Some((lane, kind, body, seq)) = found else { continue };
         removed.push(lane);
         // What cannot be read any more has no key.
         let item = Kind::from_code(kind).map(|kind| items::parse(kind, &body, String::new));
         if let Some(Ok(Item::Return(item))) = item {
-            book.seen.take_out(&mut fresh, &mut targets, (item.key, accepted), lane)?;
+            book.seen.take_out(&mut fresh, &mut targets, (item.key, seq), lane)?;
         }
     }
-    let seen = book.seen.write(&transaction, &fresh, now)?;
+    let seen = book.seen.write(&transaction, &fresh, now, book.last)?;
     transaction.commit()?;
     book.seen.committed(seen, fresh, now);
     Ok(removed)

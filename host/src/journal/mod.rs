@@ -215,8 +215,11 @@ pub(crate) struct Journal {
     thread: Mutex<Option<JoinHandle<()>>>,
     head: watch::Receiver<Seq>,
     tail: Arc<Tail>,
+    /// For lanes that are behind, and for people, who may ask for much.
     reader: Arc<Reader>,
+    questions: Arc<Reader>,
     depths: Depths,
+    reopened: watch::Receiver<u64>,
     /// Held for as long as the journal is open.
     _lock: std::fs::File,
 }
@@ -243,11 +246,14 @@ impl Journal {
         };
         let tail = Arc::new(Tail::new(bounds.tail));
         let depths = Depths::default();
-        let reader = Arc::new(Reader::open(&path).map_err(failed)?);
+        let [reader, questions] = [Reader::open(&path), Reader::open(&path)];
+        let (reader, questions) = (Arc::new(reader.map_err(failed)?), Arc::new(questions.map_err(failed)?));
+        let (reopening, reopened) = watch::channel(0);
         let shared = Shared {
             tail: Arc::clone(&tail),
             depths: Arc::clone(&depths),
-            reader: Arc::clone(&reader),
+            readers: [Arc::clone(&reader), Arc::clone(&questions)],
+            reopened: reopening,
             metrics,
         };
         let (writer, head) = Writer::new(connection, clean, &path, bounds, mark, shared).map_err(failed)?;
@@ -256,12 +262,28 @@ impl Journal {
             .name("journal".to_owned())
             .spawn(move || writer.run(&receiver))
             .map_err(|error| OpenError::Directory { path: directory.to_owned(), error })?;
-        Ok(Self { commands, thread: Mutex::new(Some(thread)), head, tail, reader, depths, _lock: lock })
+        Ok(Self {
+            commands,
+            thread: Mutex::new(Some(thread)),
+            head,
+            tail,
+            reader,
+            questions,
+            depths,
+            reopened,
+            _lock: lock,
+        })
     }
 
     /// The last item that is on disk, and its changes.
     pub(crate) fn head(&self) -> watch::Receiver<Seq> {
         self.head.clone()
+    }
+
+    /// How often it was read again after a write whose end was unclear: what was asked for and
+    /// refused then may be on disk all the same.
+    pub(crate) fn reopened(&self) -> watch::Receiver<u64> {
+        self.reopened.clone()
     }
 
     /// Takes items, all or none; they are on disk when it answers.
@@ -280,19 +302,19 @@ impl Journal {
 
     /// Whether there ever was a lane of this name.
     pub(crate) async fn knows_lane(&self, name: &str) -> Result<bool, JournalError> {
-        let (reader, name) = (Arc::clone(&self.reader), name.to_owned());
+        let (reader, name) = (Arc::clone(&self.questions), name.to_owned());
         blocking(move || reader.knows_lane(&name)).await
     }
 
     /// All lanes that have something pending, or dead letters.
     pub(crate) async fn kept_lanes(&self) -> Result<Vec<KeptLane>, JournalError> {
-        let reader = Arc::clone(&self.reader);
+        let reader = Arc::clone(&self.questions);
         blocking(move || reader.kept_lanes()).await
     }
 
     /// How many dead letters a lane has.
     pub(crate) async fn dead_count(&self, lane: LaneId) -> Result<u64, JournalError> {
-        let reader = Arc::clone(&self.reader);
+        let reader = Arc::clone(&self.questions);
         blocking(move || reader.dead_count(lane)).await
     }
 
@@ -307,8 +329,8 @@ impl Journal {
     /// were. Others that have the same items keep them.
     pub(crate) async fn abandon(&self, lane: &LaneState) -> Result<u64, JournalError> {
         const AT_ONCE: (usize, usize) = (1000, 8 << 20);
-        let key = |entry: &Arc<Entry>| Some((entry.item.dedupe_key()?, entry.accepted));
-        let mut keys: Vec<(Key, u64)> = Vec::new();
+        let key = |entry: &Arc<Entry>| Some((entry.item.dedupe_key()?, entry.seq));
+        let mut keys: Vec<(Key, Seq)> = Vec::new();
         let mut held: Vec<Seq> = lane.held.iter().map(|held| held.seq).collect();
         while !held.is_empty() {
             let entries = self.entries(lane.id, held.clone(), AT_ONCE.1).await?;
@@ -373,19 +395,19 @@ impl Journal {
         filter: DeadFilter,
         limit: usize,
     ) -> Result<Vec<KeptDeadLetter>, JournalError> {
-        let reader = Arc::clone(&self.reader);
+        let reader = Arc::clone(&self.questions);
         blocking(move || reader.dead_letters(&filter, limit)).await
     }
 
     /// One of them, with its item.
     pub(crate) async fn dead_letter(&self, id: i64) -> Result<Option<WholeDeadLetter>, JournalError> {
-        let reader = Arc::clone(&self.reader);
+        let reader = Arc::clone(&self.questions);
         blocking(move || reader.dead_letter(id)).await
     }
 
     /// The same, by their ids only.
     pub(crate) async fn dead_ids(&self, filter: DeadFilter, limit: usize) -> Result<Vec<i64>, JournalError> {
-        let reader = Arc::clone(&self.reader);
+        let reader = Arc::clone(&self.questions);
         blocking(move || reader.dead_ids(&filter, limit)).await
     }
 
@@ -398,7 +420,7 @@ impl Journal {
         repeated: HashSet<Key>,
     ) -> Result<SetAside, JournalError> {
         self.catch_up().await;
-        let reader = Arc::clone(&self.reader);
+        let reader = Arc::clone(&self.questions);
         blocking(move || reader.set_aside(lane, &seqs, &repeated, MOST_COMPARED)).await
     }
 
@@ -416,7 +438,7 @@ impl Journal {
             return Ok(Vec::new());
         }
         self.catch_up().await;
-        let reader = Arc::clone(&self.reader);
+        let reader = Arc::clone(&self.questions);
         let dead = blocking(move || reader.dead_of(lane, &seqs)).await?;
         Ok(self.replay(dead).await?.into_iter().map(|(_, held)| held).collect())
     }
@@ -436,10 +458,17 @@ impl Journal {
     /// Writes what is settled and closes. `certain` says that no item was delivered
     /// that is not settled; then nothing is called redelivered at the next start.
     pub(crate) async fn close(&self, certain: bool) {
+        // A disk that hangs keeps no stop waiting: what was acknowledged is on it.
+        const BOUND: Duration = Duration::from_secs(30);
         let _ = self.send(Command::Close { certain });
         let thread = self.thread.lock().take();
         if let Some(thread) = thread {
-            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+            let joined = tokio::task::spawn_blocking(move || thread.join());
+            if tokio::time::timeout(BOUND, joined).await.is_err() {
+                tracing::warn!(
+                    "the journal was not closed within {BOUND:?}; the next start looks through it"
+                );
+            }
         }
     }
 
@@ -468,7 +497,7 @@ fn begin(directory: &Path, path: &Path, mark: &Mark) -> Result<(Connection, bool
     if renew::is_doubtful(path) {
         // Before it is moved into the database, which leaves out what is damaged.
         look_at_log(directory, path)?;
-        renew::settle_doubt(path).map_err(failed)?;
+        renew::settle_doubt(path, mark.get()).map_err(failed)?;
     }
     let (mut connection, _) = open_sound(directory, path, mark)?;
     let clean = book::begin(&mut connection).map_err(failed)?;
@@ -483,9 +512,9 @@ fn open_sound(directory: &Path, path: &Path, mark: &Mark) -> Result<(Connection,
         return Err(damaged(Health::gone(acknowledged)));
     }
     look_at_log(directory, path)?;
+    verify::read_ahead(path);
     let connection = schema::open(path)?;
     let failed = |error| OpenError::Database { path: path.to_owned(), error };
-    verify::read_ahead(&connection, path).map_err(failed)?;
     let health = verify::database(&connection, mark.get()).map_err(failed)?;
     if health.damage.is_empty() { Ok((connection, health)) } else { Err(damaged(health)) }
 }

@@ -2,16 +2,23 @@
 //!
 //! Keys are remembered by commit, as they are on disk, so that forgetting is by the
 //! commit too: the window is exact to the time of one.
+//!
+//! # Invariants
+//! - A commit has, of each of its keys, the lanes that got the item by it, and no others. So each
+//!   lane's time begins when it got the item, whoever gets it later.
+//! - A commit's number is at least the place of its last item, and greater than that of the commit
+//!   before. So an item's key was forgotten if a commit of its place or a later one was: no clock
+//!   has to tell, and a clock may be set.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::LaneId;
 use super::book::Targets;
 use super::sum::Sum;
+use super::{LaneId, Seq};
 use crate::items::Key;
 
 /// A key and the number of its set of lanes, as in the table `seen`.
@@ -20,13 +27,23 @@ const RECORD: usize = 20;
 pub(super) struct Seen {
     window: Duration,
     bound: usize,
-    /// Of each key its set of lanes, and the newest commit that has it.
-    lanes_of: HashMap<Key, (u32, i64)>,
+    /// Of each key the newest commit that has it.
+    newest: HashMap<Key, Had>,
+    /// Of the few that several lanes got one after the other: the commits before, oldest first.
+    earlier: HashMap<Key, Vec<Had>>,
     commits: VecDeque<Commit>,
-    /// The number of the next commit: greater than that of any before it.
-    next: i64,
-    /// The newest commit that was forgotten and is still on disk.
-    forgotten: Option<i64>,
+    /// The number of the newest commit, forgotten or not.
+    last: i64,
+    /// The number of the newest commit that was forgotten, and whether it is still on disk.
+    forgotten: i64,
+    outdated_on_disk: bool,
+}
+
+/// The number of a set of lanes that had a key by a commit.
+#[derive(Clone, Copy)]
+struct Had {
+    target: u32,
+    commit: i64,
 }
 
 struct Commit {
@@ -51,12 +68,16 @@ pub(super) fn targets(connection: &Connection) -> rusqlite::Result<HashSet<i64>>
 }
 
 /// The keys of a commit as they are on disk, each with the number of its set of lanes.
-fn records(bytes: &[u8]) -> impl Iterator<Item = (Key, u32)> {
+pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = (Key, u32)> {
     bytes
         .as_chunks::<RECORD>()
         .0
         .iter()
         .filter_map(|record| Some((Key(*record.first_chunk()?), u32::from_le_bytes(*record.last_chunk()?))))
+}
+
+pub(super) fn blob(keys: impl IntoIterator<Item = (Key, u32)>) -> Vec<u8> {
+    keys.into_iter().flat_map(|(key, target)| key.0.into_iter().chain(target.to_le_bytes())).collect()
 }
 
 /// Dates all commits later by so many milliseconds.
@@ -77,16 +98,13 @@ pub(super) fn shift(connection: &Connection, by: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// When an item was accepted, by the journal's clock at the latest: the wall clock, which dates
-/// items, may have been set back since, or before.
-fn dated(accepted: u64) -> u64 {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-    accepted.max(accepted.saturating_add_signed(super::now().cast_signed().wrapping_sub(wall.cast_signed())))
-}
-
 /// The keys of a transaction that is not committed yet.
 #[derive(Default)]
-pub(super) struct Fresh(HashMap<Key, u32>);
+pub(super) struct Fresh {
+    keys: HashMap<Key, u32>,
+    /// What earlier commits have of a key from now on.
+    taken_out: Vec<(Key, Had)>,
+}
 
 impl Seen {
     /// Reads what the window still holds.
@@ -99,15 +117,17 @@ impl Seen {
         let mut seen = Self {
             window,
             bound,
-            lanes_of: HashMap::new(),
+            newest: HashMap::new(),
+            earlier: HashMap::new(),
             commits: VecDeque::new(),
-            next: 1,
-            forgotten: None,
+            last: 0,
+            forgotten: 0,
+            outdated_on_disk: false,
         };
         let mut statement = connection.prepare("SELECT id, at, keys FROM seen ORDER BY id")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let keys = records(row.get_ref(2)?.as_blob()?).collect();
+            let keys: Vec<(Key, u32)> = records(row.get_ref(2)?.as_blob()?).collect();
             seen.remember(row.get(0)?, row.get(1)?, keys);
         }
         seen.forget(now);
@@ -125,117 +145,162 @@ impl Seen {
         if self.window.is_zero() || self.bound == 0 {
             return Ok(Some(Arc::clone(lanes)));
         }
-        let Some(had) = self.had(fresh, targets, key) else {
-            fresh.0.insert(key, targets.id(lanes)? as u32);
+        let by_this = fresh.keys.get(&key).and_then(|target| targets.lanes(i64::from(*target)));
+        let had: Vec<LaneId> = by_this.iter().flat_map(|lanes| lanes.iter().copied()).collect();
+        let before: Vec<LaneId> = self.had(targets, key).flat_map(|(_, lanes)| lanes.to_vec()).collect();
+        if had.is_empty() && before.is_empty() {
+            fresh.keys.insert(key, targets.id(lanes)? as u32);
             return Ok(Some(Arc::clone(lanes)));
-        };
-        let new: Arc<[LaneId]> = lanes.iter().filter(|lane| !had.contains(lane)).copied().collect();
+        }
+        let is_new = |lane: &&LaneId| !had.contains(lane) && !before.contains(lane);
+        let new: Arc<[LaneId]> = lanes.iter().filter(is_new).copied().collect();
         if new.is_empty() {
             return Ok(None);
         }
-        let mut union: Vec<LaneId> = had.iter().chain(new.iter()).copied().collect();
-        union.sort_unstable();
-        fresh.0.insert(key, targets.id(&union)? as u32);
+        let mut by_this: Vec<LaneId> = had.iter().chain(new.iter()).copied().collect();
+        by_this.sort_unstable();
+        fresh.keys.insert(key, targets.id(&by_this)? as u32);
         Ok(Some(new))
     }
 
-    /// The lanes that had a key, by this transaction or before it.
-    fn had(&self, fresh: &Fresh, targets: &Targets<'_>, key: Key) -> Option<Arc<[LaneId]>> {
-        let had = fresh.0.get(&key).or_else(|| self.lanes_of.get(&key).map(|(target, _)| target));
-        had.and_then(|id| targets.lanes(i64::from(*id)))
+    /// The commits before this transaction that have a key, each with its lanes.
+    fn had(&self, targets: &Targets<'_>, key: Key) -> impl Iterator<Item = (Had, Arc<[LaneId]>)> {
+        let earlier = self.earlier.get(&key).into_iter().flatten();
+        let all = earlier.chain(self.newest.get(&key)).copied();
+        all.filter_map(|had| Some((had, targets.lanes(i64::from(had.target))?)))
     }
 
-    /// Takes a lane out of those that had a key, by an item of that moment. One that was
-    /// accepted again after the window is another item's key, which the lane may have stored.
+    /// Takes a lane out of those that had a key by the item of a place. Where that was forgotten
+    /// the key is another item's, which was accepted since and which the lane may have stored.
     pub(super) fn take_out(
         &self,
         fresh: &mut Fresh,
         targets: &mut Targets<'_>,
-        (key, accepted): (Key, u64),
+        (key, seq): (Key, Seq),
         lane: LaneId,
     ) -> rusqlite::Result<()> {
-        let newest = self.lanes_of.get(&key).and_then(|(_, commit)| self.commit(*commit));
-        if newest.is_some_and(|commit| self.outdated_by(dated(accepted), commit.at)) {
+        if seq.cast_signed() <= self.forgotten {
             return Ok(());
         }
-        let Some(had) = self.had(fresh, targets, key) else { return Ok(()) };
-        let others: Vec<LaneId> = had.iter().filter(|other| **other != lane).copied().collect();
-        fresh.0.insert(key, targets.id(&others)? as u32);
+        let by: Vec<(Had, Arc<[LaneId]>)> = self.had(targets, key).collect();
+        for (had, lanes) in by.into_iter().filter(|(_, lanes)| lanes.contains(&lane)) {
+            // Of what this transaction has taken out before.
+            let is_same = |(known, taken): &&(Key, Had)| *known == key && taken.commit == had.commit;
+            let lanes = match fresh.taken_out.iter().rfind(is_same) {
+                Some((_, taken)) => targets.lanes(i64::from(taken.target)).unwrap_or(lanes),
+                None => lanes,
+            };
+            let others: Vec<LaneId> = lanes.iter().filter(|other| **other != lane).copied().collect();
+            let target = targets.id(&others)? as u32;
+            fresh.taken_out.push((key, Had { target, commit: had.commit }));
+        }
         Ok(())
     }
 
-    /// Writes the keys of a transaction, and removes those that are too old.
+    /// Writes the keys of a transaction whose last item has this place, and removes those that are
+    /// too old; gives the number of the commit, if it has any.
     pub(super) fn write(
         &self,
         transaction: &Transaction<'_>,
         fresh: &Fresh,
         now: u64,
+        last: Seq,
     ) -> rusqlite::Result<Option<i64>> {
-        let outdated = self.commits.iter().take_while(|commit| self.outdated(commit, now)).last();
-        if let Some(through) = outdated.map(|commit| commit.id).max(self.forgotten) {
-            transaction.prepare_cached("DELETE FROM seen WHERE id <= ?1")?.execute([through])?;
+        if self.outdated_on_disk {
+            transaction.prepare_cached("DELETE FROM seen WHERE id < ?1")?.execute([self.forgotten])?;
+            // It tells the next start what was forgotten.
+            transaction
+                .prepare_cached("UPDATE seen SET at = 0, keys = x'', sum = ?2 WHERE id = ?1")?
+                .execute(params![self.forgotten, sum(0, &[])])?;
         }
-        if fresh.0.is_empty() {
+        let changed: HashSet<i64> = fresh.taken_out.iter().map(|(_, had)| had.commit).collect();
+        for commit in self.commits.iter().filter(|commit| changed.contains(&commit.id)) {
+            let mut keys: HashMap<Key, u32> =
+                commit.keys.iter().filter_map(|key| Some((*key, self.of(*key, commit.id)?.target))).collect();
+            let taken = fresh.taken_out.iter().filter(|(_, had)| had.commit == commit.id);
+            keys.extend(taken.map(|(key, had)| (*key, had.target)));
+            let records = blob(keys);
+            transaction
+                .prepare_cached("UPDATE seen SET keys = ?2, sum = ?3 WHERE id = ?1")?
+                .execute(params![commit.id, records, sum(commit.at, &records)])?;
+        }
+        if fresh.keys.is_empty() {
             return Ok(None);
         }
-        let mut records = Vec::with_capacity(fresh.0.len() * RECORD);
-        for (key, target) in &fresh.0 {
-            records.extend(key.0);
-            records.extend(target.to_le_bytes());
-        }
+        let (id, records) = (
+            last.cast_signed().max(self.last + 1),
+            blob(fresh.keys.iter().map(|(key, target)| (*key, *target))),
+        );
         transaction
             .prepare_cached("INSERT INTO seen (id, at, keys, sum) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![self.next, now, records, sum(now, &records)])?;
-        Ok(Some(self.next))
+            .execute(params![id, now, records, sum(now, &records)])?;
+        Ok(Some(id))
     }
 
     /// After the commit that [`write`](Self::write) was part of.
     pub(super) fn committed(&mut self, id: Option<i64>, fresh: Fresh, now: u64) {
-        self.forgotten = None;
+        self.outdated_on_disk = false;
+        for (key, had) in fresh.taken_out {
+            let earlier = self.earlier.get_mut(&key).into_iter().flatten();
+            let known = earlier.chain(self.newest.get_mut(&key));
+            known.filter(|known| known.commit == had.commit).for_each(|known| *known = had);
+        }
         if let Some(id) = id {
-            self.remember(id, now, fresh.0.into_iter().collect());
+            self.remember(id, now, fresh.keys.into_iter().collect());
         }
         self.forget(now);
     }
 
-    fn remember(&mut self, id: i64, at: u64, records: Vec<(Key, u32)>) {
-        self.next = id + 1;
-        self.commits.push_back(Commit { id, at, keys: records.iter().map(|(key, _)| *key).collect() });
-        self.lanes_of.extend(records.into_iter().map(|(key, target)| (key, (target, id))));
+    fn remember(&mut self, id: i64, at: u64, keys: Vec<(Key, u32)>) {
+        self.last = id;
+        self.commits.push_back(Commit { id, at, keys: keys.iter().map(|(key, _)| *key).collect() });
+        for (key, target) in keys {
+            if let Some(before) = self.newest.insert(key, Had { target, commit: id }) {
+                self.earlier.entry(key).or_default().push(before);
+            }
+        }
     }
 
-    fn commit(&self, id: i64) -> Option<&Commit> {
-        let at = self.commits.binary_search_by_key(&id, |commit| commit.id).ok()?;
-        self.commits.get(at)
+    /// What a commit has of a key.
+    fn of(&self, key: Key, commit: i64) -> Option<Had> {
+        let earlier = self.earlier.get(&key).into_iter().flatten();
+        earlier.chain(self.newest.get(&key)).find(|had| had.commit == commit).copied()
     }
 
-    /// Nothing that is too old by then is a copy's any more. A key that was seen again, for
-    /// other lanes, goes with its newest commit.
+    /// Nothing that is too old by then is a copy's any more.
     pub(super) fn forget(&mut self, now: u64) {
         while let Some(commit) = self.commits.front() {
-            if !self.outdated(commit, now) && self.lanes_of.len() <= self.bound {
+            if !self.outdated(commit, now) && self.newest.len() <= self.bound {
                 break;
             }
+            let Some(commit) = self.commits.pop_front() else { break };
             for key in &commit.keys {
-                if self.lanes_of.get(key).is_some_and(|(_, newest)| *newest == commit.id) {
-                    self.lanes_of.remove(key);
-                }
+                self.forget_of(*key, commit.id);
             }
-            self.forgotten = Some(commit.id);
-            self.commits.pop_front();
+            self.forgotten = commit.id;
+            // One without keys tells it already.
+            self.outdated_on_disk |= !commit.keys.is_empty();
         }
         // A burst leaves a table that is mostly empty.
-        if self.lanes_of.len() * 4 < self.lanes_of.capacity() {
-            self.lanes_of.shrink_to(self.lanes_of.len() * 2);
+        if self.newest.len() * 4 < self.newest.capacity() {
+            self.newest.shrink_to(self.newest.len() * 2);
+        }
+    }
+
+    fn forget_of(&mut self, key: Key, commit: i64) {
+        if let Some(earlier) = self.earlier.get_mut(&key) {
+            earlier.retain(|had| had.commit != commit);
+            if earlier.is_empty() {
+                self.earlier.remove(&key);
+            }
+        }
+        if self.newest.get(&key).is_some_and(|had| had.commit == commit) {
+            self.newest.remove(&key);
         }
     }
 
     /// A clock that was set back makes nothing outdated.
     fn outdated(&self, commit: &Commit, now: u64) -> bool {
-        self.outdated_by(commit.at, now)
-    }
-
-    fn outdated_by(&self, at: u64, now: u64) -> bool {
-        u128::from(now.saturating_sub(at)) > self.window.as_millis()
+        u128::from(now.saturating_sub(commit.at)) > self.window.as_millis()
     }
 }

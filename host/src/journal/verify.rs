@@ -8,9 +8,10 @@
 //! - each lane's number of pending items, by counting them;
 //! - the end of the journal, by the place that was last acknowledged.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -48,17 +49,25 @@ pub(super) fn log(path: &Path) -> io::Result<Health> {
 /// Has the system read the database from one end to the other, while it is looked at: SQLite goes
 /// from page to page in the order of its trees, and a cold disk would be asked for each of them.
 /// Not where most of it is room that a longer journal left, which is not read otherwise.
-pub(super) fn read_ahead(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
-    let pragma = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, u64>(0));
-    let (pages, free) = (pragma("PRAGMA page_count")?, pragma("PRAGMA freelist_count")?);
-    if free > pages / 2 {
-        return Ok(());
-    }
-    let advised = File::open(path).and_then(|file| Ok(fadvise(&file, 0, None, Advice::WillNeed)?));
+///
+/// Before anything is opened: to close a file of the database would let go of the locks on it.
+pub(super) fn read_ahead(path: &Path) {
+    // https://www.sqlite.org/fileformat2.html#the_database_header
+    let number = |header: &[u8], at: usize| {
+        header.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_be_bytes(*bytes))
+    };
+    let advised = File::open(path).and_then(|file| {
+        let mut header = [0; 40];
+        file.read_exact_at(&mut header, 0)?;
+        let (pages, free) = (number(&header, 28), number(&header, 36));
+        if free <= pages / 2 {
+            fadvise(&file, 0, None, Advice::WillNeed)?;
+        }
+        Ok(())
+    });
     if let Err(error) = advised {
         tracing::debug!(%error, "the journal is read page by page");
     }
-    Ok(())
 }
 
 /// Looks at the database. Leaves the write-ahead log alone where there is damage.
@@ -148,7 +157,7 @@ impl Health {
 
     fn counts(&mut self, connection: &Connection, acknowledged: Option<Seq>) -> rusqlite::Result<()> {
         let lanes = book::lanes(connection)?;
-        let mut found: HashMap<LaneId, u64> = HashMap::new();
+        let (mut found, mut unknown) = (HashMap::<LaneId, u64>::new(), BTreeMap::<LaneId, u64>::new());
         let mut last = lanes.values().map(|lane| lane.cursor).max().unwrap_or(0);
         let targets = book::targets(connection)?;
         let targets: HashMap<i64, _> = targets.into_iter().map(|target| (target.id, target.lanes)).collect();
@@ -161,10 +170,19 @@ impl Health {
                 self.damage.push(format!("nothing says which lanes the item {seq} is meant for"));
                 continue;
             };
-            for id in members.iter().filter(|id| lanes.get(id).is_some_and(|lane| lane.cursor < seq)) {
-                *found.entry(*id).or_default() += 1;
+            for id in members.iter() {
+                match lanes.get(id) {
+                    Some(lane) if lane.cursor < seq => *found.entry(*id).or_default() += 1,
+                    Some(_) => {}
+                    None => *unknown.entry(*id).or_default() += 1,
+                }
             }
         }
+        self.damage.extend(
+            unknown.into_iter().take(MOST_NAMED).map(|(id, items)| {
+                format!("{items} items are meant for the lane {}, which is not there", id.0)
+            }),
+        );
         let mut held = connection.prepare(
             "SELECT lane, count(*), count(items.seq) FROM held LEFT JOIN items USING (seq) GROUP BY lane",
         )?;

@@ -39,7 +39,7 @@ mod tests;
 
 use room::Room;
 use settlements::Settlements;
-use trouble::{Trouble, place_of};
+use trouble::{Files, Trouble};
 
 /// The most items of one transaction: bounds how long the last of them waits.
 const GROUP: usize = 4096;
@@ -55,7 +55,7 @@ pub(super) enum Command {
     Settle { lane: LaneId, settlement: Settlement },
     Replay { dead: Vec<i64>, reply: Answer<Result<Vec<(LaneId, Held)>, JournalError>> },
     Drop { dead: Vec<i64>, reply: Answer<Result<Vec<LaneId>, JournalError>> },
-    Abandon { lane: LaneId, keys: Vec<(Key, u64)>, reply: Answer<Result<u64, JournalError>> },
+    Abandon { lane: LaneId, keys: Vec<(Key, Seq)>, reply: Answer<Result<u64, JournalError>> },
     Close { certain: bool },
 }
 
@@ -63,8 +63,17 @@ pub(super) enum Command {
 pub(super) struct Shared {
     pub(super) tail: Arc<Tail>,
     pub(super) depths: Depths,
-    pub(super) reader: Arc<Reader>,
+    pub(super) readers: [Arc<Reader>; 2],
+    pub(super) reopened: watch::Sender<u64>,
     pub(super) metrics: JournalMetrics,
+}
+
+impl Shared {
+    /// Nobody reads while the files change.
+    fn let_go<T>(&self, change: impl FnOnce() -> T) -> T {
+        let [first, second] = &self.readers;
+        first.let_go(|| second.let_go(change))
+    }
 }
 
 pub(super) struct Writer {
@@ -80,8 +89,7 @@ pub(super) struct Writer {
     uncertain_through: Seq,
     /// Something that is settled was not removed yet.
     untrimmed: bool,
-    /// Which file it is: its device and number.
-    place: Option<(u64, u64)>,
+    files: Files,
     /// Another one stands in its place, or none: it was said.
     gone: bool,
     room: Room,
@@ -127,7 +135,7 @@ impl Writer {
             reserve,
             settlements: Settlements { numbers, ..Settlements::default() },
             untrimmed: false,
-            place: place_of(path),
+            files: Files::at(path),
             gone: false,
             room: Room::default(),
             trouble: None,
@@ -215,11 +223,7 @@ impl Writer {
 
     /// A change that is no part of [`commit`](Self::commit), on what is known to be on disk.
     fn alone<T>(&mut self, change: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> Result<T, JournalError> {
-        let ready = match self.trouble {
-            _ if self.is_gone() => Err(rusqlite::Error::InvalidPath(self.path.clone())),
-            Some(_) => self.reopen(),
-            None => Ok(()),
-        };
+        let ready = if self.is_ready() { Ok(()) } else { self.reopen() };
         ready.and_then(|()| change(self)).map_err(|error| {
             self.failed(&error);
             JournalError::Write(error)
@@ -248,7 +252,7 @@ impl Writer {
         if resting || (appends.is_empty() && !waiting) {
             return;
         }
-        let ready = if self.trouble.is_some() { self.reopen() } else { Ok(()) };
+        let ready = if self.is_ready() { Ok(()) } else { self.reopen() };
         match ready.and_then(|()| self.commit(&mut appends)) {
             Ok(answers) => {
                 self.settlements.written();

@@ -186,6 +186,19 @@ impl Metrics {
         }
     }
 
+    /// Leaves out a lane that a single return asked for and that has ended: there is no bound to how
+    /// many of those there were.
+    pub(crate) fn forget_lane(&self, returner: &str) {
+        let labels = LaneLabels { returner: returner.into() };
+        for family in [&self.stored, &self.retried, &self.dead, &self.went_back] {
+            family.remove(&labels);
+        }
+        for end in CallEnd::ALL {
+            let returner = Arc::clone(&labels.returner);
+            self.calls.remove(&CallLabels { returner, outcome: end.name() });
+        }
+    }
+
     /// All of it, and what else was read just now, as [`Metrics::CONTENT_TYPE`] says.
     pub(crate) fn text(&self, moment: &Registry) -> String {
         let mut text = String::new();
@@ -366,6 +379,20 @@ pub(crate) enum CallEnd {
     Limit,
 }
 
+impl CallEnd {
+    const ALL: [Self; 5] = [Self::Stored, Self::Retry, Self::Reject, Self::Trapped, Self::Limit];
+
+    fn name(self) -> &'static str {
+        match self {
+            CallEnd::Stored => "stored",
+            CallEnd::Retry => "retry",
+            CallEnd::Reject => "reject",
+            CallEnd::Trapped => "trapped",
+            CallEnd::Limit => "limit",
+        }
+    }
+}
+
 impl LaneMetrics {
     /// Whose they are.
     pub(crate) fn returner(&self) -> &str {
@@ -373,14 +400,7 @@ impl LaneMetrics {
     }
 
     pub(crate) fn called(&self, end: CallEnd, took: Duration) {
-        let outcome = match end {
-            CallEnd::Stored => "stored",
-            CallEnd::Retry => "retry",
-            CallEnd::Reject => "reject",
-            CallEnd::Trapped => "trapped",
-            CallEnd::Limit => "limit",
-        };
-        let labels = CallLabels { returner: Arc::clone(&self.returner), outcome };
+        let labels = CallLabels { returner: Arc::clone(&self.returner), outcome: end.name() };
         self.calls.get_or_create(&labels).observe(took.as_secs_f64());
     }
 }
@@ -388,6 +408,17 @@ impl LaneMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_left_of_a_lane_that_is_forgotten() {
+        let metrics = Metrics::new();
+        let lane = metrics.lane("mysql{}");
+        lane.stored.inc();
+        CallEnd::ALL.iter().for_each(|end| lane.called(*end, Duration::from_secs(1)));
+        assert!(metrics.text(&Registry::default()).contains("mysql{}"));
+        metrics.forget_lane("mysql{}");
+        assert!(!metrics.text(&Registry::default()).contains("mysql{}"));
+    }
 
     #[test]
     fn what_is_recorded_is_in_the_text() {

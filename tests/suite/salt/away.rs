@@ -103,6 +103,10 @@ async fn what_the_host_refuses_for_good_holds_nothing_up() {
     fixture.minion.call(&["--local", "test.echo", "first", "--return", "mysql"]);
     let spool = fixture.minion.cache().join("returner/mysql");
     std::fs::write(spool.join("000000000002"), "/v1/returns?returner=mysql\n{\"jid\": 7}\n").expect("a file");
+    // So is what a disk has damaged.
+    std::fs::write(spool.join("000000000003"), b"\xff\xfe/v1/\n{}\n").expect("a file");
+    std::fs::write(spool.join("000000000004"), "").expect("a file");
+    std::fs::write(spool.join("index"), "-5 0").expect("a file");
     fixture.minion.call(&["--local", "test.echo", "last", "--return", "mysql"]);
     fixture.host.restart().await;
     fixture.minion.call(&["--local", "test.echo", "then", "--return", "mysql"]);
@@ -117,6 +121,42 @@ async fn what_the_host_refuses_for_good_holds_nothing_up() {
         aside.iter().any(|text| text.contains("`id` is missing") && text.contains("\"jid\": 7")),
         "{aside:?}"
     );
+    assert_eq!(aside.iter().filter(|text| text.contains("the file of the spool is damaged")).count(), 2);
+    let flushed = fixture.minion.call(&["--local", "mysql.flush", "--out=json"]).json();
+    assert_eq!((&flushed["local"]["waiting"], &flushed["local"]["refused"]), (&json!(0), &json!(3)));
+}
+
+/// A master hands over many events at once (`event_return_queue`): one that is bad takes no others
+/// with it, sent at once or later.
+#[tokio::test]
+async fn one_bad_event_takes_no_others_with_it() {
+    let mut fixture = Fixture::new(SaltVersion::V3008).await;
+    let cache = fixture.master.roots();
+    let shared = concat!(env!("CARGO_MANIFEST_DIR"), "/../../host/salt");
+    let script = format!(
+        "import sys; sys.path.append('{shared}'); sys.dont_write_bytecode = True; import _returner_host\n\
+         opts = {{'cachedir': '{}', 'returner.url': '{}', 'id': 'm_master'}}\n\
+         tags = [sys.argv[1] + '/one', 'x' * 2000, sys.argv[1] + '/two']\n\
+         _returner_host.Returner('mysql', opts).event_return([{{'tag': tag, 'data': {{}}}} for tag in tags])\n\
+         _returner_host.Returner('mysql', opts).flush()",
+        cache.display(),
+        fixture.host.url("")
+    );
+    fixture.master.python(&["-c", &script, "now"]).expect(0);
+    fixture.host.kill();
+    fixture.master.python(&["-c", &script, "later"]).expect(0);
+    fixture.host.restart().await;
+    fixture.master.python(&["-c", &script, "then"]).expect(0);
+    let expected = ["later/one", "later/two", "now/one", "now/two", "then/one", "then/two"];
+    until("the events", async || {
+        let tags: Vec<(String,)> = fixture.mysql.rows("SELECT tag FROM salt_events ORDER BY tag").await;
+        let tags: Vec<String> = tags.into_iter().map(|(tag,)| tag).collect();
+        if tags == expected { Ok(()) } else { Err(format!("{tags:?}")) }
+    })
+    .await;
+    let aside = std::fs::read_dir(cache.join("returner/mysql/refused")).expect("what was refused").flatten();
+    let texts = aside.filter_map(|file| std::fs::read_to_string(file.path()).ok());
+    assert_eq!(texts.filter(|text| text.contains("xxx") && text.matches("\"tag\"").count() == 1).count(), 3);
 }
 
 /// A master has many events: of a host that hangs only the first one waits.

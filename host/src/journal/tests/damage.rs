@@ -257,8 +257,61 @@ async fn what_is_whole_is_rescued_whole() {
     let (directory, expected) = after_a_crash().await;
     let rescued = rescue(directory.path()).unwrap();
     assert_eq!(rescued.missing, Vec::<String>::new());
+    let opened = open(directory.path()).await;
+    assert_eq!(contents(&opened.journal).await.unwrap(), expected);
+    // Which copies came before is known, too.
+    let numbers: Vec<u32> = (0..30).collect();
+    assert_eq!(opened.append(&numbers, &[0], true).await.duplicates, 30);
+    assert_eq!(opened.append(&numbers, &[0, 1], true).await.duplicates, 10);
+}
+
+/// Nobody knows which items those were: sent again, they are stored.
+#[tokio::test]
+async fn of_lanes_that_lost_items_no_key_is_left() {
+    let (directory, _) = after_a_stop().await;
+    let database = rusqlite::Connection::open(directory.path().join("journal.db")).unwrap();
+    // One that is meant for the first lane only.
+    database.execute("UPDATE items SET body = replace(body, 'm', 'n') WHERE seq = 9", []).unwrap();
+    drop(database);
+    let rescued = rescue(directory.path()).unwrap();
+    assert!(rescued.missing.iter().any(|line| line.contains("may be stored twice")), "{:?}", rescued.missing);
+    let opened = open(directory.path()).await;
+    let numbers: Vec<u32> = (20..30).collect();
+    assert_eq!(opened.append(&numbers, &[1, 2], true).await.duplicates, 10);
+    assert_eq!(opened.append(&[8], &[0], true).await.duplicates, 0);
+}
+
+/// What another lane had is kept, under a name of its own.
+#[tokio::test]
+async fn a_name_that_is_damaged_takes_no_other_lanes_items() {
+    let directory = tempfile::tempdir().unwrap();
     let journal = Journal::open(directory.path(), bounds(), JournalMetrics::default()).unwrap();
-    assert_eq!(contents(&journal).await.unwrap(), expected);
+    let mut opened = Opened { journal, lanes: Vec::new() };
+    for name in ["first.sqlite3", "other.sqlite3"] {
+        opened.lanes.push(opened.journal.lane(name).await.unwrap());
+    }
+    opened.append(&[1, 2, 3], &[0], true).await;
+    opened.append(&[4, 5, 6, 7], &[1], true).await;
+    opened.journal.close(true).await;
+    drop(opened);
+    let bytes = fs::read(directory.path().join("journal.db")).unwrap();
+    let places = bytes.windows(13).enumerate().filter(|(_, name)| name == b"first.sqlite3").map(|(at, _)| at);
+    let mut tried = 0;
+    for at in places {
+        let damaged = in_memory();
+        let mut bytes = bytes.clone();
+        bytes[at..at + 5].copy_from_slice(b"other");
+        fs::write(damaged.path().join("journal.db"), bytes).unwrap();
+        assert!(Journal::open(damaged.path(), bounds(), JournalMetrics::default()).is_err());
+        rescue(damaged.path()).unwrap();
+        let journal = Journal::open(damaged.path(), bounds(), JournalMetrics::default()).unwrap();
+        let mut kept = journal.kept_lanes().await.unwrap();
+        kept.sort_by_key(|lane| lane.pending);
+        let kept: Vec<(&str, u64)> = kept.iter().map(|lane| (lane.name.as_str(), lane.pending)).collect();
+        assert_eq!((kept.len(), kept[0].1, kept[1]), (2, 3, ("other.sqlite3", 4)), "{kept:?}");
+        tried += 1;
+    }
+    assert_eq!(tried, 2, "its row, and the index");
 }
 
 /// It is another host's to read: what this one does not know of it would be lost.

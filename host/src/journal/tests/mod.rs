@@ -190,6 +190,71 @@ async fn a_dead_letter_that_is_dropped_late_makes_no_newer_one_new() {
     assert_eq!(opened.append(&[1], &[0], true).await.duplicates, 1);
 }
 
+/// A clock may be set, and others may get the same item later: what a lane dropped is new to it.
+#[tokio::test]
+async fn what_is_dropped_is_new_whenever_it_was_accepted_and_whoever_got_it_since() {
+    let directory = tempfile::tempdir().unwrap();
+    let bounds = Bounds { window: Duration::from_secs(3600), ..bounds() };
+    let open = || Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
+    let mut opened = Opened { journal: open(), lanes: Vec::new() };
+    for name in LANES {
+        opened.lanes.push(opened.journal.lane(name).await.unwrap());
+    }
+    let lane = opened.lanes[0].id;
+    // Accepted, by the clock of the wall, long before the window.
+    let item = item(1);
+    let new = NewItem { dedupe: item.dedupe_key(), item, accepted: 1, lanes: Arc::from([lane]) };
+    opened.journal.append(vec![new]).await.unwrap();
+    let entry = opened.journal.next(lane, 0, 1, 1 << 20).await.unwrap().entries.remove(0);
+    let dead = vec![dead_letter(entry)];
+    opened
+        .journal
+        .settle(lane, Settlement { through: 1, settled: 1, dead, ..Settlement::default() })
+        .unwrap();
+    for other in [1, 2] {
+        assert_eq!(opened.append(&[1], &[other], true).await.duplicates, 0);
+    }
+    opened.journal.close(true).await;
+    drop(opened.journal);
+    opened.journal = open();
+    assert_eq!(opened.append(&[1], &[0, 1, 2], true).await.duplicates, 1);
+    let ids = opened.journal.dead_ids(DeadFilter::default(), 10).await.unwrap();
+    assert_eq!(opened.journal.drop_dead(ids).await.unwrap(), [lane]);
+    assert_eq!(opened.append(&[1], &[1, 2], true).await.duplicates, 1);
+    opened.journal.close(true).await;
+    drop(opened.journal);
+    opened.journal = open();
+    let again = opened.append(&[1], &[0, 1, 2], true).await;
+    assert_eq!((again.duplicates, opened.read(0, 1).await), (0, vec![(again.through, 1)]));
+    assert_eq!(opened.append(&[1], &[0, 1, 2], true).await.duplicates, 1);
+}
+
+/// Each lane's time is its own: that another one got the item since makes it no longer.
+#[tokio::test]
+async fn a_key_is_forgotten_for_each_lane_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let bounds = Bounds { window: Duration::from_secs(2), ..bounds() };
+    let journal = Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
+    let mut opened = Opened { journal, lanes: Vec::new() };
+    for name in LANES {
+        opened.lanes.push(opened.journal.lane(name).await.unwrap());
+    }
+    let begun = now();
+    opened.append(&[1], &[0], true).await;
+    while now() - begun < 1200 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(opened.append(&[1], &[0, 1], true).await.duplicates, 0);
+    let second = now();
+    while opened.append(&[1], &[0], true).await.duplicates == 1 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(now() - begun >= 2000, "it was forgotten early");
+    if now() - second < 2000 {
+        assert_eq!(opened.append(&[1], &[1], true).await.duplicates, 1, "its time is not over");
+    }
+}
+
 /// Those that some lane had are told, too: it may have set them aside.
 #[tokio::test]
 async fn what_some_lane_had_is_told_as_repeated_and_looked_for_where_it_is() {
@@ -280,8 +345,13 @@ async fn keys_beyond_the_bound_are_forgotten_on_disk_too() {
             assert_eq!(opened.append(&numbers, &[0], true).await.duplicates, 0);
         }
         let database = rusqlite::Connection::open(directory.path().join("journal.db")).unwrap();
-        let rows: u64 = database.query_row("SELECT count(*) FROM seen", [], |row| row.get(0)).unwrap();
+        let count = |which: &str| -> u64 {
+            let select = format!("SELECT count(*) FROM seen WHERE octet_length(keys) {which}");
+            database.query_row(&select, [], |row| row.get(0)).unwrap()
+        };
+        let rows = count("> 0");
         assert!(rows <= 2, "{rows} commits are kept for {keys} keys");
+        assert!(count("= 0") <= 1, "one tells what was forgotten");
     }
 }
 

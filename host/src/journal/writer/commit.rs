@@ -61,11 +61,15 @@ impl Writer {
         for (id, lane) in &mut book.lanes {
             lane.write(&transaction, *id)?;
         }
-        let seen = book.seen.write(&transaction, &fresh, now)?;
+        let seen = book.seen.write(&transaction, &fresh, now, book.last)?;
         let places = if entries.is_empty() { 1 } else { TRIM };
         let untrimmed = book::trim(&transaction, &book.lanes, &mut book.targets, places)?;
         let begun = Instant::now();
         transaction.commit()?;
+        // Nobody would find it after a restart.
+        if self.files.lost(&self.path).is_some() {
+            return Err(rusqlite::Error::InvalidPath(self.path.clone()));
+        }
         if !entries.is_empty() || !self.settlements.waiting.is_empty() {
             self.shared.metrics.committed(begun.elapsed(), entries.len());
         }

@@ -19,7 +19,8 @@ fn writer(directory: &Path) -> Writer {
     let shared = Shared {
         tail: Arc::new(Tail::new(1 << 20)),
         depths: Depths::default(),
-        reader: Arc::new(Reader::open(&path).unwrap()),
+        readers: [(); 2].map(|()| Arc::new(Reader::open(&path).unwrap())),
+        reopened: watch::Sender::new(0),
         metrics: JournalMetrics::default(),
     };
     let mut writer = Writer::new(connection, clean, &path, bounds(), mark, shared).unwrap().0;
@@ -156,6 +157,45 @@ fn what_a_stop_could_not_renew_the_next_start_does() {
     assert_ne!(inode(directory.path()), before);
     assert!(!is_doubtful(directory.path()));
     assert_eq!(items(directory.path()), 1);
+}
+
+/// What was written to it is where a restart finds it, before anything more is acknowledged.
+#[test]
+fn a_log_that_is_removed_is_saved_by_who_has_it_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path());
+    assert!(append(&mut writer, 10));
+    let log = directory.path().join("journal.db-wal");
+    let database = inode(directory.path());
+    std::fs::remove_file(&log).unwrap();
+    // Somebody may have put another one there.
+    std::fs::write(&log, "x").unwrap();
+    assert!(append(&mut writer, 10));
+    assert_eq!((items(directory.path()), inode(directory.path())), (2, database));
+    assert!(writer.trouble.is_none() && !is_doubtful(directory.path()));
+    // Also where it goes while something is written: that is not acknowledged.
+    std::fs::remove_file(&log).unwrap();
+    let commit = writer.commit(&mut Appends::new());
+    assert!(commit.is_err());
+    writer.failed(&commit.unwrap_err());
+    assert!(!writer.is_unflushed());
+    std::thread::sleep(REST);
+    assert!(append(&mut writer, 10));
+    assert_eq!(items(directory.path()), 3);
+}
+
+/// Nothing was written: it is no flush that failed.
+#[test]
+fn who_has_the_turn_to_write_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path());
+    let before = inode(directory.path());
+    let busy = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None);
+    writer.failed(&busy);
+    assert!(!writer.is_unflushed() && !is_doubtful(directory.path()));
+    std::thread::sleep(REST);
+    assert!(append(&mut writer, 10));
+    assert_eq!(inode(directory.path()), before);
 }
 
 /// A renewal that was killed leaves as much as the journal itself.

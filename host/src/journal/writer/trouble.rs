@@ -5,16 +5,14 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, ffi};
 
 use super::{Writer, log_pages};
 use crate::journal::book::Book;
-use crate::journal::reserve;
-use crate::journal::{AppendError, renew, schema};
+use crate::journal::{AppendError, renew, reserve, schema, wal};
 
 /// How long to leave a disk alone that could not be written to.
 pub(super) const REST: Duration = Duration::from_millis(500);
@@ -28,9 +26,37 @@ pub(super) struct Trouble {
     unflushed: bool,
 }
 
-/// Which file it is: its device and number.
-pub(super) fn place_of(path: &Path) -> Option<(u64, u64)> {
-    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+/// The files that are written to, each by its device and number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Files {
+    database: Option<(u64, u64)>,
+    log: Option<(u64, u64)>,
+}
+
+/// What of them has no name any more: nobody would find it after a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    Database,
+    Log,
+}
+
+impl Files {
+    pub(super) fn at(path: &Path) -> Self {
+        let place = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        Self { database: place(path), log: place(&wal::path_of(path)) }
+    }
+
+    /// Looks whether what is written to is still what stands there.
+    pub(super) fn lost(self, path: &Path) -> Option<Lost> {
+        let now = Self::at(path);
+        if self.database.is_some() && now.database != self.database {
+            Some(Lost::Database)
+        } else if self.log.is_some() && now.log != self.log {
+            Some(Lost::Log)
+        } else {
+            None
+        }
+    }
 }
 
 impl Writer {
@@ -70,8 +96,15 @@ impl Writer {
         }
         let rest_until = if gave { now } else { now + REST };
         let was_unflushed = self.is_unflushed();
-        let refused = is_full || error.sqlite_error_code() == Some(ErrorCode::ReadOnly);
-        let unflushed = was_unflushed || !refused || reserve::is_flush(error);
+        // Nothing was written: there was no room, it may not be written to, or somebody else writes.
+        let code = error.sqlite_error_code();
+        let refused = is_full
+            || matches!(
+                code,
+                Some(ErrorCode::ReadOnly | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+            );
+        let lost = self.files.lost(&self.path).is_some();
+        let unflushed = was_unflushed || !(refused || lost) || reserve::is_flush(error);
         if unflushed && !was_unflushed {
             renew::doubt(&self.path);
         }
@@ -84,9 +117,14 @@ impl Writer {
         self.trouble.as_ref().is_some_and(|trouble| trouble.unflushed)
     }
 
-    /// Whether what is written has no name any more: nobody would find it after a restart.
+    /// Whether what is open can be written to.
+    pub(super) fn is_ready(&self) -> bool {
+        self.trouble.is_none() && self.files.lost(&self.path).is_none()
+    }
+
+    /// Whether another database stands in its place, or none.
     pub(super) fn is_gone(&self) -> bool {
-        self.place.is_some() && place_of(&self.path) != self.place
+        self.files.lost(&self.path) == Some(Lost::Database)
     }
 
     pub(super) fn well(&mut self) {
@@ -99,18 +137,21 @@ impl Writer {
     /// After a failure nothing in memory is taken to be what is on disk, and nothing
     /// that the system holds in its own memory either: see [`renew`].
     pub(super) fn reopen(&mut self) -> rusqlite::Result<()> {
-        // A new one in its place would be empty.
-        if self.is_gone() {
-            return Err(rusqlite::Error::InvalidPath(self.path.clone()));
+        match self.files.lost(&self.path) {
+            // A new one in its place would be empty.
+            Some(Lost::Database) => return Err(rusqlite::Error::InvalidPath(self.path.clone())),
+            Some(Lost::Log) => self.save_log()?,
+            None => {}
         }
         if self.is_unflushed() {
-            let reader = Arc::clone(&self.shared.reader);
+            let acknowledged = self.mark.get();
             // Closing must not move the log into the files that are in doubt.
             self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             self.connection = Connection::open_in_memory()?;
-            let renewed = reader.let_go(|| renew::renew(&self.path));
+            let renewed = self.shared.let_go(|| renew::renew(&self.path, acknowledged));
             // It may be another file already where a later step failed.
-            self.place = place_of(&self.path).or(self.place);
+            let files = Files::at(&self.path);
+            self.files = if files.lost(&self.path).is_none() { files } else { self.files };
             renewed?;
         }
         self.connection = schema::connect(&self.path)?;
@@ -118,14 +159,36 @@ impl Writer {
         if let Some(trouble) = &mut self.trouble {
             trouble.unflushed = false;
         }
-        self.place = place_of(&self.path);
-        self.book = Book::load(&self.connection, self.bounds)?;
+        let book = Book::load(&self.connection, self.bounds)?;
+        self.files = Files::at(&self.path);
+        let acknowledged = *self.head.borrow();
+        if book.last < acknowledged {
+            let text = format!("it ends at the item {}, and {acknowledged} was acknowledged", book.last);
+            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(text)));
+        }
+        self.book = book;
         // A transaction whose flush failed may be there all the same. Its items were
         // refused; the lanes take them as what comes next.
         let last = self.book.last;
         self.shared.tail.begin(last);
         self.head.send_if_modified(|head| std::mem::replace(head, last) != last);
         self.show_depths();
+        // Nor is what lanes believe to hold.
+        self.shared.reopened.send_modify(|times| *times += 1);
+        Ok(())
+    }
+
+    /// The log was removed, and only this connection still has it: what is in it goes into the
+    /// database, before anything is written to a log that nobody would find.
+    fn save_log(&mut self) -> rusqlite::Result<()> {
+        schema::fold(&self.connection)?;
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        self.connection = Connection::open_in_memory()?;
+        self.shared.let_go(|| renew::remove_log(&self.path))?;
+        tracing::warn!(
+            journal = %self.path.display(),
+            "its log was removed while the host ran; what was in it is in the database now"
+        );
         Ok(())
     }
 }

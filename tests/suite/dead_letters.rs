@@ -347,3 +347,43 @@ async fn what_the_commit_refuses_for_good_is_set_aside_alone() {
     let said = letters[0].to_string();
     assert!(said.contains("nobody") && said.contains("FOREIGN KEY"), "{said}");
 }
+
+/// There is room for 64 lanes beside the declared ones: the others are begun as those have nothing
+/// to do any more.
+#[tokio::test]
+async fn of_more_lanes_than_there_is_room_for_all_are_tried() {
+    const LANES: usize = 66;
+    let database = SqliteDatabase::new();
+    let mut host = Host::start(&database.config()).await;
+    host.wait_set_up("sqlite3").await;
+    database
+        .execute(
+            "CREATE TRIGGER refuses BEFORE INSERT ON salt_returns WHEN NEW.id = 'bad' \
+             BEGIN SELECT RAISE(ABORT, 'not this one'); END",
+        )
+        .await;
+    for number in 1..=LANES {
+        let mut item = ret(&new_jid(), "bad", "test.ping", json!(number));
+        item["ret_kwargs"] = json!({"timeout": number});
+        until("room for its lane", async || match host.post("/v1/returns", &item).await.status {
+            202 => Ok(()),
+            status => Err(status),
+        })
+        .await;
+    }
+    wait_dead(&host, LANES).await;
+    host.kill();
+    host.restart().await;
+    database.execute("DROP TRIGGER refuses").await;
+    let answer = host.post("/v1/dead-letters/replay?all=true", &json!(null)).await.expect(200).json();
+    assert_eq!(answer["replayed"], LANES);
+    until("all to be stored", async || {
+        let count = database.count("salt_returns").await;
+        if count == LANES as i64 { Ok(()) } else { Err(format!("{count}\n{}", host.log())) }
+    })
+    .await;
+    // Of those that ended nothing is left to be told.
+    let metrics = host.get("/metrics").await.text;
+    let told = metrics.lines().filter(|line| line.starts_with("returner_items_stored_total{")).count();
+    assert!(told <= 65, "{told}");
+}

@@ -58,6 +58,49 @@ async fn refuses_and_goes_on(fail: fn(&System, bool)) {
     assert!(stored.iter().all(|(_, count)| *count == 1), "what was refused may be there, once: {stored:?}");
 }
 
+/// What was refused then may be on disk all the same: it is tried, and not forgotten until the next
+/// start.
+#[tokio::test]
+async fn a_replay_whose_flush_failed_is_tried_or_can_be_asked_for_again() {
+    let database = SqliteDatabase::new();
+    let system = System::new();
+    let host = Host::start_on(&system, Directory::new("host"), &database.config()).await;
+    host.wait_set_up("sqlite3").await;
+    database
+        .execute(
+            "CREATE TRIGGER refuses BEFORE INSERT ON salt_returns WHEN NEW.id = 'bad' \
+             BEGIN SELECT RAISE(ABORT, 'not this one'); END",
+        )
+        .await;
+    host.post("/v1/returns", &ret(&new_jid(), "bad", "test.ping", json!(1))).await.expect(202);
+    let dead = async || host.returner("sqlite3").await["dead"].as_u64();
+    until("the dead letter", async || match dead().await {
+        Some(1) => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    database.execute("DROP TRIGGER refuses").await;
+    system.fail_flushes(true);
+    host.post("/v1/dead-letters/replay?all=true", &json!(null)).await.problem(503);
+    system.fail_flushes(false);
+    // The next one lets the journal go on.
+    let next = ret(&new_jid(), "good", "test.ping", json!(2));
+    until("intake to go on", async || match host.post("/v1/returns", &next).await.status {
+        202 => Ok(()),
+        status => Err(status),
+    })
+    .await;
+    until("it to be stored, or to be a dead letter still", async || {
+        if dead().await == Some(1) {
+            host.post("/v1/dead-letters/replay?all=true", &json!(null)).await.expect(200);
+        }
+        let (count, entry) = (database.count("salt_returns").await, host.returner("sqlite3").await);
+        let is_done = count == 2 && entry["depth"] == 0 && entry["dead"] == 0;
+        if is_done { Ok(()) } else { Err(format!("{count}: {entry}\n{}", host.log())) }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_clock_that_jumps_changes_no_promise() {
     let mut server = Mariadb::start().await;

@@ -8,6 +8,7 @@ mod authors;
 mod bad_input;
 mod bad_plugins;
 mod command_line;
+mod compiling;
 mod dead_letters;
 mod faults;
 mod hang;

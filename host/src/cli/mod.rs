@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod client;
+mod compile;
 mod completions;
 mod crashes;
 mod dead;
@@ -89,6 +90,9 @@ enum Command {
     Schema(schema::Schema),
     /// Print completions for a shell
     Completions(completions::Completions),
+    /// Compile one component, for a host that started this
+    #[command(hide = true)]
+    Compile(compile::Compile),
 }
 
 /// Which configuration.
@@ -157,6 +161,11 @@ const STACK: usize = 32 << 20;
 pub fn main() -> ExitCode {
     let arguments = without_empty_variables(Cli::command()).get_matches();
     let cli = Cli::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit());
+    let command = match cli.command {
+        // It has bounds of its own, and no use for what comes now.
+        Command::Compile(command) => return command.run(),
+        command => command,
+    };
     // Two libraries use TLS and neither is to choose.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -165,7 +174,7 @@ pub fn main() -> ExitCode {
         Err(error) => return Failure::failed(format!("cannot start: {error}")).report(),
     };
     let result = runtime.block_on(async {
-        match cli.command {
+        match command {
             Command::Serve(command) => command.run().await,
             Command::Check(command) => command.run().await,
             Command::Send(command) => command.run().await,
@@ -181,6 +190,7 @@ pub fn main() -> ExitCode {
             Command::Salt(command) => command.run().await,
             Command::Schema(command) => command.run(),
             Command::Completions(command) => command.run(),
+            Command::Compile(_) => Ok(()),
         }
     });
     // A guest that is still being compiled, or a query that hangs, must not hold up the

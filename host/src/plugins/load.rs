@@ -7,11 +7,14 @@ use std::sync::Arc;
 
 use returner_engine::{Cache, CacheError, EPOCH};
 use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, EngineWeak};
 
 use super::capabilities;
+use super::compile::{CompileError, Compiler};
 use super::contract::{self, Exports, PACKAGE, SPOKEN, Version};
 use super::instance::{CallError, Instance};
 use super::pulse::PULSE;
@@ -29,6 +32,11 @@ pub(crate) struct Runtime {
     /// The versions of the contract that it links, oldest first.
     spoken: &'static [Version],
     cache: Cache,
+    compiler: Compiler,
+    /// One at a time compiles what is configured, and one what is only tried: whoever tries
+    /// what takes long keeps nobody from a reload.
+    files: Mutex<()>,
+    trials: Mutex<()>,
 }
 
 /// A component that was checked.
@@ -107,6 +115,8 @@ pub(crate) enum LoadError {
     Digest { path: PathBuf, found: String, pinned: String },
     #[error("`{what}` cannot say what it is: {error}")]
     About { what: String, error: CallError },
+    #[error("compiling `{what}` {error}\n  hint: {}", error.hint())]
+    Compile { what: String, error: CompileError },
     #[error(transparent)]
     Cache(#[from] CacheError),
     #[error("wasmtime does not run here: {0}")]
@@ -124,7 +134,16 @@ impl Runtime {
         let engine = returner_engine::engine().map_err(LoadError::Engine)?;
         let linker = linker(&engine, spoken).map_err(LoadError::Engine)?;
         keep_time(engine.weak());
-        Ok(Self { engine, linker, spoken, cache: Cache::open(compiled)? })
+        let (cache, compiler) = (Cache::open(compiled)?, Compiler::new());
+        Ok(Self {
+            engine,
+            linker,
+            spoken,
+            cache,
+            compiler,
+            files: Mutex::default(),
+            trials: Mutex::default(),
+        })
     }
 
     /// Loads what a returner's settings name.
@@ -155,12 +174,14 @@ impl Runtime {
             let (path, pinned) = (path.to_owned(), pinned.to_owned());
             return Err(LoadError::Digest { path, found: sha256, pinned });
         }
+        let _turn = self.files.lock().await;
         self.compile(what, Some(path), sha256, bytes).await
     }
 
     /// Loads a component that is in no file.
     pub(crate) async fn load_bytes(&self, what: &str, bytes: Vec<u8>) -> Result<Plugin, LoadError> {
         let sha256 = hex::encode(Sha256::digest(&bytes));
+        let _turn = self.trials.lock().await;
         self.compile(what.to_owned(), None, sha256, bytes).await
     }
 
@@ -172,21 +193,26 @@ impl Runtime {
         bytes: Vec<u8>,
     ) -> Result<Plugin, LoadError> {
         look(&what, &bytes)?;
-        let (engine, cache) = (self.engine.clone(), self.cache.clone());
-        let plugin = what.clone();
-        let compile = move || {
-            if bytes.len() > SLOW && !cache.knows(&engine, &bytes) {
-                tracing::info!("compiling `{plugin}`, which takes some seconds the first time");
-            }
-            cache.load(&engine, &bytes)
+        let (engine, cache, compiler) = (self.engine.clone(), self.cache.clone(), self.compiler.clone());
+        let given_up = CancellationToken::new();
+        let (plugin, until) = (what.clone(), given_up.clone());
+        let load = move || {
+            cache.load(&engine, &bytes, |bytes| {
+                if bytes.len() > SLOW {
+                    tracing::info!("compiling `{plugin}`, which takes some seconds the first time");
+                }
+                compiler.compile(bytes, &until).map_err(CacheOrCompile::Compile)
+            })
         };
-        let compiled = tokio::task::spawn_blocking(compile).await;
-        let component = match compiled {
+        // Whoever waits for it may go away.
+        let _waiting = given_up.drop_guard();
+        let component = match tokio::task::spawn_blocking(load).await {
             Ok(Ok(component)) => component,
-            Ok(Err(CacheError::Compile(error))) => {
-                return Err(LoadError::Damaged { what, reason: error.root_cause().to_string() });
+            Ok(Err(CacheOrCompile::Compile(CompileError::Damaged(reason)))) => {
+                return Err(LoadError::Damaged { what, reason });
             }
-            Ok(Err(error)) => return Err(error.into()),
+            Ok(Err(CacheOrCompile::Compile(error))) => return Err(LoadError::Compile { what, error }),
+            Ok(Err(CacheOrCompile::Cache(error))) => return Err(error.into()),
             Err(panicked) => return Err(LoadError::Damaged { what, reason: panicked.to_string() }),
         };
         self.check(&what, file, sha256, &component).await
@@ -264,6 +290,18 @@ impl Runtime {
                 false => LoadError::Import { what: what.to_owned(), missing, spoken: self.numbers() },
             }
         })
+    }
+}
+
+/// Why a component did not come out of the cache.
+enum CacheOrCompile {
+    Cache(CacheError),
+    Compile(CompileError),
+}
+
+impl From<CacheError> for CacheOrCompile {
+    fn from(error: CacheError) -> Self {
+        Self::Cache(error)
     }
 }
 

@@ -12,6 +12,7 @@
 mod asked;
 mod calls;
 mod capabilities;
+mod compile;
 mod contract;
 mod instance;
 mod limits;
@@ -26,6 +27,7 @@ mod words;
 
 pub(crate) use asked::{Asked, Bench, Fault};
 pub(crate) use calls::Delivery;
+pub(crate) use compile::{CompileBounds, compile_alone};
 pub(crate) use contract::{Job, MinionReturn, SPOKEN};
 pub(crate) use instance::{CallError, Instance, Stop, Trap};
 pub(crate) use load::{Interface, LoadError, Plugin, Runtime};

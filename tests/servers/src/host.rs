@@ -7,6 +7,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use reqwest::Method;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 
 use crate::answer::Answer;
@@ -181,6 +182,18 @@ impl Host {
     /// Whether the process still runs.
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()
+    }
+
+    /// Bounds its processor time, and that of each process that it starts from now on.
+    ///
+    /// # Panics
+    ///
+    /// If it does not run.
+    pub fn limit_processor(&self, within: Duration) {
+        let maximum = getrlimit(Resource::Cpu).maximum;
+        let limit = Rlimit { current: Some(within.as_secs()), maximum };
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        prlimit(id, Resource::Cpu, limit).expect("a child can be limited");
     }
 
     /// Everything that it wrote, restarts included.

@@ -53,7 +53,7 @@ pub use master::{Master, Minion, SaltVersion};
 pub use mongodb::{Flavour, MongoDatabase, Mongodb, bson_as_json};
 pub use nats::Nats;
 pub use opensearch::OpenSearch;
-pub use plugin::{another_build, build_plugin, build_python_plugin, guest, make};
+pub use plugin::{another_build, build_plugin, build_python_plugin, compile_bomb, guest, make};
 pub use port::free_port;
 pub use postgres::{Postgres, PostgresDatabase};
 pub use process::Process;

@@ -46,6 +46,45 @@ pub fn another_build(plugin: &Path, mark: &str) -> Vec<u8> {
     bytes
 }
 
+/// A component around a module with one function: so many locals, which go around in loops in
+/// loops. What a compiler takes for it grows with their product; it is no returner.
+#[must_use]
+pub fn compile_bomb(locals: u32, loops: u32) -> Vec<u8> {
+    // LEB128, as WebAssembly has numbers.
+    fn number(mut value: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while value >= 0x80 {
+            bytes.push(value.to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        bytes.push(value.to_le_bytes()[0]);
+        bytes
+    }
+    let long = |content: &[u8]| {
+        let length = u32::try_from(content.len()).expect("a section is short");
+        [number(length), content.to_vec()].concat()
+    };
+    let section = |id: u8, content: &[u8]| [vec![id], long(content)].concat();
+    let mut body = [vec![1], number(locals), vec![0x7f]].concat();
+    (0..loops).for_each(|_| body.extend([0x03, 0x40]));
+    for local in 1..=locals {
+        let local = number(local);
+        // local.get; local.get 0; i32.add; local.set
+        body.extend([&[0x20][..], &local, &[0x20, 0, 0x6a, 0x21], &local].concat());
+    }
+    // local.get 0; br_if 0; end
+    (0..loops).for_each(|_| body.extend([0x20, 0, 0x0d, 0, 0x0b]));
+    body.push(0x0b);
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, &[1, 0x60, 1, 0x7f, 0]),
+        section(3, &[1, 0]),
+        section(7, &[1, 1, b'f', 0, 0]),
+        section(10, &[vec![1], long(&body)].concat()),
+    ];
+    [b"\0asm\x0d\0\x01\0".to_vec(), section(1, &module.concat())].concat()
+}
+
 /// Builds the package of this name in a directory, with cargo's `arguments`, such as
 /// `--locked`; gives the component.
 ///

@@ -123,7 +123,7 @@ impl Board {
         }
     }
 
-    /// What was stored and rejected since the host started.
+    /// What was stored and rejected since the host started, by whatever plugin.
     pub(super) fn counts(&self) -> Counts {
         Counts { stored: self.metrics.stored.get(), rejected: self.metrics.dead.get() }
     }

@@ -81,6 +81,8 @@ impl Lane {
             shown: Arc::clone(&shown),
             probation: None,
             rejected: Vec::new(),
+            rejected_before: 0,
+            by_others: board.counts(),
             journal: Arc::clone(journal),
             board: Arc::clone(&board),
             reporter: board.reporter(),

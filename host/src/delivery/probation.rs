@@ -5,6 +5,8 @@
 //!   rejects or that stop it alone. A server that is away says nothing of a plugin.
 //! - What it rejected is the one before's to try, if that takes its place again. Of what it
 //!   rejected before that was clear, the dead letters are taken back.
+//! - Another plugin, or other settings, that come meanwhile change neither with whom it is
+//!   compared nor to whom its place goes back: that is the last one that has passed.
 //! - A verdict is final. Its turn ends with a failure, whatever other workers store meanwhile;
 //!   and once it has passed, nothing ends its turn any more.
 
@@ -30,7 +32,9 @@ const PASSED: u64 = 1000;
 pub(super) struct Probation {
     /// Whose place it took.
     pub(super) before: Arc<Returner>,
-    /// The share of items that the one before rejected.
+    /// What the one before did.
+    pub(super) counts: Counts,
+    /// The share of items that it may reject.
     bound: f64,
     record: Mutex<Record>,
     /// Ends its turn.
@@ -55,6 +59,12 @@ enum Verdict {
 }
 
 impl Record {
+    /// What the same plugin has done goes on to count; one that has failed is tried anew, as
+    /// something about its returner changed.
+    fn carried_on(&self, is_same: bool) -> Self {
+        if is_same && self.verdict == Verdict::Open { self.clone() } else { Self::default() }
+    }
+
     /// Adds to the counts, and comes to a verdict where that is clear now.
     fn add(&mut self, counts: Counts, bound: f64) {
         self.counts.stored += counts.stored;
@@ -81,6 +91,14 @@ impl Counts {
     pub(super) fn share(self) -> f64 {
         self.rejected as f64 / (self.stored + self.rejected).max(1) as f64
     }
+
+    /// What was done beside this.
+    pub(super) fn without(self, part: Self) -> Self {
+        Self {
+            stored: self.stored.saturating_sub(part.stored),
+            rejected: self.rejected.saturating_sub(part.rejected),
+        }
+    }
 }
 
 impl Probation {
@@ -92,14 +110,34 @@ impl Probation {
         counts: Counts,
         end: &CancellationToken,
     ) -> Option<Arc<Self>> {
-        (returner.plugin.sha256 != before.plugin.sha256).then(|| {
-            Arc::new(Self {
-                before: Arc::clone(before),
-                bound: counts.share().max(SHARE),
-                record: Mutex::default(),
-                end: end.clone(),
-            })
-        })
+        let is_other = returner.plugin.sha256 != before.plugin.sha256;
+        is_other.then(|| Arc::new(Self::with(before, counts, Record::default(), end)))
+    }
+
+    fn with(before: &Arc<Returner>, counts: Counts, record: Record, end: &CancellationToken) -> Self {
+        Self {
+            before: Arc::clone(before),
+            counts,
+            bound: counts.share().max(SHARE),
+            record: Mutex::new(record),
+            end: end.clone(),
+        }
+    }
+
+    /// Of the returner that takes the place of `present`, whose probation this is and has not
+    /// passed. None if its plugin is that of the one before.
+    pub(super) fn passed_on(
+        &self,
+        returner: &Returner,
+        present: &Returner,
+        end: &CancellationToken,
+    ) -> Option<Arc<Self>> {
+        if returner.plugin.sha256 == self.before.plugin.sha256 {
+            return None;
+        }
+        let is_same = returner.plugin.sha256 == present.plugin.sha256;
+        let record = self.record.lock().carried_on(is_same);
+        Some(Arc::new(Self::with(&self.before, self.counts, record, end)))
     }
 
     /// Notes what became of items; once that is too bad, its turn ends.
@@ -153,6 +191,17 @@ mod tests {
         assert_eq!(after(&[(1000, 900)], SHARE), Verdict::Passed);
         assert_eq!(after(&[(1, 9)], 0.9), Verdict::Open, "the one before was no better");
         assert_eq!(after(&[(0, 9)], 0.9), Verdict::Failed);
+    }
+
+    #[test]
+    fn what_a_plugin_did_under_other_settings_counts_on() {
+        let mut record = Record::default();
+        record.add(Counts { stored: 0, rejected: 3 }, SHARE);
+        let mut same = record.carried_on(true);
+        same.add(Counts { stored: 0, rejected: 2 }, SHARE);
+        assert_eq!(same.verdict, Verdict::Failed);
+        assert_eq!(record.carried_on(false).counts.rejected, 0, "another plugin");
+        assert_eq!(same.carried_on(true).verdict, Verdict::Open, "it is tried anew");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::{Batch, Plan, Task};
 use super::board::{Board, Reporter};
 use super::held::{self, DueItems, HeldBack};
-use super::probation::Probation;
+use super::probation::{Counts, Probation};
 use super::returner::Returner;
 use super::status::Next;
 use super::worker::{Fate, Outcome, Worker};
@@ -65,8 +65,13 @@ pub(super) struct Run {
     /// The one that others see.
     pub(super) shown: Arc<ArcSwap<Returner>>,
     pub(super) probation: Option<Arc<Probation>>,
-    /// The dead letters that it has made of items meanwhile.
+    /// The dead letters that were made of items on probation, oldest first. While there is none,
+    /// the present returner's to try.
     pub(super) rejected: Vec<Seq>,
+    /// How many of them by plugins before the present one.
+    pub(super) rejected_before: usize,
+    /// What was done in this lane, and not by the present plugin.
+    pub(super) by_others: Counts,
     pub(super) journal: Arc<Journal>,
     pub(super) board: Arc<Board>,
     pub(super) reporter: Reporter,
@@ -97,9 +102,8 @@ impl Run {
     pub(super) async fn run(mut self) -> bool {
         while !self.stop.is_cancelled() {
             self.serve().await;
-            if self.change() {
-                self.take_back().await;
-            }
+            self.change();
+            self.take_back().await;
         }
         !self.broke
     }
@@ -133,40 +137,71 @@ impl Run {
         }
     }
 
-    /// Takes the next returner, or the one before if the present one failed its probation: says
-    /// whether it is that. What the last one left waits no longer: its waits were about what was
-    /// wrong with it.
-    fn change(&mut self) -> bool {
-        let failed = self.probation.take().and_then(|probation| Some((probation.failed()?, probation)));
+    /// Takes the next returner, or the one before if the present one failed its probation. What
+    /// the last one left waits no longer: its waits were about what was wrong with it.
+    fn change(&mut self) {
+        let probation = self.probation.take();
+        let failed = probation.as_ref().and_then(|probation| probation.failed());
         let mut turn = self.turn.lock();
-        let (next, goes_back) = match (turn.next.take(), failed) {
-            (Some(next), _) => (next, false),
-            (None, Some((record, probation))) => {
+        let (next, back_from) = match (turn.next.take(), probation, failed) {
+            (Some(next), probation, _) => (next, Err(probation)),
+            (None, Some(probation), Some(record)) => {
                 let before = Arc::clone(&probation.before);
                 self.board.went_back(&self.returner, &before, record);
                 self.shown.store(Arc::clone(&before));
-                (before, true)
+                (before, Ok(probation))
             }
-            (None, None) => return false,
+            // It stops.
+            (None, probation, _) => {
+                self.probation = probation;
+                return;
+            }
         };
-        self.board.begins(goes_back);
+        self.board.begins(back_from.is_ok());
         self.end = self.stop.child_token();
         turn.end = self.end.clone();
         drop(turn);
-        // One that comes back has shown what it does.
-        if !goes_back {
-            self.probation = Probation::of(&next, &self.returner, self.board.counts(), &self.end);
-            self.rejected.clear();
+        match back_from {
+            // One that comes back has shown what it does.
+            Ok(probation) => self.by_others = self.board.counts().without(probation.counts),
+            Err(last) => self.probation = self.begin_probation(&next, last),
         }
         self.returner = next;
         self.held.wait_no_longer();
         self.hire();
-        goes_back
     }
 
-    /// What the last one rejected before it was clear that it is worse is this one's to try.
+    /// The probation of the next returner, which takes the place of the present one, whose own was
+    /// the last one.
+    fn begin_probation(&mut self, next: &Returner, last: Option<Arc<Probation>>) -> Option<Arc<Probation>> {
+        let all = self.board.counts();
+        let own = all.without(self.by_others);
+        let is_same = next.plugin.sha256 == self.returner.plugin.sha256;
+        let probation = match &last {
+            Some(last) if !last.passed() => last.passed_on(next, &self.returner, &self.end),
+            _ => {
+                self.rejected.truncate(self.rejected_before);
+                Probation::of(next, &self.returner, own, &self.end)
+            }
+        };
+        if !is_same {
+            self.rejected_before = self.rejected.len();
+            // The last that has passed may come back by hand, too: what it did is still its own.
+            let known = last.filter(|_| probation.is_none()).map_or(Counts::default(), |last| last.counts);
+            self.by_others = all.without(known);
+        }
+        probation
+    }
+
+    /// What was rejected on probation by a plugin that is gone is this one's to try.
     async fn take_back(&mut self) {
-        let rejected = std::mem::take(&mut self.rejected);
+        if self.probation.is_some() || self.rejected.is_empty() {
+            return;
+        }
+        let mut rejected = std::mem::take(&mut self.rejected);
+        self.rejected_before = 0;
+        rejected.sort_unstable();
+        rejected.dedup();
         match self.journal.replay_of(self.id, rejected).await {
             Ok(held) => {
                 self.board.exhumed(&held);
@@ -253,6 +288,7 @@ impl Run {
             Some(outcomes) => {
                 let outcomes = self.spare(outcomes);
                 self.settle(&window, outcomes)?;
+                self.take_back().await;
             }
             // A fault of the host's own; nothing is known, so all of it comes again.
             None => {
@@ -339,8 +375,9 @@ impl Run {
                 }
             }
         } else if probation.passed() {
+            // What it rejected itself is what a plugin that has passed rejects.
             self.probation = None;
-            self.rejected = Vec::new();
+            self.rejected.truncate(self.rejected_before);
         }
         outcomes
     }

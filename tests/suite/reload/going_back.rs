@@ -148,3 +148,75 @@ async fn one_that_is_no_worse_stays() {
     assert_eq!(entry["went_back"], Value::Null, "{entry}");
     assert_eq!(entry["dead"].as_u64(), rejected.as_u64().map(|dead| dead + 34));
 }
+
+/// The number of this name of the returner, and its plugin.
+async fn looked_up(host: &Host, name: &str) -> (u64, String) {
+    let entry = host.returner("audit").await;
+    let plugin = entry["plugin"]["name"].as_str().unwrap_or_default().to_owned();
+    (entry[name].as_u64().unwrap_or_default(), plugin)
+}
+
+/// One after the other, each waited for.
+async fn send(host: &Host, count: usize) {
+    for number in 0..count {
+        host.post("/v1/returns", &ret(&new_jid(), &format!("m{number}"), "test.arg", json!("fine")))
+            .await
+            .expect(202);
+        host.wait_drained("audit").await;
+    }
+}
+
+/// Waits until so many more are stored than at the beginning, and by the good one.
+async fn stored_by_the_good_one(host: &Host, more: u64) {
+    until(&format!("{more} more to be stored"), async || match looked_up(host, "stored").await {
+        (stored, plugin) if stored == RETURNS as u64 + more && plugin == "hostile" => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}
+
+/// A change of the same returner that has nothing to do with its plugin takes neither what it has
+/// shown so far, nor the one before.
+#[tokio::test]
+async fn other_settings_meanwhile_end_no_probation() {
+    let host = host().await;
+    replace(&host, fs::read(guest("reaching").await).expect("a plugin")).await;
+    send(&host, 3).await;
+    assert_eq!(looked_up(&host, "dead").await, (3, "reaching".to_owned()));
+    host.reload("return: audit\naudit.plugin: plugin.wasm\naudit.limits: {time: 20s}\n").await.expect(200);
+    send(&host, 2).await;
+    stored_by_the_good_one(&host, 5).await;
+    let entry = host.returner("audit").await;
+    assert_eq!((&entry["went_back"]["to"], &entry["dead"]), (&json!("hostile 0.1.0"), &json!(0)), "{entry}");
+}
+
+/// A second bad build is compared with the good one, whatever the first one rejected.
+#[tokio::test]
+async fn a_second_bad_build_gives_the_place_back_to_the_good_one() {
+    let host = host().await;
+    let bad = guest("reaching").await;
+    replace(&host, fs::read(&bad).expect("a plugin")).await;
+    send(&host, 4).await;
+    replace(&host, another_build(&bad, "second")).await;
+    send(&host, 4).await;
+    assert_eq!(looked_up(&host, "dead").await, (8, "reaching".to_owned()), "too few to say");
+    send(&host, 1).await;
+    stored_by_the_good_one(&host, 9).await;
+    // What bad ones rejected is not the good one's: it is the measure again.
+    replace(&host, another_build(&bad, "third")).await;
+    send(&host, 5).await;
+    stored_by_the_good_one(&host, 14).await;
+    assert_eq!(looked_up(&host, "dead").await.0, 0);
+}
+
+/// The good one put back by hand is given what the bad one rejected.
+#[tokio::test]
+async fn the_good_one_put_back_by_hand_tries_what_was_rejected() {
+    let host = host().await;
+    replace(&host, fs::read(guest("reaching").await).expect("a plugin")).await;
+    send(&host, 3).await;
+    assert_eq!(looked_up(&host, "dead").await, (3, "reaching".to_owned()));
+    replace(&host, fs::read(guest("hostile").await).expect("a plugin")).await;
+    stored_by_the_good_one(&host, 3).await;
+    assert_eq!(looked_up(&host, "dead").await, (0, "hostile".to_owned()));
+}

@@ -1,13 +1,14 @@
 //! The life of the host: read the settings, build, serve (and read the settings again when
 //! they change), drain.
 
+mod private;
 mod reload;
 mod serving;
 mod watch;
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -25,6 +26,7 @@ use crate::plugins::{LoadError, Runtime};
 use crate::telemetry::Metrics;
 use crate::web::{self, Access, App, Gate, Receiving, Reloads};
 
+use private::{PrivateError, make_private};
 use reload::Reloader;
 use serving::{BindError, Serving};
 pub(crate) use watch::Watch;
@@ -49,8 +51,8 @@ pub(crate) enum DaemonError {
     Journal(#[from] OpenError),
     #[error(transparent)]
     Serve(#[from] BindError),
-    #[error("cannot use `{}` for data: {error}\n  hint: `host.data` names another directory", path.display())]
-    Data { path: PathBuf, error: std::io::Error },
+    #[error(transparent)]
+    Data(#[from] PrivateError),
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
 }
@@ -120,7 +122,9 @@ impl Host {
     async fn build(settings: Arc<Settings>, configuration: Arc<Reloads>) -> Result<Self, DaemonError> {
         let access = Access::new(&settings.host.access).map_err(BindError::from)?;
         let data = &settings.host.data;
-        make_private(data).map_err(|error| DaemonError::Data { path: data.clone(), error })?;
+        for warning in make_private(data)? {
+            tracing::warn!("{warning}");
+        }
         let runtime = Runtime::new(&data.join("compiled"))?;
         let bounds = Bounds {
             size: settings.host.max_journal,
@@ -132,7 +136,7 @@ impl Host {
         let metrics = Arc::new(Metrics::new());
         let journal = Arc::new(Journal::open(&data.join("journal"), bounds, metrics.journal.clone())?);
         let crashes = Crashes::open(&data.join("crashes"))
-            .map_err(|error| DaemonError::Data { path: data.clone(), error })?;
+            .map_err(|error| PrivateError::Use { path: data.clone(), error })?;
         let lanes =
             Lanes::start(Arc::clone(&settings), runtime, Arc::clone(&journal), Arc::clone(&metrics), crashes)
                 .await;
@@ -194,12 +198,6 @@ fn keep_memory_private() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "a core dump of this process would hold credentials");
     }
-}
-
-/// The data is for this user only: it holds what Salt answered.
-fn make_private(directory: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 /// The signals that ask the host to stop.

@@ -6,15 +6,17 @@
 //!   is stopped all the time fills no disk.
 //! - What was given to the call is in its report, which can be run again; so the files are
 //!   for the host's user only, like the journal.
+//! - A report is written to a new file under a name that nobody can foresee, and renamed: what
+//!   stands in its place already, a link for example, is replaced and not followed.
 //! - A report that cannot be written is news for the log and hinders nothing.
 //!
 //! # On disk
 //! `<host.data>/crashes/<id>.json`, a [`Report`] each; ids grow.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -168,10 +170,10 @@ impl Crashes {
 
     fn write(&self, report: &Report) -> io::Result<()> {
         let text = serde_json::to_vec(report)?;
-        let (path, new) = (self.path(report.id), self.directory.join(format!("{}.new", report.id)));
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
         file.write_all(&text)?;
-        fs::rename(new, path)
+        file.persist(self.path(report.id))?;
+        Ok(())
     }
 
     fn path(&self, id: u64) -> PathBuf {
@@ -263,5 +265,19 @@ mod tests {
             assert_eq!(crashes.show(KEPT as u64), Some(report(KEPT as u64)));
             assert_eq!(crashes.show(5), None);
         }
+    }
+
+    #[test]
+    fn a_link_in_its_place_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let victim = directory.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        let crashes = Crashes::open(&directory.path().join("crashes")).unwrap();
+        for name in ["1.new", "1.json"] {
+            std::os::unix::fs::symlink(&victim, directory.path().join("crashes").join(name)).unwrap();
+        }
+        crashes.keep(&report(1));
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(crashes.show(1), Some(report(1)));
     }
 }

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,7 +22,9 @@ impl Tmpfs {
     pub(crate) fn mount(at: &Path, bytes: u64) -> Self {
         unmount_left_over();
         fs::create_dir_all(at).expect("a test's directory can be written to");
-        let options = format!("size={bytes},mode=0777");
+        // Whose the directory was: a host uses no directory of another user, nor an open one.
+        let owner = fs::metadata(at).expect("it was made").uid();
+        let options = format!("size={bytes},uid={owner},mode=0700");
         as_root(&["mount", "-t", "tmpfs", "-o", &options, "returner-faults", &at.display().to_string()]);
         Self(at.to_owned())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use returner_servers::{
-    Directory, Host, Mariadb, Redis, Run, another_build, guest, new_jid, ret, returner, until,
+    Directory, Host, Mariadb, Postgres, Redis, Run, another_build, guest, new_jid, ret, returner, until,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -104,9 +104,12 @@ async fn what_a_server_keeps_is_refused() {
     let database = Mariadb::shared().await.database().await;
     for statement in [
         "CREATE TABLE kept (a INT) ENGINE=MyISAM",
+        "CREATE TABLE plain (a INT) ENGINE=InnoDB",
         "CREATE VIEW leads AS SELECT a FROM kept",
         "CREATE TABLE triggers (a INT) ENGINE=InnoDB",
         "CREATE TRIGGER leads BEFORE INSERT ON triggers FOR EACH ROW INSERT INTO kept VALUES (2)",
+        "CREATE FUNCTION writes() RETURNS INT MODIFIES SQL DATA BEGIN INSERT INTO kept VALUES (3); RETURN 1; END",
+        "CREATE VIEW looks AS SELECT writes() AS a",
     ] {
         database.execute(statement).await;
     }
@@ -122,6 +125,8 @@ async fn what_a_server_keeps_is_refused() {
         "INSERT INTO `kept` VALUES (1)",
         "INSERT INTO leads VALUES (1)",
         "INSERT INTO triggers VALUES (1)",
+        // What is only read may write, too.
+        "INSERT INTO plain SELECT a FROM looks",
     ]
     .iter()
     .enumerate()
@@ -131,13 +136,65 @@ async fn what_a_server_keeps_is_refused() {
         host.wait_drained("audit").await;
     }
     let before = database.count("kept").await;
-    assert!(before >= 4, "{before}");
+    assert!(before >= 5, "{before}");
     let directory = Directory::new("trial");
     let other = directory.write("other.wasm", another_build(&plugin, "other"));
     let told = trial(&host, "audit", &other, &["--json"]);
     let told = told.expect(0).json();
-    assert_eq!((&told["items"], &told["differing"]), (&json!(4), &json!(0)), "{told}");
+    assert_eq!((&told["items"], &told["differing"]), (&json!(5), &json!(0)), "{told}");
     assert_eq!(database.count("kept").await, before, "as before");
+}
+
+/// On PostgreSQL functions can do anything, and are called from everywhere. Their marks here are
+/// what a rollback does not take back: a sequence that has moved.
+#[tokio::test]
+async fn functions_of_the_databases_own_are_not_called() {
+    let database = Postgres::shared().await.database().await;
+    let call = "LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''mark''); RETURN";
+    for statement in [
+        "CREATE SEQUENCE mark",
+        "CREATE TABLE t (a INT)",
+        "INSERT INTO t VALUES (1)",
+        &format!("CREATE FUNCTION w() RETURNS INT {call} 1; END'"),
+        &format!("CREATE FUNCTION w1(t) RETURNS INT {call} 1; END'"),
+        &format!("CREATE FUNCTION abs(TEXT) RETURNS INT {call} 1; END'"),
+        &format!("CREATE FUNCTION ok(INT) RETURNS BOOLEAN {call} true; END'"),
+        "CREATE VIEW v AS SELECT w() AS a",
+        "CREATE TABLE by_default (a INT DEFAULT w(), b INT)",
+        "CREATE TABLE by_check (a INT CHECK (ok(a)))",
+        "CREATE DOMAIN checked AS INT CHECK (ok(VALUE))",
+        "CREATE TABLE by_domain (a checked)",
+    ] {
+        database.execute(statement).await;
+    }
+    let plugin = guest("reaching").await;
+    let config = format!(
+        "return: audit\naudit.plugin: {}\naudit.connections: {{db: pgjsonb}}\n{}",
+        plugin.display(),
+        database.config()
+    );
+    let host = Host::start(&config).await;
+    let statements = [
+        "SELECT a FROM v",
+        "SELECT t.w1 FROM t",
+        "SELECT abs('x'::text)",
+        "INSERT INTO by_default (b) VALUES (1)",
+        "INSERT INTO by_check VALUES (1)",
+        "INSERT INTO by_domain VALUES (1)",
+    ];
+    for (number, statement) in statements.iter().enumerate() {
+        let item = ret(&new_jid(), &format!("m{number}"), "test.arg", json!(format!("query {statement}")));
+        host.post("/v1/returns", &item).await.expect(202);
+        host.wait_drained("audit").await;
+    }
+    let mark = async || database.rows("SELECT last_value FROM mark").await;
+    let before = mark().await;
+    let directory = Directory::new("trial");
+    let other = directory.write("other.wasm", another_build(&plugin, "other"));
+    let told = trial(&host, "audit", &other, &["--json"]);
+    let told = told.expect(0).json();
+    assert_eq!((&told["items"], &told["differing"]), (&json!(statements.len()), &json!(0)), "{told}");
+    assert_eq!(mark().await, before, "nothing was called");
 }
 
 #[tokio::test]

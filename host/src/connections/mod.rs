@@ -32,7 +32,8 @@ pub(crate) use self::mongo::{MongoError, MongoFind, MongoPool, MongoUpdate, Mong
 pub(crate) use self::peers::{Peers, Protocol};
 pub(crate) use self::redis::{RedisError, RedisPool, RedisReply, RedisScalar};
 pub(crate) use self::sql::{
-    CommitError, Purpose, SqlError, SqlErrorKind, SqlPool, SqlRows, SqlTransaction, SqlValue, numbered,
+    CommitError, Hazards, Purpose, SqlError, SqlErrorKind, SqlPool, SqlRows, SqlTransaction, SqlValue,
+    numbered,
 };
 pub(crate) use self::tls::{TlsError, certificates, private_key};
 use crate::config::ConnectionSettings;

@@ -10,6 +10,7 @@
 //!
 //! Knows the values and errors of `wit/capabilities.wit`, and nothing of plugins.
 
+mod hazards;
 mod mysql;
 mod mysql_error;
 mod mysql_value;
@@ -37,6 +38,7 @@ use super::pool::LeaseError;
 use super::{CheckError, OpenError};
 use crate::config::{MysqlSettings, PostgresSettings, SqliteSettings};
 
+pub(crate) use self::hazards::Hazards;
 pub(crate) use self::placeholders::numbered;
 
 /// Connections to one SQL database.
@@ -201,40 +203,6 @@ impl SqlTransaction {
             Self::Postgres(transaction) => transaction.query(statement, params, bounds).await,
             Self::Sqlite(transaction) => transaction.query(statement, params, bounds).await,
         }
-    }
-
-    /// The names, without schemas, of what may keep what is written to it when a transaction is
-    /// rolled back. On MySQL tables of other engines than InnoDB, and sequences; there and on
-    /// PostgreSQL what leads elsewhere: views, and tables with triggers or rules, on PostgreSQL
-    /// also by a partition or a foreign key.
-    pub(crate) async fn not_undone(&mut self) -> Result<Vec<String>, SqlError> {
-        const MYSQL: &str = "SELECT t.table_name FROM information_schema.tables t \
-             LEFT JOIN information_schema.engines e ON e.engine = t.engine \
-             WHERE (COALESCE(e.transactions, 'NO') <> 'YES' OR t.table_type = 'SEQUENCE') \
-             AND t.table_schema NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys') \
-             UNION SELECT g.event_object_table FROM information_schema.triggers g \
-             WHERE g.event_object_schema NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')";
-        const POSTGRES: &str = "SELECT DISTINCT c.relname::text FROM (WITH RECURSIVE leads(oid) AS (\
-             SELECT c.oid FROM pg_class c WHERE c.relkind IN ('v', 'm', 'f') OR c.relhasrules \
-             OR EXISTS (SELECT FROM pg_trigger g LEFT JOIN pg_constraint k ON k.oid = g.tgconstraint \
-             WHERE g.tgrelid = c.oid AND COALESCE(k.contype, 't') = 't') \
-             UNION SELECT l.above FROM leads JOIN (SELECT inhrelid AS below, inhparent AS above FROM pg_inherits \
-             UNION ALL SELECT conrelid, confrelid FROM pg_constraint WHERE contype = 'f') l ON l.below = leads.oid\
-             ) SELECT oid FROM leads) l JOIN pg_class c ON c.oid = l.oid \
-             JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname NOT IN ('information_schema', 'pg_catalog')";
-        let bounds = AnswerBounds { bytes: 16 << 20, rows: 100_000 };
-        let found = match self {
-            Self::Mysql(transaction) => transaction.query(MYSQL.to_owned(), Vec::new(), bounds).await?,
-            Self::Postgres(transaction) => transaction.query(POSTGRES.to_owned(), Vec::new(), bounds).await?,
-            Self::Sqlite(_) => return Ok(Vec::new()),
-        };
-        let name = |row: Vec<SqlValue>| match row.into_iter().next()? {
-            SqlValue::Text(name) => Some(name),
-            SqlValue::Bytes(name) => String::from_utf8(name).ok(),
-            _ => None,
-        };
-        Ok(found.rows.into_iter().filter_map(name).collect())
     }
 
     pub(crate) async fn commit(self) -> Result<(), CommitError> {

@@ -346,7 +346,66 @@ async fn what_leads_elsewhere_is_known() {
         database.execute(statement).await;
     }
     let mut transaction = begin(&pool).await;
-    let mut tables = transaction.not_undone().await.expect("an answer");
-    tables.sort();
-    assert_eq!(tables, ["as_a_view", "by_a_rule", "by_a_trigger", "whole"]);
+    let mut hazards = transaction.hazards().await.expect("an answer");
+    hazards.changing.sort();
+    assert_eq!(hazards.changing, ["as_a_view", "by_a_rule", "by_a_trigger", "whole"]);
+    assert_eq!((hazards.reading, hazards.calling), (vec!["as_a_view".to_owned()], vec!["leads".to_owned()]));
+    assert_eq!(hazards.any, Vec::<String>::new());
+}
+
+/// Whatever runs a function that somebody has written, at a write or at a read.
+#[tokio::test]
+async fn what_runs_functions_of_the_databases_own_is_known() {
+    let (database, pool) = shared().await;
+    let pure = "LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN";
+    for statement in [
+        &format!("CREATE FUNCTION f(a INT) RETURNS BOOLEAN {pure} true; END'"),
+        &format!("CREATE FUNCTION one() RETURNS INT {pure} 1; END'"),
+        "CREATE DOMAIN checked AS INT CHECK (f(VALUE))",
+        "CREATE DOMAIN harmless AS INT CHECK (VALUE > 0)",
+        "CREATE TABLE plain (a SERIAL PRIMARY KEY, b INT DEFAULT 1 + 1 CHECK (b > abs(0)), c harmless)",
+        "CREATE INDEX ON plain (abs(b))",
+        "CREATE TABLE refers (a INT REFERENCES plain)",
+        "CREATE TABLE by_default (a INT DEFAULT one())",
+        "CREATE TABLE by_check (a INT CHECK (f(a)))",
+        "CREATE TABLE by_generated (a INT, b BOOLEAN GENERATED ALWAYS AS (f(a)) STORED)",
+        "CREATE TABLE by_domain (a checked)",
+        "CREATE TABLE by_domains (a checked[])",
+        "CREATE TABLE by_policy (a INT)",
+        "CREATE POLICY p ON by_policy USING (f(a))",
+        "CREATE TABLE by_index (a INT)",
+        "CREATE INDEX ON by_index (f(a))",
+        "CREATE TABLE by_partition (a INT) PARTITION BY RANGE (a)",
+        "CREATE TABLE part PARTITION OF by_partition FOR VALUES FROM (0) TO (9)",
+        "ALTER TABLE part ADD CHECK (f(a))",
+        "CREATE VIEW by_view AS SELECT 1 AS a",
+    ] {
+        database.execute(statement).await;
+    }
+    let mut transaction = begin(&pool).await;
+    let mut found = transaction.hazards().await.expect("an answer");
+    found.reading.sort();
+    let tables = [
+        "by_check",
+        "by_default",
+        "by_domain",
+        "by_domains",
+        "by_generated",
+        "by_index",
+        "by_partition",
+        "by_policy",
+        "by_view",
+        "part",
+    ];
+    assert_eq!(found.reading, tables);
+    found.calling.sort();
+    assert_eq!(found.calling, ["f", "one"]);
+    assert_eq!(found.any, Vec::<String>::new());
+    transaction.rollback().await;
+
+    let same = format!("CREATE FUNCTION same(TEXT, INT) RETURNS BOOLEAN {pure} true; END'");
+    database.execute(&same).await;
+    database.execute("CREATE OPERATOR = (FUNCTION = same, LEFTARG = TEXT, RIGHTARG = INT)").await;
+    let mut transaction = begin(&pool).await;
+    assert_eq!(transaction.hazards().await.expect("an answer").any, ["the operator `=`"]);
 }

@@ -3,10 +3,10 @@
 //! The transaction begins with the call's first statement on a connection and is
 //! ended by the instance, never by the guest.
 
-use crate::connections::{Connection, SqlError, SqlErrorKind, SqlRows, SqlTransaction, SqlValue};
+use crate::connections::{Connection, Hazards, SqlError, SqlErrorKind, SqlRows, SqlTransaction, SqlValue};
 use crate::plugins::asked::{Asked, CallFailure, Fault};
 use crate::plugins::contract::v0_1::salt::returner::sql::{Error, Host, Kind, Rows, Value};
-use crate::plugins::narrow::changed;
+use crate::plugins::narrow::{Reached, reached};
 use crate::plugins::state::GuestState;
 use crate::plugins::trial::is_beyond_rollback;
 
@@ -63,7 +63,7 @@ impl GuestState {
         let sizes = params.iter().map(SqlValue::size).chain([statement.len()]);
         self.fits(sizes).map_err(|message| Error { kind: Kind::Data, ..denied(message) })?;
         self.narrowed_statement(name, statement).await.map_err(denied)?;
-        let changed = if self.is_trial() { self.changed(name, statement).await? } else { Vec::new() };
+        let reached = if self.is_trial() { self.reached(name, statement).await? } else { None };
         if !self.transactions.contains_key(name) {
             let connection = self.connection(name).map_err(denied)?;
             let Connection::Sql(pool) = &*connection else {
@@ -75,32 +75,48 @@ impl GuestState {
         let transaction = self.transactions.get_mut(name);
         let transaction =
             transaction.ok_or_else(|| denied(format!("the connection `{name}` has no transaction")))?;
-        if !changed.is_empty() {
-            let kept = transaction.not_undone().await?;
-            let same = |kept: &&String| changed.iter().any(|table| is_same_name(table, kept));
-            if let Some(table) = kept.iter().find(same) {
-                let why = "by its engine, or as a view or by a trigger, which lead elsewhere";
-                let message = format!("this is a trial, and `{table}` may keep what is rolled back ({why})");
-                return Err(denied(message));
-            }
+        if let Some(reached) = reached {
+            let hazard = hazard(&reached, &transaction.hazards().await?);
+            hazard.map_or(Ok(()), |hazard| Err(denied(format!("this is a trial, and {hazard}"))))?;
         }
         Ok(transaction)
     }
 
-    /// The tables that a statement changes in a trial, where some may keep what is rolled back. Of
+    /// What a statement reaches in a trial, where some of it may keep what is rolled back. Of
     /// SQLite none does, and no function reaches beyond its transaction.
-    async fn changed(&mut self, name: &str, statement: &str) -> Result<Vec<String>, Error> {
+    async fn reached(&mut self, name: &str, statement: &str) -> Result<Option<Reached>, Error> {
         if is_beyond_rollback(statement) {
             return Err(denied("this is a trial, and the statement could not be rolled back".to_owned()));
         }
         let connection = self.connection(name).map_err(denied)?;
         if !matches!(connection.kind(), "mysql" | "postgres") {
-            return Ok(Vec::new());
+            return Ok(None);
         }
-        let changed = self.in_its_place(changed(connection.kind(), statement)).await;
+        let reached = self.in_its_place(reached(connection.kind(), statement)).await;
         let unknown = |refused| format!("this is a trial, which has only what it can read: {refused}");
-        changed.map_err(|refused| denied(unknown(refused)))
+        reached.map(Some).map_err(|refused| denied(unknown(refused)))
     }
+}
+
+/// Why a statement may leave something behind in spite of a rollback.
+fn hazard(reached: &Reached, hazards: &Hazards) -> Option<String> {
+    let Hazards { changing, reading, calling, any } = hazards;
+    let of = |tables: &[String], kept: &[String]| {
+        let same = |kept: &&String| tables.iter().any(|table| is_same_name(table, kept));
+        kept.iter().find(same).cloned()
+    };
+    if let Some(table) = of(&reached.changed, changing) {
+        let why = "by its engine, or as a view or by a trigger, which lead elsewhere";
+        return Some(format!("`{table}` may keep what is rolled back ({why})"));
+    }
+    if let Some(table) = of(&reached.changed, reading).or_else(|| of(&reached.read, reading)) {
+        let why = "it is a view, or a default, a check, a policy, an index or a type of it has one";
+        return Some(format!("`{table}` may run a function of the database's own ({why})"));
+    }
+    if let Some(name) = calling.iter().find(|name| reached.words.contains(*name)) {
+        return Some(format!("`{name}` may be a function of the database's own"));
+    }
+    any.first().map(|any| format!("the database has {any}, which any statement may run"))
 }
 
 /// Whether two names may be one table's: some servers know no case.

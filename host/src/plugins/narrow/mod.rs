@@ -23,6 +23,7 @@ use sql::{Dialect, SqlRules};
 
 pub(super) use mongo::writes;
 pub(super) use redis::of_the_server;
+pub(super) use sql::Reached;
 
 /// What of one connection a guest can use.
 #[derive(Debug)]
@@ -91,11 +92,11 @@ impl Narrowed {
     }
 }
 
-/// The tables that a statement changes on a connection of this kind, whatever is granted of it,
-/// by their names without schemas. Read as [`Narrowed::allows_statement`] reads.
-pub(super) async fn changed(kind: &str, statement: &str) -> Result<Vec<String>, Refused> {
+/// What a statement reaches on a connection of this kind, whatever is granted of it. Read as
+/// [`Narrowed::allows_statement`] reads.
+pub(super) async fn reached(kind: &str, statement: &str) -> Result<Reached, Refused> {
     let (dialect, statement) = (Dialect::of(kind), statement.to_owned());
-    reading(move || sql::changed(dialect, &statement)).await
+    reading(move || sql::reached(dialect, &statement)).await
 }
 
 /// Reads a statement on a thread for such work: a guest's fiber has a small stack, and what

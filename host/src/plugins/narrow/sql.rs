@@ -14,7 +14,7 @@ mod reading;
 mod types;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use parking_lot::Mutex;
 use sqlparser::ast::{ObjectName, ObjectNamePart, ObjectType, Statement};
@@ -216,24 +216,49 @@ fn uses(dialect: Dialect, statement: &str) -> Result<Uses, Refused> {
     }
 }
 
-/// The names of the tables that a statement changes, without their schemas. Every table is its
-/// to use, but for those that are functions, and to change the server's own.
-pub(super) fn changed(dialect: Dialect, statement: &str) -> Result<Vec<String>, Refused> {
-    let mut changed = Vec::new();
+/// What a statement reaches, by names without schemas.
+#[derive(Debug, Default, PartialEq)]
+pub(in crate::plugins) struct Reached {
+    pub(in crate::plugins) changed: Vec<String>,
+    pub(in crate::plugins) read: Vec<String>,
+    /// On PostgreSQL, all names that stand in it: any may be a function's.
+    pub(in crate::plugins) words: BTreeSet<String>,
+}
+
+/// What a statement reaches. Every table is its to use, but for those that are functions, and to
+/// change the server's own.
+pub(super) fn reached(dialect: Dialect, statement: &str) -> Result<Reached, Refused> {
+    let mut reached = Reached::default();
     for (verb, Table { name, is_function }) in uses(dialect, statement)? {
         if is_function {
             return Err(refused(&format!("the function `{name}` for a table")));
         }
+        let (schema, table) = name.rsplit_once('.').unwrap_or(("", &name));
         if verb == "select" {
+            reached.read.push(table.to_owned());
             continue;
         }
-        let (schema, table) = name.rsplit_once('.').unwrap_or(("", &name));
         if is_own_schema(schema) || dialect.is_own_table(table) {
             return Err(refused(&format!("a change of `{name}`")));
         }
-        changed.push(table.to_owned());
+        reached.changed.push(table.to_owned());
     }
-    Ok(changed)
+    if dialect == Dialect::Postgres {
+        reached.words = words(statement)?;
+    }
+    Ok(reached)
+}
+
+/// The names in a statement that was read before, as PostgreSQL takes them.
+fn words(statement: &str) -> Result<BTreeSet<String>, Refused> {
+    let numbered = numbered(statement);
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, &numbered).tokenize();
+    let tokens = tokens.map_err(|error| Refused(format!("a statement that cannot be read: {error}")))?;
+    let name = |mut token| {
+        fold(&mut token);
+        if let Token::Word(word) = token { Some(word.value) } else { None }
+    };
+    Ok(tokens.into_iter().filter_map(name).collect())
 }
 
 fn is_own_schema(schema: &str) -> bool {

@@ -463,15 +463,24 @@ fn what_a_statement_changes_is_known() {
         ("DELETE FROM logs WHERE a IN (SELECT a FROM other.audit)", &["logs"]),
         ("SELECT * FROM logs, information_schema.tables", &[]),
     ] {
-        let changed = changed(Dialect::Mysql, statement);
+        let changed = reached(Dialect::Mysql, statement).map(|reached| reached.changed);
         assert_eq!(changed, Ok(tables.iter().map(|table| (*table).to_owned()).collect()), "{statement}");
     }
     let load = "INSERT INTO jids (jid, load) VALUES (?, ?) ON CONFLICT (jid) DO UPDATE SET load = EXCLUDED.load || \
                 jsonb_build_object('Minions', coalesce(EXCLUDED.load->'Minions', '[]'::jsonb) || \
                 coalesce(jids.load->'Minions', '[]'::jsonb)) WHERE jids.load->'fun' IS NULL";
-    assert_eq!(changed(Dialect::Postgres, load), Ok(vec!["jids".to_owned(); 2]), "of the example");
-    let insert = changed(Dialect::Postgres, "INSERT INTO Logs (a) VALUES (?) ON CONFLICT (a) DO NOTHING");
+    let changed = |statement| reached(Dialect::Postgres, statement).map(|reached| reached.changed);
+    assert_eq!(changed(load), Ok(vec!["jids".to_owned(); 2]), "of the example");
+    let insert = changed("INSERT INTO Logs (a) VALUES (?) ON CONFLICT (a) DO NOTHING");
     assert_eq!(insert, Ok(vec!["logs".to_owned()]));
+    let select =
+        "SELECT Logs.F, \"Q\" FROM Logs WHERE a = (SELECT max(b) FROM other.audit) AND c = 'text' AND d = ?";
+    let reached = reached(Dialect::Postgres, select).unwrap();
+    assert_eq!((reached.changed.len(), reached.read), (0, vec!["logs".to_owned(), "audit".to_owned()]));
+    for name in ["f", "Q", "max"] {
+        assert!(reached.words.contains(name), "{name}");
+    }
+    assert!(!reached.words.contains("text"), "it is a text");
 }
 
 #[test]
@@ -492,7 +501,7 @@ fn what_may_reach_beyond_a_transaction_changes_nobody_knows_what() {
             "UPDATE pg_catalog.pg_settings SET setting = 'x'",
             "CALL store()",
         ] {
-            assert!(changed(dialect, statement).is_err(), "{dialect:?}: {statement}");
+            assert!(reached(dialect, statement).is_err(), "{dialect:?}: {statement}");
         }
     }
 }

@@ -9,16 +9,16 @@
 //! second wall behind it, and never harms.
 
 mod mongo;
+mod readings;
 mod redis;
 mod sql;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-
-use tokio::task::spawn_blocking;
+use std::sync::{Arc, LazyLock};
 
 use crate::config::{ANY, Actions, Narrowing};
 
+use readings::Readings;
 use sql::{Dialect, SqlRules};
 
 pub(super) use mongo::writes;
@@ -31,7 +31,7 @@ pub(crate) struct Narrowed(Rules);
 
 #[derive(Debug)]
 enum Rules {
-    Sql(Arc<SqlRules>),
+    Sql(Arc<SqlRules>, Readings),
     Redis { commands: BTreeSet<String>, keys: BTreeSet<String> },
     Mongo(Actions),
 }
@@ -40,7 +40,9 @@ impl Narrowed {
     /// `kind` is the connection's; see [`Connection::kind`](crate::connections::Connection).
     pub(crate) fn new(narrowing: &Narrowing, kind: &str) -> Self {
         Self(match narrowing.clone() {
-            Narrowing::Tables(granted) => Rules::Sql(Arc::new(SqlRules::new(Dialect::of(kind), granted))),
+            Narrowing::Tables(granted) => {
+                Rules::Sql(Arc::new(SqlRules::new(Dialect::of(kind), granted)), Readings::default())
+            }
             Narrowing::Redis { commands, keys } => Rules::Redis { commands, keys },
             Narrowing::Collections(granted) => Rules::Mongo(granted),
         })
@@ -50,17 +52,17 @@ impl Narrowed {
     pub(crate) fn never(&self) -> Vec<String> {
         match &self.0 {
             Rules::Redis { commands, .. } => redis::never(commands),
-            Rules::Sql(_) | Rules::Mongo(_) => Vec::new(),
+            Rules::Sql(..) | Rules::Mongo(_) => Vec::new(),
         }
     }
 
     pub(super) async fn allows_statement(&self, statement: &str) -> Result<(), Refused> {
-        let Rules::Sql(rules) = &self.0 else { return Err(Refused("SQL".to_owned())) };
+        let Rules::Sql(rules, readings) = &self.0 else { return Err(Refused("SQL".to_owned())) };
         if let Some(known) = rules.known(statement) {
             return known;
         }
         let (rules, statement) = (Arc::clone(rules), statement.to_owned());
-        reading(move || rules.allows(&statement)).await
+        readings.read(move || rules.allows(&statement)).await
     }
 
     pub(super) fn allows_commands(&self, pipeline: &[Vec<Vec<u8>>]) -> Result<(), Refused> {
@@ -95,17 +97,9 @@ impl Narrowed {
 /// What a statement reaches on a connection of this kind, whatever is granted of it. Read as
 /// [`Narrowed::allows_statement`] reads.
 pub(super) async fn reached(kind: &str, statement: &str) -> Result<Reached, Refused> {
+    static OF_TRIALS: LazyLock<Readings> = LazyLock::new(Readings::default);
     let (dialect, statement) = (Dialect::of(kind), statement.to_owned());
-    reading(move || sql::reached(dialect, &statement)).await
-}
-
-/// Reads a statement on a thread for such work: a guest's fiber has a small stack, and what
-/// overflows it takes the host with it.
-async fn reading<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, Refused> + Send + 'static,
-) -> Result<T, Refused> {
-    let read = spawn_blocking(read).await;
-    read.unwrap_or_else(|_| Err(Refused("a statement whose reading broke off".to_owned())))
+    OF_TRIALS.read(move || sql::reached(dialect, &statement)).await
 }
 
 /// Why a call is refused.

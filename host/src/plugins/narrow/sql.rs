@@ -10,11 +10,14 @@ mod calls;
 mod changes;
 mod definitions;
 mod depth;
+mod fields;
+mod functions;
 mod reading;
 mod types;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use sqlparser::ast::{ObjectName, ObjectNamePart, ObjectType, Statement};
@@ -22,6 +25,7 @@ use sqlparser::dialect::{self, MySqlDialect, PostgreSqlDialect, SQLiteDialect};
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, Tokenizer, Whitespace};
 
+use super::readings::{TIME, too_slow};
 use super::{Refused, granted};
 use crate::config::{Actions, SQLITES_OWN, is_shadow};
 use crate::connections::numbered;
@@ -68,6 +72,8 @@ pub(super) struct SqlRules {
     granted: Actions,
     /// By digests of statements.
     known: Mutex<HashMap<[u8; 32], Result<(), Refused>>>,
+    /// Those that are read, and since when.
+    read: Mutex<HashMap<[u8; 32], Instant>>,
 }
 
 fn digest(statement: &str) -> [u8; 32] {
@@ -76,25 +82,31 @@ fn digest(statement: &str) -> [u8; 32] {
 
 impl SqlRules {
     pub(super) fn new(dialect: Dialect, granted: Actions) -> Self {
-        Self { dialect, granted, known: Mutex::default() }
+        Self { dialect, granted, known: Mutex::default(), read: Mutex::default() }
     }
 
-    /// What is known of a statement that was read before.
+    /// What is known of a statement that was read before, or is read for too long: nothing stops
+    /// that, so nobody begins it again.
     pub(super) fn known(&self, statement: &str) -> Option<Result<(), Refused>> {
-        self.known.lock().get(&digest(statement)).cloned()
+        let digest = digest(statement);
+        let is_slow = self.read.lock().get(&digest).is_some_and(|since| since.elapsed() >= TIME);
+        if is_slow { Some(Err(too_slow())) } else { self.known.lock().get(&digest).cloned() }
     }
 
     /// Whether a statement may go through. Reading it takes up to a tenth of a second, and a
     /// stack as a thread has it.
     pub(super) fn allows(&self, statement: &str) -> Result<(), Refused> {
+        let digest = digest(statement);
+        self.read.lock().entry(digest).or_insert_with(Instant::now);
         let decided = self.decide(statement);
+        self.read.lock().remove(&digest);
         // What is refused may be told with a long name.
         if decided.as_ref().map_or_else(|refused| refused.0.len() < 1000, |()| true) {
             let mut known = self.known.lock();
             if known.len() >= KNOWN {
                 known.clear();
             }
-            known.insert(digest(statement), decided.clone());
+            known.insert(digest, decided.clone());
         }
         decided
     }
@@ -194,6 +206,7 @@ fn uses(dialect: Dialect, statement: &str) -> Result<Uses, Refused> {
     }
     check_signs(&statement, &tokens)?;
     depth::check(&tokens)?;
+    fields::check(&tokens)?;
     match dialect {
         Dialect::Mysql => calls::check(&tokens)?,
         Dialect::Postgres => tokens.iter_mut().for_each(fold),
@@ -356,13 +369,13 @@ fn check_signs(statement: &str, tokens: &[Token]) -> Result<(), Refused> {
 
 fn of_statement(dialect: Dialect, statement: &Statement) -> Result<Uses, Refused> {
     match statement {
-        Statement::Query(query) => read(&**query),
-        Statement::Insert(insert) => changes::of_insert(insert),
-        Statement::Update(update) => changes::of_update(update),
-        Statement::Delete(delete) => changes::of_delete(delete),
+        Statement::Query(query) => read(dialect, &**query),
+        Statement::Insert(insert) => changes::of_insert(dialect, insert),
+        Statement::Update(update) => changes::of_update(dialect, update),
+        Statement::Delete(delete) => changes::of_delete(dialect, delete),
         Statement::CreateTable(create) => definitions::of_create_table(dialect, create),
         Statement::CreateIndex(create) => definitions::of_create_index(dialect, create),
-        Statement::AlterTable(alter) => definitions::of_alter(alter),
+        Statement::AlterTable(alter) => definitions::of_alter(dialect, alter),
         // CASCADE would reach what depends on the table.
         Statement::Drop {
             object_type: ObjectType::Table,

@@ -7,10 +7,10 @@ use sqlparser::ast::{
 };
 
 use super::reading::{is_plain, read};
-use super::{Table, Uses, refused, table};
+use super::{Dialect, Table, Uses, refused, table};
 use crate::plugins::narrow::Refused;
 
-pub(super) fn of_insert(insert: &Insert) -> Result<Uses, Refused> {
+pub(super) fn of_insert(dialect: Dialect, insert: &Insert) -> Result<Uses, Refused> {
     let Insert {
         insert_token: _,
         optimizer_hints,
@@ -77,14 +77,14 @@ pub(super) fn of_insert(insert: &Insert) -> Result<Uses, Refused> {
     if returning.is_some() {
         uses.push(("select", name));
     }
-    uses.extend(read(source)?);
-    uses.extend(read(assignments)?);
-    uses.extend(read(on)?);
-    uses.extend(read(returning)?);
+    uses.extend(read(dialect, source)?);
+    uses.extend(read(dialect, assignments)?);
+    uses.extend(read(dialect, on)?);
+    uses.extend(read(dialect, returning)?);
     Ok(uses)
 }
 
-pub(super) fn of_update(update: &Update) -> Result<Uses, Refused> {
+pub(super) fn of_update(dialect: Dialect, update: &Update) -> Result<Uses, Refused> {
     let Update {
         update_token: _,
         optimizer_hints,
@@ -117,15 +117,15 @@ pub(super) fn of_update(update: &Update) -> Result<Uses, Refused> {
     if returning.is_some() {
         uses.push(("select", name));
     }
-    uses.extend(read(assignments)?);
-    uses.extend(read(selection)?);
-    uses.extend(read(returning)?);
-    uses.extend(read(order_by)?);
-    uses.extend(read(limit)?);
+    uses.extend(read(dialect, assignments)?);
+    uses.extend(read(dialect, selection)?);
+    uses.extend(read(dialect, returning)?);
+    uses.extend(read(dialect, order_by)?);
+    uses.extend(read(dialect, limit)?);
     Ok(uses)
 }
 
-pub(super) fn of_delete(delete: &Delete) -> Result<Uses, Refused> {
+pub(super) fn of_delete(dialect: Dialect, delete: &Delete) -> Result<Uses, Refused> {
     let Delete {
         delete_token: _,
         optimizer_hints,
@@ -153,10 +153,10 @@ pub(super) fn of_delete(delete: &Delete) -> Result<Uses, Refused> {
     if returning.is_some() {
         uses.push(("select", name));
     }
-    uses.extend(read(selection)?);
-    uses.extend(read(returning)?);
-    uses.extend(read(order_by)?);
-    uses.extend(read(limit)?);
+    uses.extend(read(dialect, selection)?);
+    uses.extend(read(dialect, returning)?);
+    uses.extend(read(dialect, order_by)?);
+    uses.extend(read(dialect, limit)?);
     Ok(uses)
 }
 

@@ -3,7 +3,7 @@
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use sqlparser::ast::{
     AlterTable, AlterTableOperation, ColumnDef, ColumnOption, CreateIndex, CreateTable, CreateTableOptions,
-    Expr, FunctionArguments, IndexColumn, ObjectName, TableConstraint,
+    Expr, FunctionArguments, Ident, IndexColumn, ObjectName, TableConstraint,
 };
 
 use super::reading::read;
@@ -23,20 +23,54 @@ pub(super) fn of_create_table(dialect: Dialect, create: &CreateTable) -> Result<
     }
     let mut uses = vec![("create", table(&create.name)?)];
     for column in &create.columns {
-        uses.extend(of_column(column, &create.name)?);
+        uses.extend(of_column(dialect, column, &create.name)?);
     }
     for constraint in &create.constraints {
         match constraint {
             TableConstraint::ForeignKey(key) if key.foreign_table == create.name => {}
             TableConstraint::ForeignKey(key) => uses.extend(of_reference(&key.foreign_table)?),
-            TableConstraint::Unique(key) => uses.extend(of_index(dialect, &key.columns)?),
-            TableConstraint::PrimaryKey(key) => uses.extend(of_index(dialect, &key.columns)?),
+            TableConstraint::Unique(key) => {
+                check_constraint(dialect, key.name.as_ref(), &create.name)?;
+                uses.extend(of_index(dialect, &key.columns)?);
+            }
+            TableConstraint::PrimaryKey(key) => {
+                check_constraint(dialect, key.name.as_ref(), &create.name)?;
+                uses.extend(of_index(dialect, &key.columns)?);
+            }
             TableConstraint::Index(index) => uses.extend(of_index(dialect, &index.columns)?),
-            TableConstraint::Check(check) => uses.extend(read(check)?),
+            TableConstraint::Check(check) => uses.extend(read(dialect, check)?),
             _ => return Err(refused("this kind of constraint")),
         }
     }
     Ok(uses)
+}
+
+/// An index stands among the tables, but for MySQL: its name is another table's to have, unless
+/// it begins as that of its own table, or as `idx_` and that.
+fn check_name(dialect: Dialect, name: &ObjectName, of: &ObjectName) -> Result<(), Refused> {
+    if dialect == Dialect::Mysql {
+        return Ok(());
+    }
+    let (name, of) = (table(name)?.name, table(of)?.name);
+    let (schema, index) = name.rsplit_once('.').unwrap_or(("", &name));
+    let (schema_of, table) = of.rsplit_once('.').unwrap_or(("", &of));
+    let (index, table) = (index.to_ascii_lowercase(), table.to_ascii_lowercase());
+    let is_own = index.strip_prefix("idx_").unwrap_or(&index).starts_with(&table);
+    let is_beside = schema.is_empty() || schema.eq_ignore_ascii_case(schema_of);
+    if (is_own || index.starts_with(&table)) && is_beside {
+        return Ok(());
+    }
+    Err(refused(&format!("an index with the name `{name}`, which does not begin with `{table}`")))
+}
+
+/// On PostgreSQL the index of a constraint has the constraint's name.
+fn check_constraint(dialect: Dialect, name: Option<&Ident>, of: &ObjectName) -> Result<(), Refused> {
+    match name {
+        Some(name) if dialect == Dialect::Postgres => {
+            check_name(dialect, &ObjectName::from(vec![name.clone()]), of)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A foreign key tells of the other table's rows, and keeps them from being deleted.
@@ -60,7 +94,7 @@ fn of_index(dialect: Dialect, columns: &[IndexColumn]) -> Result<Uses, Refused> 
             _ => false,
         };
         if !is_prefix {
-            uses.extend(read(column)?);
+            uses.extend(read(dialect, column)?);
         }
     }
     Ok(uses)
@@ -89,9 +123,12 @@ fn are_plain(options: &CreateTableOptions) -> bool {
     })
 }
 
-fn of_column(column: &ColumnDef, own: &ObjectName) -> Result<Uses, Refused> {
+fn of_column(dialect: Dialect, column: &ColumnDef, own: &ObjectName) -> Result<Uses, Refused> {
     let mut uses = Uses::new();
     for option in &column.options {
+        if let ColumnOption::PrimaryKey(_) | ColumnOption::Unique(_) = option.option {
+            check_constraint(dialect, option.name.as_ref(), own)?;
+        }
         match &option.option {
             ColumnOption::ForeignKey(key) if key.foreign_table == *own => {}
             ColumnOption::ForeignKey(key) => uses.extend(of_reference(&key.foreign_table)?),
@@ -113,13 +150,13 @@ fn of_column(column: &ColumnDef, own: &ObjectName) -> Result<Uses, Refused> {
             _ => return Err(refused("this kind of column")),
         }
     }
-    uses.extend(read(column)?);
+    uses.extend(read(dialect, column)?);
     Ok(uses)
 }
 
 pub(super) fn of_create_index(dialect: Dialect, create: &CreateIndex) -> Result<Uses, Refused> {
     let CreateIndex {
-        name: _,
+        name,
         table_name,
         using,
         columns,
@@ -145,13 +182,16 @@ pub(super) fn of_create_index(dialect: Dialect, create: &CreateIndex) -> Result<
     if odd {
         return Err(refused("this form of CREATE INDEX"));
     }
+    if let Some(name) = name {
+        check_name(dialect, name, table_name)?;
+    }
     let mut uses = vec![("create", table(table_name)?)];
     uses.extend(of_index(dialect, columns)?);
-    uses.extend(read(predicate)?);
+    uses.extend(read(dialect, predicate)?);
     Ok(uses)
 }
 
-pub(super) fn of_alter(alter: &AlterTable) -> Result<Uses, Refused> {
+pub(super) fn of_alter(dialect: Dialect, alter: &AlterTable) -> Result<Uses, Refused> {
     let AlterTable { name, if_exists: _, only, operations, location, on_cluster, table_type, end_token: _ } =
         alter;
     if *only || location.is_some() || on_cluster.is_some() || table_type.is_some() {
@@ -160,7 +200,9 @@ pub(super) fn of_alter(alter: &AlterTable) -> Result<Uses, Refused> {
     let mut uses = vec![("alter", table(name)?)];
     for operation in operations {
         match operation {
-            AlterTableOperation::AddColumn { column_def, .. } => uses.extend(of_column(column_def, name)?),
+            AlterTableOperation::AddColumn { column_def, .. } => {
+                uses.extend(of_column(dialect, column_def, name)?)
+            }
             // CASCADE would reach what depends on the column.
             AlterTableOperation::DropColumn { drop_behavior: None, .. } => {}
             _ => return Err(refused("this change of a table")),

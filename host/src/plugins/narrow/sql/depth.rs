@@ -10,6 +10,10 @@ use super::{Refused, refused};
 /// tree takes two at least.
 const MOST: usize = 1_000;
 
+/// The most brackets that are open at once. The parser tries some forms one after the other; for
+/// a form of which it forgets that it has failed, the time doubles with each bracket around it.
+const BRACKETS: usize = 16;
+
 /// Words that make a tree of what stands beside them, lists with commas included.
 const OF_SETS: [&str; 4] = ["except", "intersect", "minus", "union"];
 
@@ -23,6 +27,9 @@ pub(super) fn check(tokens: &[Token]) -> Result<(), Refused> {
         let Some((here, kept)) = open.last_mut() else { break };
         match token {
             Token::Whitespace(_) | Token::EOF => {}
+            Token::LParen if level > BRACKETS => {
+                return Err(refused(&format!("more than {BRACKETS} open brackets")));
+            }
             Token::LParen => open.push((0, 0)),
             Token::RParen if level > 1 => {
                 way -= *here + *kept;

@@ -1,16 +1,18 @@
-//! Statements that are nearly allowed: nothing panics, and of what is let through SQLite
-//! itself says that it reaches the granted table only.
+//! Statements that are nearly allowed: nothing panics or takes time beyond measure, and of what
+//! is let through SQLite itself says that it reaches the granted table only.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use returner_fuzz::Nearly;
 use returner_fuzz::bolero::check;
 use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, Authorization};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::*;
 
-const SEEDS: [&[u8]; 16] = [
+const SEEDS: [&[u8]; 18] = [
     b"SELECT a, b FROM audit WHERE a = ? AND b IN (?, ?) ORDER BY a DESC LIMIT 10 OFFSET 5",
     b"INSERT INTO audit (a, b) VALUES (?, ?), (?, 'x''y')",
     b"INSERT INTO audit SELECT a, count(*) FROM audit GROUP BY a HAVING count(*) > 1",
@@ -28,7 +30,83 @@ const SEEDS: [&[u8]; 16] = [
     b"SELECT 1e1FROM secrets",
     b"SELECT 'a' FROM audit WHERE a = 1.5e3 OR b = .5",
     b"SELECT a FROM audit END UNION SELECT a FROM secrets",
+    b"SELECT audit.trim(audit.trim(audit.floor(audit.ceil(audit.trim(audit.trim(audit.trim(a))))))) FROM audit",
+    b"SELECT trim(floor(substring(position(cast(case when a in ((a)) then 1 end AS INT) in 'a') from 1))) FROM audit",
 ];
+
+/// The processor's time that a short statement may take: a thousand times what it takes.
+const TIME: Duration = Duration::from_millis(200);
+
+/// What a reading takes of this thread's.
+fn timed<T>(statement: &str, read: impl FnOnce() -> T) -> T {
+    let begun = clock_gettime(ClockId::ThreadCPUTime);
+    let read = read();
+    let taken = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime) - begun).unwrap_or_default();
+    assert!(taken < TIME, "it took {taken:?} to read {statement}");
+    read
+}
+
+/// What an expression can stand in; the parser tries some of these in several ways.
+const AROUND: [(&str, &str); 40] = [
+    ("(", ")"),
+    ("(SELECT ", ")"),
+    ("a.trim(", ")"),
+    ("a.floor(", ")"),
+    ("a.b(", ")"),
+    ("a.", ""),
+    ("a.(", ")"),
+    ("trim(", ")"),
+    ("trim(BOTH 'a' FROM ", ")"),
+    ("floor(", ")"),
+    ("ceil(", " TO DAY)"),
+    ("abs(", ")"),
+    ("CASE WHEN ", " THEN 1 END"),
+    ("CASE ", " WHEN 1 THEN 1 END"),
+    ("case-", ""),
+    ("CAST(", " AS INT)"),
+    ("CONVERT(", ", CHAR)"),
+    ("position(", " IN 'a')"),
+    ("position(", ")"),
+    ("substring(", " FROM 1)"),
+    ("extract(DAY FROM ", ")"),
+    ("overlay(", " PLACING 'a' FROM 1)"),
+    ("NOT ", ""),
+    ("EXISTS(SELECT ", ")"),
+    ("INTERVAL ", " DAY"),
+    ("interval(", ")"),
+    ("a IN (", ")"),
+    ("a IN (SELECT ", ")"),
+    ("a IN ((", "), 1)"),
+    ("a BETWEEN ", " AND 1"),
+    ("date(", ")"),
+    ("timestamp(", ")"),
+    ("binary ", ""),
+    ("array(", ")"),
+    ("current_time(", ")"),
+    ("group_concat(a ORDER BY ", ")"),
+    ("sum(a) OVER (ORDER BY ", ")"),
+    ("json_object('a' VALUE ", ")"),
+    ("a = ANY(", ")"),
+    ("SELECT * FROM (", ") AS x"),
+];
+
+/// Whatever stands in what, and whether it is closed or not.
+#[test]
+fn no_form_takes_twice_the_time_for_each_level() {
+    for dialect in [Dialect::Mysql, Dialect::Postgres, Dialect::Sqlite] {
+        for outer in AROUND {
+            for inner in AROUND {
+                let (before, after) = (format!("{}{}", outer.0, inner.0), format!("{}{}", inner.1, outer.1));
+                let levels = 16 / before.matches('(').count().max(1);
+                for last in ["1", "1 1 )"] {
+                    let (begin, end) = (before.repeat(levels), after.repeat(levels));
+                    let statement = format!("SELECT {begin}{last}{end} FROM audit");
+                    let _ = timed(&statement, || uses(dialect, &statement));
+                }
+            }
+        }
+    }
+}
 
 /// The tables that SQLite says a statement reaches; none if it is no statement to it.
 fn reached(database: &Connection, seen: &Arc<Mutex<Vec<String>>>, statement: &str) -> Option<Vec<String>> {
@@ -63,8 +141,8 @@ fn statements() {
     check!().with_type::<Nearly>().for_each(|nearly| {
         let (sqlite, mysql, database, seen) = &*fixture;
         let Ok(statement) = String::from_utf8(nearly.of(&SEEDS)) else { return };
-        let _ = mysql.allows(&statement);
-        if sqlite.allows(&statement).is_ok()
+        let _ = timed(&statement, || mysql.allows(&statement));
+        if timed(&statement, || sqlite.allows(&statement)).is_ok()
             && let Some(reached) = reached(database, seen, &statement)
         {
             assert!(

@@ -4,27 +4,16 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, ObjectName, ObjectNamePart, Query, Select, SelectFlavor, SetExpr, Statement, TableAlias,
-    TableFactor, Visit, Visitor,
+    Expr, ObjectName, Query, Select, SelectFlavor, SetExpr, Statement, TableAlias, TableFactor, Visit,
+    Visitor,
 };
 
-use super::{Table, Uses, refused, table};
+use super::{Dialect, Table, Uses, functions, refused, table};
 use crate::plugins::narrow::Refused;
 
-/// Functions of their arguments alone, or of the time.
-const FUNCTIONS: &str = "\
-    abs avg cast ceil ceiling changes char_length character_length coalesce concat concat_ws \
-    count curdate current_date current_time current_timestamp database date date_add date_format \
-    date_sub datediff datetime floor from_unixtime greatest group_concat hex if ifnull instr \
-    json_array json_build_array json_build_object json_extract json_object json_quote json_type \
-    json_unquote json_valid jsonb_array_length jsonb_build_array jsonb_build_object jsonb_typeof julianday \
-    last_insert_id last_insert_rowid least left length locate lower max min mod now nullif \
-    replace right round row_number strftime substr substring substring_index sum time \
-    timestampdiff to_json to_jsonb total trim typeof unix_timestamp upper utc_timestamp values";
-
 /// What a part of a statement reads, with all that stands in it.
-pub(super) fn read(part: &impl Visit) -> Result<Uses, Refused> {
-    let mut reader = Reader::default();
+pub(super) fn read(dialect: Dialect, part: &impl Visit) -> Result<Uses, Refused> {
+    let mut reader = Reader { dialect, uses: Uses::new(), factors: 0, relations: 0, locks: false };
     if let ControlFlow::Break(refused) = part.visit(&mut reader) {
         return Err(*refused);
     }
@@ -36,8 +25,8 @@ pub(super) fn read(part: &impl Visit) -> Result<Uses, Refused> {
     Ok(reader.uses)
 }
 
-#[derive(Default)]
 pub(super) struct Reader {
+    dialect: Dialect,
     uses: Uses,
     /// Tables that were named by a factor, which says more of them.
     factors: usize,
@@ -150,24 +139,17 @@ impl Reader {
         }
     }
 
-    pub(super) fn check_expr(expr: &Expr) -> Result<(), Refused> {
+    pub(super) fn check_expr(dialect: Dialect, expr: &Expr) -> Result<(), Refused> {
         if let Expr::Identifier(name) = expr
             && name.quote_style.is_none()
             && SESSION.iter().any(|word| name.value.eq_ignore_ascii_case(word))
         {
             return Err(refused(&format!("`{}`", name.value)));
         }
-        let Expr::Function(function) = expr else { return Ok(()) };
-        let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else {
-            return Err(refused(&format!("the function `{}`", function.name)));
-        };
-        // MySQL looks for a stored one, and PostgreSQL for one in these letters.
-        if name.quote_style.is_some() {
-            return Err(refused(&format!("the function `{}` in quotes", name.value)));
+        match expr {
+            Expr::Function(function) => functions::check(dialect, function),
+            _ => Ok(()),
         }
-        let lower = name.value.to_ascii_lowercase();
-        let is_known = FUNCTIONS.split(' ').any(|known| known == lower);
-        if is_known { Ok(()) } else { Err(refused(&format!("the function `{}`", name.value))) }
     }
 }
 
@@ -223,7 +205,7 @@ impl Visitor for Reader {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
-        flow(Self::check_expr(expr))
+        flow(Self::check_expr(self.dialect, expr))
     }
 
     fn pre_visit_statement(&mut self, _: &Statement) -> ControlFlow<Self::Break> {

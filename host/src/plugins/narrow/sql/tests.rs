@@ -145,7 +145,7 @@ fn postgresql_has_ways_of_its_own() {
         "SELECT a, b->>'x' FROM audit WHERE a = ? AND b->'x' = '1'::jsonb ORDER BY a LIMIT 10",
         "CREATE TABLE IF NOT EXISTS audit (id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
          at TIMESTAMPTZ NOT NULL DEFAULT now(), doc JSONB, UNIQUE (at, id))",
-        "CREATE INDEX IF NOT EXISTS i ON audit (at)",
+        "CREATE INDEX IF NOT EXISTS audit_i ON audit (at)",
         "SELECT a::varchar(10), CAST(b AS double precision), d::timestamp(3) with time zone FROM audit",
         "CREATE TABLE audit (id BIGSERIAL, at TIMESTAMP WITH TIME ZONE, n NUMERIC(10, 2))",
     ] {
@@ -196,8 +196,8 @@ fn postgresql_has_ways_of_its_own() {
         "SELECT current_role::text FROM audit",
         "SELECT current_schema, session_user FROM audit",
         "SELECT user FROM audit",
-        "CREATE INDEX i ON audit (evil(5))",
-        "CREATE INDEX i ON audit (a) WHERE evil(5)",
+        "CREATE INDEX audit_i ON audit (evil(5))",
+        "CREATE INDEX audit_i ON audit (a) WHERE evil(5)",
         "SELECT * FROM audit FOR UPDATE",
     ] {
         assert!(rules.allows(statement).is_err(), "{statement}");
@@ -212,12 +212,12 @@ fn changes_reach_the_table_that_is_granted_only() {
         "UPDATE audit SET a = a + 1 WHERE b = ? ORDER BY c LIMIT 1",
         "DELETE FROM audit WHERE a < ? LIMIT 5",
         "CREATE TABLE IF NOT EXISTS audit (a INT PRIMARY KEY AUTO_INCREMENT, b TEXT) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",
-        "CREATE UNIQUE INDEX i ON audit (a, b)",
+        "CREATE UNIQUE INDEX audit_i ON audit (a, b)",
         "ALTER TABLE audit ADD COLUMN c INT, DROP COLUMN b",
         "DROP TABLE audit",
         "REPLACE INTO audit (a) VALUES (1)",
         "CREATE TABLE audit (a INT, b INT REFERENCES audit (a), FOREIGN KEY (b) REFERENCES audit (a))",
-        "CREATE INDEX i ON audit (a(10))",
+        "CREATE INDEX audit_i ON audit (a(10))",
     ] {
         assert_eq!(rules.allows(statement), Ok(()), "{statement}");
     }
@@ -243,7 +243,7 @@ fn changes_reach_the_table_that_is_granted_only() {
         "DROP TABLE audit CASCADE",
         "DROP TEMPORARY TABLE audit",
         "ALTER TABLE audit DROP COLUMN a CASCADE",
-        "CREATE INDEX i ON audit (evil.f(5))",
+        "CREATE INDEX audit_i ON audit (evil.f(5))",
         "CREATE TEMPORARY TABLE audit (a INT)",
         "ALTER TABLE audit RENAME TO secrets",
         "ALTER TABLE audit ADD COLUMN c INT REFERENCES secrets (a)",
@@ -548,9 +548,131 @@ fn a_name_that_a_server_cuts_is_refused() {
 
 #[test]
 fn a_prefix_of_a_column_is_mysqls() {
-    let create = "CREATE INDEX i ON audit (evil(1))";
+    let create = "CREATE INDEX audit_i ON audit (evil(1))";
     for dialect in [Dialect::Mysql, Dialect::Postgres, Dialect::Sqlite] {
         let allowed = rules(dialect, &[("audit", &["create"])]).allows(create);
         assert_eq!(allowed.is_ok(), dialect == Dialect::Mysql, "{dialect:?}");
     }
+}
+
+/// What is doubled by each level is refused by its signs; names of tables stay.
+#[test]
+fn after_a_period_stands_a_name() {
+    let verbs: &[&str] = &["select", "insert", "update", "create", "alter"];
+    for dialect in [Dialect::Mysql, Dialect::Postgres, Dialect::Sqlite] {
+        let rules = rules(dialect, &[("s.audit", verbs), ("audit", verbs)]);
+        for statement in [
+            "SELECT a.trim(a) FROM audit",
+            "SELECT a.trim(a.trim(a.trim(a))) FROM audit",
+            "SELECT a . floor (1) FROM audit",
+            "SELECT audit.ceil(a) FROM audit",
+            "SELECT a.(a) FROM audit",
+            "SELECT a.-b FROM audit",
+            "SELECT a.'b' FROM audit",
+            "INSERT INTO audit (a) SELECT into a.trim(a) FROM audit",
+            "SELECT 1 FROM audit JOIN audit ON a.trim((SELECT 1 FROM audit JOIN audit ON a.trim(a)))",
+        ] {
+            assert!(rules.allows(statement).is_err(), "{dialect:?}: {statement}");
+        }
+        for statement in [
+            "INSERT INTO s.audit (a) VALUES (1)",
+            "INSERT INTO s . audit(a) SELECT x.a FROM audit AS x WHERE x.a IN (1) AND x.a = (1)",
+            "CREATE TABLE IF NOT EXISTS s.audit (a INT, b INT REFERENCES s.audit (a))",
+            "CREATE INDEX audit_a ON s.audit (a)",
+            "SELECT audit.*, s.audit.a FROM s.audit",
+        ] {
+            assert_eq!(rules.allows(statement), Ok(()), "{dialect:?}: {statement}");
+        }
+    }
+}
+
+#[test]
+fn brackets_have_a_bound_that_honest_statements_keep() {
+    for dialect in [Dialect::Mysql, Dialect::Postgres, Dialect::Sqlite] {
+        let rules = audit(dialect);
+        let nested = |count: usize| format!("SELECT {}1{} FROM audit", "(".repeat(count), ")".repeat(count));
+        assert_eq!(rules.allows(&nested(16)), Ok(()));
+        let refused = rules.allows(&nested(17)).expect_err("too many").to_string();
+        assert!(refused.contains("open brackets"), "{refused}");
+    }
+}
+
+/// It is read already, for longer than anything takes.
+#[test]
+fn what_nobody_could_read_is_not_read_again() {
+    let (rules, statement) = (audit(Dialect::Sqlite), "SELECT a FROM audit");
+    assert_eq!(rules.known(statement), None);
+    let now = Instant::now();
+    rules.read.lock().insert(digest(statement), now);
+    assert_eq!(rules.known(statement), None);
+    rules.read.lock().insert(digest(statement), now.checked_sub(TIME).expect("a moment"));
+    assert_eq!(rules.known(statement), Some(Err(too_slow())));
+    // It came to an end.
+    assert_eq!(rules.allows(statement), Ok(()));
+    assert_eq!(rules.known(statement), Some(Ok(())));
+}
+
+/// What a server has not itself may be somebody's function there.
+#[test]
+fn each_server_has_functions_of_its_own() {
+    let all = [
+        (Dialect::Mysql, "if(a, 1, 2)"),
+        (Dialect::Mysql, "database()"),
+        (Dialect::Mysql, "substring_index(a, 'b', 1)"),
+        (Dialect::Mysql, "date_format(a, '%Y')"),
+        (Dialect::Mysql, "unix_timestamp()"),
+        (Dialect::Postgres, "jsonb_build_object('a', 1)"),
+        (Dialect::Postgres, "to_jsonb(a)"),
+        (Dialect::Sqlite, "total(a)"),
+        (Dialect::Sqlite, "typeof(a)"),
+        (Dialect::Sqlite, "changes()"),
+        (Dialect::Sqlite, "strftime('%Y', a)"),
+        (Dialect::Sqlite, "datetime('now')"),
+        (Dialect::Sqlite, "julianday(a)"),
+        (Dialect::Sqlite, "last_insert_rowid()"),
+    ];
+    let of_two = ["hex(a)", "ifnull(a, 1)", "instr(a, 'b')", "group_concat(a)", "json_extract(a, '$.b')"];
+    let both = of_two.into_iter().flat_map(|call| BOTH.map(|dialect| (dialect, call)));
+    let had: Vec<_> = all.into_iter().chain(both).chain([(Dialect::Sqlite, "if(a, 1, 2)")]).collect();
+    for (_, call) in &had {
+        for dialect in [Dialect::Mysql, Dialect::Postgres, Dialect::Sqlite] {
+            let allowed = audit(dialect).allows(&format!("SELECT {call} FROM audit"));
+            assert_eq!(allowed.is_ok(), had.contains(&(dialect, call)), "{dialect:?}: {call}: {allowed:?}");
+        }
+    }
+    for dialect in [Dialect::Mysql, Dialect::Postgres, Dialect::Sqlite] {
+        let rules = audit(dialect);
+        for call in ["coalesce(a, 1)", "count(*)", "lower(a)", "trim(a)", "row_number() OVER (ORDER BY a)"] {
+            assert_eq!(rules.allows(&format!("SELECT {call} FROM audit")), Ok(()), "{dialect:?}: {call}");
+        }
+        // Without OVER it is a stored function of an old server's.
+        assert!(rules.allows("SELECT row_number() FROM audit").is_err(), "{dialect:?}");
+    }
+}
+
+/// Its name is another table's to have.
+#[test]
+fn an_index_begins_as_its_table() {
+    for dialect in [Dialect::Postgres, Dialect::Sqlite] {
+        let rules = rules(dialect, &[("audit", &["create", "alter"])]);
+        for name in ["audit_a", "Audit_A", "idx_audit_a"] {
+            assert_eq!(rules.allows(&format!("CREATE INDEX {name} ON audit (a)")), Ok(()), "{name}");
+        }
+        for name in ["jids", "idx_jids", "a_audit", "other.audit_a", "main.jids"] {
+            assert!(rules.allows(&format!("CREATE INDEX {name} ON audit (a)")).is_err(), "{name}");
+        }
+    }
+    let postgres = rules(Dialect::Postgres, &[("audit", &["create", "alter"])]);
+    for (name, is_allowed) in [("audit_a", true), ("jids", false)] {
+        for statement in [
+            format!("CREATE TABLE audit (a INT, CONSTRAINT {name} UNIQUE (a))"),
+            format!("CREATE TABLE audit (a INT, CONSTRAINT {name} PRIMARY KEY (a))"),
+            format!("CREATE TABLE audit (a INT CONSTRAINT {name} UNIQUE)"),
+            format!("ALTER TABLE audit ADD COLUMN b INT CONSTRAINT {name} UNIQUE"),
+        ] {
+            assert_eq!(postgres.allows(&statement).is_ok(), is_allowed, "{statement}");
+        }
+    }
+    let mysql = rules(Dialect::Mysql, &[("audit", &["create"])]);
+    assert_eq!(mysql.allows("CREATE INDEX jids ON audit (a)"), Ok(()));
 }

@@ -8,7 +8,7 @@ use sqlparser::ast::{
 };
 
 use super::reading::{Reader, flow};
-use super::refused;
+use super::{Dialect, refused};
 use crate::plugins::narrow::Refused;
 
 /// The types that are values of their own, without what stands in parentheses.
@@ -73,7 +73,7 @@ impl Types {
                 check_type(data_type)
             }
             Expr::Convert { .. } => Err(refused("CONVERT")),
-            _ => Reader::check_expr(expr),
+            _ => Reader::check_expr(Dialect::Postgres, expr),
         }
     }
 }

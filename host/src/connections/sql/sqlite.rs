@@ -23,8 +23,9 @@ use rusqlite::Connection;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
-use super::sqlite_error::{error_of, is_commit_unknown};
+use super::sqlite_error::{error_of, is_commit_unknown, is_out_of_memory};
 use super::sqlite_gate::{Gate, HELD, Turn};
+use super::sqlite_session::FOR_GUESTS;
 use super::{CommitError, Purpose, SqlError, SqlErrorKind, SqlRows, SqlValue, sqlite_session, statement};
 use crate::config::SqliteSettings;
 use crate::connections::answer::AnswerBounds;
@@ -75,6 +76,8 @@ pub(crate) struct Open {
     pub(super) cancelled: Arc<AtomicBool>,
     /// Set while the host's own statements run.
     pub(super) host: Arc<AtomicBool>,
+    /// What SQLite may have in memory for a guest's statement to run.
+    pub(super) memory: i64,
     /// The file's device and number; none for a database in memory.
     file: Option<(u64, u64)>,
 }
@@ -215,10 +218,14 @@ impl SqliteTransaction {
         let interrupt = Interrupt(Some(Arc::clone(&session.lease.connection.cancelled)));
         let job = spawn_blocking(move || {
             let result = work(&session.lease.connection);
+            // What the connection keeps in memory ends with it.
+            let session = Some(session).filter(|_| !result.as_ref().is_err_and(is_out_of_memory));
             (session, result)
         });
         let error = match timeout(self.bound, job).await {
-            Ok(Ok((session, result))) => {
+            Ok(Ok((None, Err(error)))) => error,
+            Ok(Ok((None, Ok(done)))) => return Ok(done),
+            Ok(Ok((Some(session), result))) => {
                 interrupt.disarm();
                 // Some errors (a full disk) end SQLite's transaction.
                 let ended = session.lease.connection.connection.is_autocommit();
@@ -319,8 +326,8 @@ impl Database {
             let _ = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&self.path);
         }
         let connection = Connection::open(&self.path).map_err(|error| error_of(&error))?;
-        let open =
-            Open { connection, cancelled: Arc::default(), host: Arc::default(), file: self.identity() };
+        let (cancelled, host, memory) = (Arc::default(), Arc::default(), FOR_GUESTS);
+        let open = Open { connection, cancelled, host, memory, file: self.identity() };
         sqlite_session::set_up(&open, self.busy)?;
         Ok(open)
     }

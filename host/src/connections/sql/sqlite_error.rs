@@ -25,6 +25,20 @@ pub(super) fn is_commit_unknown(error: &SqlError) -> bool {
     code & 0xff == rusqlite::ffi::SQLITE_IOERR
 }
 
+/// SQLite would have more than `most` bytes in memory.
+pub(super) fn out_of_memory(most: i64) -> SqlError {
+    let most = bytesize::ByteSize(u64::try_from(most).unwrap_or_default());
+    let message = format!("out of memory: SQLite has {most} for what plugins ask of it at once");
+    let code = Some(rusqlite::ffi::SQLITE_NOMEM.to_string());
+    SqlError { code, ..SqlError::unavailable(message) }
+}
+
+/// Whether there was no memory for it.
+pub(super) fn is_out_of_memory(error: &SqlError) -> bool {
+    let code: i32 = error.code.as_deref().and_then(|code| code.parse().ok()).unwrap_or_default();
+    code & 0xff == rusqlite::ffi::SQLITE_NOMEM
+}
+
 fn classify(code: ErrorCode, message: &str) -> (SqlErrorKind, bool) {
     use SqlErrorKind::{Constraint, Data, Denied, Other, Statement, Timeout, Unavailable};
     match code {

@@ -19,7 +19,11 @@ use rusqlite::{Connection, Error, Result};
 use super::sqlite_session::LONGEST;
 
 /// How many signs are compared between two looks at whether to stop.
-const SIGNS: u32 = 4096;
+const SIGNS: usize = 4096;
+
+/// The longest pattern of LIKE and GLOB, in bytes, as SQLite has it: what is made of one is a few
+/// times as long (<https://sqlite.org/limits.html#max_like_pattern_length>).
+const PATTERN: usize = 50_000;
 
 /// Puts them on a connection; `cancelled` says that what runs there is to stop.
 pub(super) fn define(connection: &Connection, cancelled: &Arc<AtomicBool>) -> Result<()> {
@@ -38,10 +42,37 @@ pub(super) fn define(connection: &Connection, cancelled: &Arc<AtomicBool>) -> Re
     let cancelled = Arc::clone(cancelled);
     connection.create_scalar_function("glob", 2, flags, move |context| {
         let (Some(pattern), Some(text)) = (text(context, 0), text(context, 1)) else { return Ok(None) };
-        let pattern = parts_of_glob(&pattern);
-        let text: Vec<char> = text.chars().collect();
-        matches(&pattern, &text, &cancelled).map(Some)
+        let mut work = Work::new(&cancelled);
+        let pattern = parts_of_glob(of_pattern(&pattern)?, &mut work)?;
+        matches(&pattern, &text, |sign| sign, &mut work).map(Some)
     })
+}
+
+/// A pattern that is not too long.
+fn of_pattern(pattern: &str) -> Result<&str> {
+    if pattern.len() > PATTERN { Err(failed("LIKE or GLOB pattern too complex")) } else { Ok(pattern) }
+}
+
+/// What a comparison has done since it looked whether to stop.
+struct Work<'a> {
+    done: usize,
+    cancelled: &'a AtomicBool,
+}
+
+impl<'a> Work<'a> {
+    fn new(cancelled: &'a AtomicBool) -> Self {
+        Self { done: 0, cancelled }
+    }
+
+    /// Counts so many signs.
+    fn add(&mut self, signs: usize) -> Result<()> {
+        self.done += signs;
+        if self.done < SIGNS {
+            return Ok(());
+        }
+        self.done = 0;
+        if self.cancelled.load(Ordering::Relaxed) { Err(failed("interrupted")) } else { Ok(()) }
+    }
 }
 
 fn instr(context: &Context<'_>) -> Result<Option<i64>> {
@@ -94,9 +125,11 @@ fn like(context: &Context<'_>, cancelled: &AtomicBool) -> Result<Option<bool>> {
         }
         _ => None,
     };
+    let mut work = Work::new(cancelled);
     let mut parts = Vec::new();
-    let mut signs = pattern.chars();
+    let mut signs = of_pattern(&pattern)?.chars();
     while let Some(sign) = signs.next() {
+        work.add(1)?;
         parts.push(match sign {
             // One that nothing follows matches nothing.
             sign if Some(sign) == escape => match signs.next() {
@@ -108,8 +141,7 @@ fn like(context: &Context<'_>, cancelled: &AtomicBool) -> Result<Option<bool>> {
             sign => Part::Sign(sign.to_ascii_lowercase()),
         });
     }
-    let within: Vec<char> = within.chars().map(|sign| sign.to_ascii_lowercase()).collect();
-    matches(&parts, &within, cancelled).map(Some)
+    matches(&parts, &within, |sign| sign.to_ascii_lowercase(), &mut work).map(Some)
 }
 
 /// A part of a pattern.
@@ -123,10 +155,11 @@ enum Part {
     OneOf(Vec<(char, char)>, bool),
 }
 
-fn parts_of_glob(pattern: &str) -> Vec<Part> {
+fn parts_of_glob(pattern: &str, work: &mut Work<'_>) -> Result<Vec<Part>> {
     let signs: Vec<char> = pattern.chars().collect();
     let (mut parts, mut at) = (Vec::new(), 0);
     while let Some(sign) = signs.get(at) {
+        work.add(1)?;
         at += 1;
         parts.push(match sign {
             '*' => Part::Any,
@@ -136,13 +169,13 @@ fn parts_of_glob(pattern: &str) -> Vec<Part> {
                     at += length;
                     set
                 }
-                // What is not closed matches nothing.
-                None => Part::OneOf(Vec::new(), false),
+                // What is not closed matches nothing, nor does anything with it.
+                None => return Ok(vec![Part::OneOf(Vec::new(), false)]),
             },
             sign => Part::Sign(*sign),
         });
     }
-    parts
+    Ok(parts)
 }
 
 /// What stands behind a `[`, and how long it is with its `]`.
@@ -175,6 +208,14 @@ fn set(signs: &[char]) -> Option<(Part, usize)> {
 }
 
 impl Part {
+    /// How many signs it is compared with.
+    fn comparisons(&self) -> usize {
+        match self {
+            Part::Sign(_) | Part::One | Part::Any => 1,
+            Part::OneOf(ranges, _) => ranges.len().max(1),
+        }
+    }
+
     fn is(&self, sign: char) -> bool {
         match self {
             Part::Sign(own) => *own == sign,
@@ -188,26 +229,27 @@ impl Part {
 }
 
 /// Where a part does not fit, the last [`Part::Any`] takes one sign more: an earlier one need
-/// never be tried again.
-fn matches(pattern: &[Part], text: &[char], cancelled: &AtomicBool) -> Result<bool> {
-    let (mut at, mut sign, mut compared) = (0, 0, 0_u32);
+/// never be tried again. `folded` is how a sign of the text is compared.
+fn matches(pattern: &[Part], text: &str, folded: impl Fn(char) -> char, work: &mut Work<'_>) -> Result<bool> {
+    let sign_at = |at: usize| text[at..].chars().next();
+    // The places of the text are in bytes.
+    let (mut at, mut sign) = (0, 0);
     let mut last_any = None;
     loop {
-        compared = compared.wrapping_add(1);
-        if compared % SIGNS == 0 && cancelled.load(Ordering::Relaxed) {
-            return Err(failed("interrupted"));
-        }
-        match (pattern.get(at), text.get(sign)) {
+        let part = pattern.get(at);
+        work.add(part.map_or(1, Part::comparisons))?;
+        match (part, sign_at(sign)) {
             (Some(Part::Any), _) => {
                 at += 1;
                 last_any = Some((at, sign));
             }
-            (Some(part), Some(one)) if part.is(*one) => (at, sign) = (at + 1, sign + 1),
+            (Some(part), Some(one)) if part.is(folded(one)) => (at, sign) = (at + 1, sign + one.len_utf8()),
             (None, None) => return Ok(true),
-            _ => match &mut last_any {
-                Some((after, taken)) if *taken < text.len() => {
-                    *taken += 1;
-                    (at, sign) = (*after, *taken);
+            _ => match last_any {
+                Some((after, taken)) if taken < text.len() => {
+                    let taken = taken + sign_at(taken).map_or(1, char::len_utf8);
+                    last_any = Some((after, taken));
+                    (at, sign) = (after, taken);
                 }
                 _ => return Ok(false),
             },

@@ -103,3 +103,35 @@ fn what_would_be_too_long_is_an_error() {
     let replaced = ours.query_row("SELECT replace(?, 'a', ?)", params![text, with], |_| Ok(()));
     assert!(replaced.is_err_and(|error| error.to_string().contains("too big")));
 }
+
+#[test]
+fn a_pattern_is_as_long_as_sqlites_own_may_be() {
+    for database in both() {
+        for (length, error) in [(50_000, None), (50_001, Some("LIKE or GLOB pattern too complex"))] {
+            for compare in ["SELECT 'a' LIKE ?", "SELECT 'a' GLOB ?"] {
+                let compared = database.query_row(compare, ["_".repeat(length)], |row| row.get::<_, bool>(0));
+                let told = compared.err().map(|error| error.to_string());
+                assert_eq!(told.as_deref(), error, "{compare} {length}");
+            }
+        }
+    }
+}
+
+/// Each sign of a set is a comparison, also where the text has few.
+#[test]
+fn a_comparison_with_a_large_set_ends_when_it_is_told_to() {
+    let set = "[".to_owned() + &"b".repeat(SIGNS) + "]";
+    let parts = parts_of_glob(&set, &mut Work::new(&AtomicBool::new(false))).expect("it is made");
+    let cancelled = AtomicBool::new(true);
+    let compared = matches(&parts, "a", |sign| sign, &mut Work::new(&cancelled));
+    assert!(compared.is_err_and(|error| error.to_string().contains("interrupted")));
+    let made = parts_of_glob(&"?".repeat(SIGNS), &mut Work::new(&cancelled));
+    assert!(made.is_err_and(|error| error.to_string().contains("interrupted")));
+}
+
+/// What is not closed is looked for once.
+#[test]
+fn brackets_that_are_not_closed_take_no_time() {
+    let parts = parts_of_glob(&"[".repeat(PATTERN), &mut Work::new(&AtomicBool::new(false)));
+    assert_eq!(parts.expect("it is made"), [Part::OneOf(Vec::new(), false)]);
+}

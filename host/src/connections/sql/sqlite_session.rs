@@ -5,6 +5,7 @@
 //! pragmas change the connection or the file for everyone: SQLite's authorizer
 //! refuses both.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,15 +13,18 @@ use std::time::Duration;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{CachedStatement, ToSql};
+use rusqlite::{CachedStatement, ErrorCode, Statement, ToSql};
 
 use super::sqlite::Open;
-use super::sqlite_error::error_of;
+use super::sqlite_error::{error_of, out_of_memory};
 use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, sqlite_depth, sqlite_functions};
 use crate::connections::answer::{AnswerBounds, AnswerSize};
 
 /// Prepared statements kept by one connection.
 const STATEMENTS: usize = 100;
+
+/// The longest text of one that is kept. The SDK's longest INSERT of fifteen columns fits.
+const KEPT: usize = 32 << 10;
 
 /// Steps of SQLite's machine between two looks at whether to stop: some microseconds.
 const STEPS: i32 = 4096;
@@ -31,6 +35,18 @@ pub(super) const LONGEST: i32 = 256 << 20;
 /// What SQLite may have in memory at once, in the whole process: a row is there before it can be
 /// counted. What would be more is an error of the statement that asks for it, and is tried again.
 const HEAP: i64 = 2 << 30;
+
+/// What it may have in memory for a guest's statement to run: the rest is the journal's, which
+/// takes nothing in without it.
+pub(super) const FOR_GUESTS: i64 = HEAP / 2;
+
+/// What it may have in memory for a statement to be kept: what is kept is nobody's to give back.
+const FOR_KEEPING: i64 = HEAP / 4;
+
+/// Functions that no guest has: one runs code of its own, one makes more of a text than there is
+/// memory for, and the others take time with the square of what they are given, in one step that
+/// nothing can stop.
+const REFUSED: [&str; 5] = ["json_patch", "json_pretty", "jsonb_patch", "load_extension", "snippet"];
 
 /// Pragmas that only tell something.
 const PRAGMAS: [&str; 8] = [
@@ -55,8 +71,12 @@ pub(super) fn set_up(open: &Open, busy: Duration) -> Result<(), SqlError> {
         connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST)?;
         connection.pragma_update(None, "hard_heap_limit", HEAP)?;
         sqlite_functions::define(connection, &open.cancelled)?;
-        let cancelled = Arc::clone(&open.cancelled);
-        connection.progress_handler(STEPS, Some(move || cancelled.load(Ordering::Relaxed)))?;
+        let (cancelled, host, memory) = (Arc::clone(&open.cancelled), Arc::clone(&open.host), open.memory);
+        let is_over = move || {
+            cancelled.load(Ordering::Relaxed)
+                || (!host.load(Ordering::Relaxed) && returner_sqlite_heap::used() > memory)
+        };
+        connection.progress_handler(STEPS, Some(is_over))?;
         let host = Arc::clone(&open.host);
         connection.authorizer(Some(move |context: AuthContext<'_>| match host.load(Ordering::Relaxed) {
             true => Authorization::Allow,
@@ -77,8 +97,8 @@ fn authorize(context: &AuthContext<'_>) -> Authorization {
         | AuthAction::CreateTempTable { .. }
         | AuthAction::CreateTempTrigger { .. }
         | AuthAction::CreateTempView { .. }
-        | AuthAction::Unknown { .. }
-        | AuthAction::Function { function_name: "load_extension" } => Authorization::Deny,
+        | AuthAction::Unknown { .. } => Authorization::Deny,
+        AuthAction::Function { function_name } if REFUSED.contains(&function_name) => Authorization::Deny,
         // The same by the name of their schema.
         AuthAction::CreateTable { .. }
         | AuthAction::CreateIndex { .. }
@@ -121,7 +141,7 @@ pub(super) fn execute(open: &Open, statement: &str, params: Vec<SqlValue>) -> Re
         }
         Ok(count)
     };
-    let changed = run().map_err(|error| error_of(&error))?;
+    let changed = run().map_err(|error| failed(open, &error))?;
     Ok(u64::try_from(changed).unwrap_or(u64::MAX))
 }
 
@@ -136,7 +156,7 @@ pub(super) fn query(
     let mut answer = SqlRows { columns, rows: Vec::new() };
     let mut held = AnswerSize::within(bounds);
     let mut rows = prepared.raw_query();
-    while let Some(row) = rows.next().map_err(|error| error_of(&error))? {
+    while let Some(row) = rows.next().map_err(|error| failed(open, &error))? {
         let mut values = Vec::with_capacity(answer.columns.len());
         for index in 0..answer.columns.len() {
             let found = row.get_ref(index).map_err(|error| error_of(&error))?;
@@ -149,22 +169,59 @@ pub(super) fn query(
     Ok(answer)
 }
 
-fn prepare<'a>(
-    open: &'a Open,
-    statement: &str,
-    params: Vec<SqlValue>,
-) -> Result<CachedStatement<'a>, SqlError> {
+fn prepare<'a>(open: &'a Open, statement: &str, params: Vec<SqlValue>) -> Result<Prepared<'a>, SqlError> {
     sqlite_depth::check(&open.connection, statement)?;
-    let mut prepared = open.connection.prepare_cached(statement).map_err(|error| error_of(&error))?;
+    if returner_sqlite_heap::used() > open.memory {
+        return Err(out_of_memory(open.memory));
+    }
+    let is_kept = statement.len() <= KEPT && returner_sqlite_heap::used() <= FOR_KEEPING;
+    let prepared = match is_kept {
+        true => open.connection.prepare_cached(statement).map(Prepared::Kept),
+        false => open.connection.prepare(statement).map(Prepared::Once),
+    };
+    let mut prepared = prepared.map_err(|error| failed(open, &error))?;
     let (given, wanted) = (params.len(), prepared.parameter_count());
     if given != wanted {
         let message = format!("the statement has {wanted} parameters, and {given} were given");
         return Err(SqlError::new(SqlErrorKind::Statement, message, false));
     }
     for (index, param) in params.into_iter().enumerate() {
-        prepared.raw_bind_parameter(index + 1, param).map_err(|error| error_of(&error))?;
+        prepared.raw_bind_parameter(index + 1, param).map_err(|error| failed(open, &error))?;
     }
     Ok(prepared)
+}
+
+/// A prepared statement, which the connection keeps or not.
+enum Prepared<'a> {
+    Kept(CachedStatement<'a>),
+    Once(Statement<'a>),
+}
+
+impl<'a> Deref for Prepared<'a> {
+    type Target = Statement<'a>;
+
+    fn deref(&self) -> &Statement<'a> {
+        match self {
+            Self::Kept(statement) => statement,
+            Self::Once(statement) => statement,
+        }
+    }
+}
+
+impl<'a> DerefMut for Prepared<'a> {
+    fn deref_mut(&mut self) -> &mut Statement<'a> {
+        match self {
+            Self::Kept(statement) => statement,
+            Self::Once(statement) => statement,
+        }
+    }
+}
+
+/// The error of a guest's statement, which may have been ended for what is in memory.
+fn failed(open: &Open, error: &rusqlite::Error) -> SqlError {
+    let is_ended = error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted);
+    let is_cancelled = open.cancelled.load(Ordering::Relaxed);
+    if is_ended && !is_cancelled { out_of_memory(open.memory) } else { error_of(error) }
 }
 
 impl ToSql for SqlValue {

@@ -118,6 +118,10 @@ async fn a_guest_reaches_this_file_only() {
         "PRAGMA journal_mode = delete".to_owned(),
         "PRAGMA synchronous = off".to_owned(),
         "SELECT load_extension('x')".to_owned(),
+        // They take time with the square of the text, and nothing can stop them.
+        "SELECT json_patch('{}', '{}')".to_owned(),
+        "SELECT JSONB_Patch('{}', '{}')".to_owned(),
+        "SELECT json_pretty('{}')".to_owned(),
         // They would come before the real ones for whoever has the connection next.
         "CREATE TEMP TABLE t (value)".to_owned(),
         "CREATE TABLE temp.t (value)".to_owned(),
@@ -277,4 +281,56 @@ async fn memory_is_one_database() {
     transaction.commit().await.expect("a commit");
     let mut transaction = pool.begin(Purpose::Read).await.expect("a transaction");
     execute(&mut transaction, "INSERT INTO t VALUES (1)").await.expect("the table");
+}
+
+/// What a guest's statement may have in memory is less than what the process may.
+#[tokio::test]
+async fn a_statement_that_needs_too_much_memory_is_ended_and_its_connection_closed() {
+    let mut open = Connection::open_in_memory().map(|connection| Open {
+        connection,
+        cancelled: Arc::default(),
+        host: Arc::default(),
+        memory: returner_sqlite_heap::used() + (64 << 20),
+        file: None,
+    });
+    let open = open.as_mut().expect("a database");
+    sqlite_session::set_up(open, BOUND).expect("it is set up");
+    let grow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
+                SELECT group_concat('0123456789') FROM n";
+    let error = sqlite_session::query(open, grow, Vec::new(), BOUNDS).expect_err("it grows");
+    assert!(is_out_of_memory(&error) && error.retryable, "{error}");
+    open.memory = 0;
+    let error = sqlite_session::execute(open, "SELECT 1", Vec::new()).expect_err("there is no room");
+    assert!(error.message.contains("out of memory"), "{error}");
+    // The host's own goes on.
+    sqlite_session::control(open, "BEGIN").expect("a transaction");
+    sqlite_session::rollback(open).expect("it is undone");
+}
+
+#[tokio::test]
+async fn a_connection_without_memory_is_not_used_again() {
+    let fixture = Fixture::new().await;
+    let SqlTransaction::Sqlite(mut transaction) = fixture.begin().await else { panic!("SQLite's") };
+    let full = || Err::<(), _>(super::super::sqlite_error::out_of_memory(0));
+    let error = transaction.run(move |_| full()).await.expect_err("it has none");
+    assert!(transaction.session.lock().is_none());
+    let committed = transaction.commit().await;
+    assert!(matches!(committed, Err(CommitError::RolledBack(told)) if told == error));
+}
+
+/// Long texts, and what is made of them, are given back.
+#[tokio::test]
+async fn a_long_statement_is_not_kept() {
+    let fixture = Fixture::new().await;
+    let before = returner_sqlite_heap::used();
+    for number in 0..100 {
+        let mut transaction = fixture.begin().await;
+        let list = vec!["1"; 50_000].join(",");
+        query(&mut transaction, &format!("SELECT {number} FROM t WHERE a + 1 IN ({list}, b)"))
+            .await
+            .expect("an answer");
+        transaction.commit().await.expect("a commit");
+    }
+    let kept = returner_sqlite_heap::used() - before;
+    assert!(kept < 100 << 20, "{kept} bytes");
 }

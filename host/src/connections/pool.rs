@@ -138,6 +138,10 @@ impl<S: Server> Shared<S> {
 }
 
 impl<S: Server> Lease<S> {
+    pub(super) fn server(&self) -> &S {
+        &self.shared.server
+    }
+
     /// Keeps the connection for the next one. It must be as a new one is: no
     /// transaction, no answer on its way.
     pub(super) fn give_back(self) {

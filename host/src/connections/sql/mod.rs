@@ -12,6 +12,7 @@
 
 mod hazards;
 mod mysql;
+mod mysql_accounts;
 mod mysql_error;
 mod mysql_value;
 mod placeholders;
@@ -184,7 +185,10 @@ impl SqlTransaction {
     ) -> Result<u64, SqlError> {
         statement::refuse_transaction_control(&statement)?;
         match self {
-            Self::Mysql(transaction) => transaction.execute(statement, params).await,
+            Self::Mysql(transaction) => {
+                mysql_accounts::refuse(&statement)?;
+                transaction.execute(statement, params).await
+            }
             Self::Postgres(transaction) => transaction.execute(statement, params).await,
             Self::Sqlite(transaction) => transaction.execute(statement, params).await,
         }
@@ -199,7 +203,10 @@ impl SqlTransaction {
     ) -> Result<SqlRows, SqlError> {
         statement::refuse_transaction_control(&statement)?;
         match self {
-            Self::Mysql(transaction) => transaction.query(statement, params, bounds).await,
+            Self::Mysql(transaction) => {
+                mysql_accounts::refuse(&statement)?;
+                transaction.query(statement, params, bounds).await
+            }
             Self::Postgres(transaction) => transaction.query(statement, params, bounds).await,
             Self::Sqlite(transaction) => transaction.query(statement, params, bounds).await,
         }

@@ -6,20 +6,26 @@ use super::*;
 use crate::connections::Purpose;
 use crate::connections::sql::{Hazards, SqlPool, SqlTransaction};
 
+const BOUND: Duration = Duration::from_secs(5);
+const BOUNDS: AnswerBounds = AnswerBounds { bytes: 1 << 20, rows: 1000 };
+
 fn open(database: &MysqlDatabase) -> SqlPool {
+    SqlPool::mysql("mysql", &settings(database), BOUND).expect("good settings")
+}
+
+fn settings(database: &MysqlDatabase) -> MysqlSettings {
     let options = database.options();
     let option = |name: &str| {
         let found = options.iter().find(|(key, _)| *key == name);
         found.map(|(_, value)| value.clone()).expect("one of Salt's options")
     };
-    let settings = MysqlSettings {
+    MysqlSettings {
         address: Address::Tcp { host: option("host"), port: option("port").parse().expect("a port") },
         user: option("user"),
         password: Some(option("pass").as_str().into()),
         database: option("db"),
         tls: None,
-    };
-    SqlPool::mysql("mysql", &settings, Duration::from_secs(5)).expect("good settings")
+    }
 }
 
 async fn execute(transaction: &mut SqlTransaction, statement: &str) -> Result<u64, SqlError> {
@@ -74,4 +80,70 @@ async fn tables_that_are_not_undone_are_known() {
         assert_eq!(reading.iter().any(|table| table == kept), kept == "as_a_view", "{kept}: {reading:?}");
     }
     assert!(!changing.iter().any(|table| table == "undone"), "{changing:?}");
+}
+
+#[tokio::test]
+async fn the_server_ends_statements_too() {
+    let database = Mariadb::shared().await.database().await;
+    let mut transaction = open(&database).begin(Purpose::Read).await.expect("a transaction");
+    let variables =
+        "SHOW SESSION VARIABLES WHERE variable_name IN ('max_statement_time', 'max_execution_time')";
+    let found = transaction.query(variables.to_owned(), Vec::new(), BOUNDS).await.expect("an answer");
+    let is_set = |row: &Vec<SqlValue>| match &row[1] {
+        SqlValue::Text(text) => text == "5.000000" || text == "5000",
+        _ => false,
+    };
+    assert!(found.rows.iter().any(is_set), "{found:?}");
+}
+
+/// Also where it has put the server's own bound aside.
+#[tokio::test]
+async fn a_statement_that_nobody_waits_for_is_ended() {
+    let database = Mariadb::shared().await.database().await;
+    let pool = open(&database);
+    let mut transaction = pool.begin(Purpose::Read).await.expect("a transaction");
+    run(&mut transaction, &["SET @@max_statement_time = 0"]).await;
+    let id = transaction.query("SELECT CONNECTION_ID()".to_owned(), Vec::new(), BOUNDS).await;
+    let Ok([[SqlValue::Integer(id)]]) = id.as_ref().map(|found| [[found.rows[0][0].clone()]]) else {
+        panic!("a number: {id:?}")
+    };
+    let mut endless = Box::pin(execute(&mut transaction, "SELECT SLEEP(1000)"));
+    let running = format!(
+        "SELECT info FROM information_schema.processlist WHERE id = {id} AND info LIKE '%SLEEP(1000)%'"
+    );
+    let is_running = async || !database.rows::<(String,)>(&running).await.is_empty();
+    let begun = async { while !is_running().await {} };
+    tokio::select! {
+        _ = &mut endless => panic!("it sleeps"),
+        () = begun => {}
+    }
+    drop(endless);
+    drop(transaction);
+    let ended = async { while is_running().await {} };
+    timeout(Duration::from_secs(60), ended).await.expect("the server hears of it");
+}
+
+#[tokio::test]
+async fn a_long_statement_is_not_kept() {
+    let database = Mariadb::shared().await.database().await;
+    let server = Mysql::new("mysql", &settings(&database), BOUND).expect("good settings");
+    let mut session = server.connect().await.expect("a connection");
+    let ask = |length: usize| format!("SELECT 1 FROM DUAL WHERE '{}' = 'x'", "y".repeat(length));
+    let none = Mysql::query(&mut session, ask(10), Vec::new(), BOUNDS).await.unwrap_or_default();
+    assert_eq!((none.columns.len(), session.connection.cached_statements_size()), (1, 1));
+    let none = Mysql::query(&mut session, ask(KEPT), Vec::new(), BOUNDS).await.unwrap_or_default();
+    assert_eq!((none.columns.len(), session.connection.cached_statements_size()), (1, 0));
+    Mysql::execute(&mut session, ask(KEPT), Vec::new()).await.expect("it is done");
+    assert_eq!(session.connection.cached_statements_size(), 0);
+}
+
+#[tokio::test]
+async fn hashes_of_passwords_are_not_told() {
+    let database = Mariadb::shared().await.database().await;
+    let mut transaction = open(&database).begin(Purpose::Read).await.expect("a transaction");
+    for statement in ["SHOW GRANTS", "SHOW /*! CREATE */ USER"] {
+        let refused = transaction.query(statement.to_owned(), Vec::new(), BOUNDS).await.expect_err("refused");
+        assert_eq!((refused.kind, refused.retryable), (SqlErrorKind::Denied, false), "{refused}");
+        execute(&mut transaction, statement).await.expect_err("refused, too");
+    }
 }

@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::placeholders::numbered;
 use super::postgres_error::{ends_transaction, error_of};
 use super::postgres_value::{self, Param};
-use super::server::{Control, Driver, QueryError, connected};
+use super::server::{Control, Driver, QueryError, Stop, connected};
 use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, size, statement};
 use crate::config::{PostgresSettings, PostgresTls};
 use crate::connections::OpenError;
@@ -29,6 +29,10 @@ use crate::connections::tls::{self, Verify};
 
 /// Prepared statements kept by one connection.
 const STATEMENTS: usize = 100;
+
+/// The longest text of one that is kept, here and at the server, which makes many times its
+/// length of it. The SDK's longest INSERT of fifteen columns fits, with its numbers.
+const KEPT: usize = 32 << 10;
 
 /// The most parameters of a statement: their number goes over in 16 bits.
 const MAX_PARAMS: usize = 65_535;
@@ -136,7 +140,10 @@ impl Session {
                 if self.statements.len() >= STATEMENTS {
                     self.statements.clear();
                 }
-                self.statements.insert(text.to_owned(), prepared.clone());
+                // Another one is closed at the server as soon as it was used.
+                if text.len() <= KEPT {
+                    self.statements.insert(text.to_owned(), prepared.clone());
+                }
                 prepared
             }
         };
@@ -251,6 +258,12 @@ impl Driver for Postgres {
             Err(QueryError::Server(error)) => Err(session.undo(error).await.into()),
             done => done,
         }
+    }
+
+    /// A guest may have put the statement's own bound aside.
+    fn stop(&self, session: &Session) -> Option<Stop> {
+        let (cancel, tls) = (session.client.cancel_token(), self.tls.clone());
+        Some(Box::pin(async move { cancel.cancel_query(tls).await.map_err(|error| error_of(&error)) }))
     }
 
     fn ends_transaction(error: &SqlError) -> bool {

@@ -409,3 +409,36 @@ async fn what_runs_functions_of_the_databases_own_is_known() {
     let mut transaction = begin(&pool).await;
     assert_eq!(transaction.hazards().await.expect("an answer").any, ["the operator `=`"]);
 }
+
+/// Also where it has put the server's own bound aside.
+#[tokio::test]
+async fn a_statement_that_nobody_waits_for_is_ended() {
+    let (database, pool) = shared().await;
+    let mut transaction = begin(&pool).await;
+    execute(&mut transaction, "SET statement_timeout = 0").await.expect("it is set");
+    let mut endless = Box::pin(execute(&mut transaction, "SELECT pg_sleep(1000) AS nobody_waits"));
+    let running = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' \
+                   AND pid <> pg_backend_pid() AND query LIKE '%nobody_waits%'";
+    let is_running = async || !database.rows(running).await.is_empty();
+    let begun = async { while !is_running().await {} };
+    tokio::select! {
+        _ = &mut endless => panic!("it sleeps"),
+        () = begun => {}
+    }
+    drop(endless);
+    drop(transaction);
+    let ended = async { while is_running().await {} };
+    timeout(Duration::from_secs(60), ended).await.expect("the server hears of it");
+}
+
+#[tokio::test]
+async fn a_long_statement_is_not_kept() {
+    let database = TestServer::shared().await.database().await;
+    let server = Postgres::new("pgjsonb", &settings(&database), BOUND).expect("good settings");
+    let mut session = server.connect().await.expect("a connection");
+    for (length, kept) in [(10, 1), (KEPT, 1)] {
+        let ask = format!("SELECT 1 WHERE '{}' = 'x'", "y".repeat(length));
+        session.execute(&ask, Vec::new()).await.expect("it is done");
+        assert_eq!(session.statements.len(), kept);
+    }
+}

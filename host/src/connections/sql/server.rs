@@ -3,8 +3,10 @@
 //! A statement that fails undoes itself only, and the rest of the transaction goes on, as
 //! long as its connection is in order and the server keeps what was written before.
 
+use std::pin::Pin;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
@@ -44,6 +46,11 @@ pub(crate) trait Driver: Server<Error = SqlError> {
         false
     }
 
+    /// What ends at the server what runs there on a connection that nobody reads any more.
+    fn stop(&self, _: &Self::Connection) -> Option<Stop> {
+        None
+    }
+
     /// Whether the server undid all of the transaction, or may have.
     fn ends_transaction(error: &SqlError) -> bool;
 
@@ -52,6 +59,8 @@ pub(crate) trait Driver: Server<Error = SqlError> {
         false
     }
 }
+
+pub(crate) type Stop = Pin<Box<dyn Future<Output = Result<(), SqlError>> + Send>>;
 
 /// What a server answers within the time for it, or why there is no connection to `address`.
 pub(super) async fn connected<S>(
@@ -114,6 +123,8 @@ pub(crate) struct ServerTransaction<D: Driver> {
     purpose: Purpose,
     /// Something may be written that is not committed.
     written: bool,
+    /// The server was asked for something, and has not answered.
+    running: bool,
     bound: Duration,
     server: String,
 }
@@ -132,6 +143,7 @@ impl<D: Driver> ServerPool<D> {
             marked: false,
             purpose,
             written: false,
+            running: false,
             bound: self.bound,
             server,
         };
@@ -164,7 +176,8 @@ impl<D: Driver> ServerTransaction<D> {
     ) -> Result<u64, SqlError> {
         let commits = self.begin_statement(&statement)?;
         let bound = self.bound;
-        let done = timeout(bound, D::execute(self.connection()?, statement, params)).await;
+        let connection = self.connection()?;
+        let done = timeout(bound, D::execute(connection, statement, params)).await;
         let done = self.outcome(done);
         self.end_statement(commits).await?;
         done
@@ -209,10 +222,12 @@ impl<D: Driver> ServerTransaction<D> {
     ) -> Result<SqlRows, SqlError> {
         let commits = self.begin_statement(&statement)?;
         let bound = self.bound;
-        let done = match timeout(bound, D::query(self.connection()?, statement, params, bounds)).await {
+        let connection = self.connection()?;
+        let done = match timeout(bound, D::query(connection, statement, params, bounds)).await {
+            // Rows are still on their way.
             Ok(Err(QueryError::Answer(error))) => Err(self.lose(error)),
             Ok(Err(QueryError::Server(error))) => self.outcome(Ok(Err(error))),
-            Ok(Ok(rows)) => Ok(rows),
+            Ok(Ok(rows)) => self.outcome(Ok(Ok(rows))),
             Err(elapsed) => self.outcome(Err(elapsed)),
         };
         self.end_statement(commits).await?;
@@ -245,21 +260,25 @@ impl<D: Driver> ServerTransaction<D> {
 
     async fn control(&mut self, control: Control) -> Result<(), SqlError> {
         let Some(lease) = &mut self.lease else { return Err(self.gone()) };
+        self.running = true;
         let done = timeout(self.bound, D::control(&mut lease.connection, control)).await;
         self.outcome(done)
     }
 
-    /// The connection, unless what was written on it may be undone.
+    /// The connection, for a statement, unless what was written on it may be undone.
     fn connection(&mut self) -> Result<&mut D::Connection, SqlError> {
         if let Some(error) = &self.lost {
             return Err(error.clone());
         }
         let gone = self.gone();
+        self.running = self.lease.is_some();
         self.lease.as_mut().map(|lease| &mut lease.connection).ok_or(gone)
     }
 
     /// Draws the consequences of an error for the transaction and its connection.
     fn outcome<T>(&mut self, done: Result<Result<T, SqlError>, Elapsed>) -> Result<T, SqlError> {
+        // Where it did not answer, it may go on.
+        self.running &= done.is_err();
         let error = match done {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(error)) if error.kind == SqlErrorKind::Unavailable && error.code.is_none() => {
@@ -291,9 +310,21 @@ impl<D: Driver> ServerTransaction<D> {
 
     /// Throws the connection away: it is in the middle of the protocol.
     fn lose(&mut self, error: SqlError) -> SqlError {
+        self.stop();
         self.lease = None;
         self.lost = Some(error.clone());
         error
+    }
+
+    /// Ends at the server what was asked of it and has no answer, and waits for nothing.
+    fn stop(&mut self) {
+        if !std::mem::take(&mut self.running) {
+            return;
+        }
+        let Some(lease) = &self.lease else { return };
+        if let (Some(stop), Ok(runtime)) = (lease.server().stop(&lease.connection), Handle::try_current()) {
+            runtime.spawn(timeout(self.bound, stop));
+        }
     }
 
     fn gone(&self) -> SqlError {
@@ -307,5 +338,12 @@ impl<D: Driver> ServerTransaction<D> {
             Some(lease) if !self.marked => lease.give_back(),
             _ => {}
         }
+    }
+}
+
+/// A call that is broken off drops it in the middle of a statement.
+impl<D: Driver> Drop for ServerTransaction<D> {
+    fn drop(&mut self) {
+        self.stop();
     }
 }

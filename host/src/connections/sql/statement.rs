@@ -78,15 +78,16 @@ pub(super) fn copies(statement: &str) -> bool {
 }
 
 /// Whether it may leave its mark on the connection (a variable, a lock, a temporary
-/// table), which the next user of the connection must not see. A query can by its functions.
+/// table), which the next user of the connection must not see. Any statement can by its
+/// functions; PostgreSQL takes their names in signs, too (`U&"..."`).
 pub(super) fn changes_session(statement: &str) -> bool {
-    const IN_QUERIES: [&str; 5] = [":=", "advisory", "get_lock", "into", "set_config"];
-    let queries = || {
-        let statement = statement.to_ascii_lowercase();
-        IN_QUERIES.iter().any(|mark| statement.contains(mark))
-    };
+    const IN_ALL: [&str; 5] = [":=", "advisory", "get_lock", "set_config", "u&\""];
+    let lower = statement.to_ascii_lowercase();
+    let is_query = first_word(statement, &["SELECT", "TABLE", "VALUES", "WITH"]).is_some();
+    // Of what changes rows, INTO is a part.
     first_word(statement, &SESSION).is_some()
-        || (first_word(statement, &["SELECT", "TABLE", "VALUES", "WITH"]).is_some() && queries())
+        || IN_ALL.iter().any(|mark| lower.contains(mark))
+        || (is_query && lower.contains("into"))
 }
 
 /// Whether it certainly writes nothing.
@@ -195,7 +196,17 @@ mod tests {
         assert!(
             changes_session("select SET_CONFIG('search_path', 'x', false)") && changes_session("DO $$ $$")
         );
-        assert!(!changes_session("INSERT INTO advisory VALUES (1)"));
+        for statement in [
+            "INSERT INTO t SELECT pg_advisory_lock(1)",
+            "UPDATE t SET a = (@leak := 42)",
+            "DELETE FROM t WHERE set_config('role', 'x', false) = ''",
+            "EXPLAIN ANALYZE SELECT pg_advisory_lock(1)",
+            "ANALYZE SELECT Get_Lock('a', 1)",
+            "INSERT INTO t SELECT U&\"set\\005fconfig\"('role', 'x', false)",
+        ] {
+            assert!(changes_session(statement), "{statement}");
+        }
+        assert!(!changes_session("INSERT INTO t (a) VALUES (?)"));
         assert!(!only_reads("/* /* */ SELECT */ DELETE FROM t"));
         assert!(
             may_write("INSERT INTO t VALUES (1)")

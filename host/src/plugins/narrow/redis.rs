@@ -45,37 +45,67 @@ fn keys_of(command: &str) -> Option<Keys> {
 
 /// Commands that no guest has, whatever is granted: they tell the server's passwords and what
 /// others send (`CONFIG GET`, `ACL`, `MONITOR`, `SLOWLOG`), send its data elsewhere (`MIGRATE`,
-/// `REPLICAOF`, `SYNC`), or change or stop the server itself.
-const OF_THE_SERVER: [&str; 20] = [
+/// `REPLICAOF`, `SYNC`), change or stop the server itself, or reach other databases than the one
+/// that is granted (`FLUSHALL`, `MOVE`, `SELECT`, `SWAPDB`).
+const OF_THE_SERVER: [&str; 31] = [
     "ACL",
+    "AUTH",
     "BGREWRITEAOF",
     "BGSAVE",
     "CLUSTER",
     "CONFIG",
     "DEBUG",
     "FAILOVER",
+    "FLUSHALL",
+    "HELLO",
+    "LATENCY",
     "MIGRATE",
     "MODULE",
     "MONITOR",
+    "MOVE",
     "PFDEBUG",
+    "PFSELFTEST",
     "PSYNC",
+    "QUIT",
     "REPLCONF",
     "REPLICAOF",
+    "RESET",
+    "RESTORE-ASKING",
     "SAVE",
+    "SELECT",
     "SENTINEL",
     "SHUTDOWN",
     "SLAVEOF",
     "SLOWLOG",
+    "SWAPDB",
     "SYNC",
 ];
 
+/// Commands of which a guest has these parts only. Others change the server for everybody, or
+/// stop what others do (`CLIENT KILL`, `CLIENT PAUSE`, `SCRIPT FLUSH`).
+const IN_PART: [(&str, &[&str]); 4] = [
+    ("CLIENT", &["GETNAME", "ID", "SETNAME"]),
+    ("FUNCTION", &["DUMP", "HELP", "LIST", "STATS"]),
+    ("MEMORY", &["USAGE"]),
+    ("SCRIPT", &["EXISTS", "HELP", "LOAD"]),
+];
+
 /// Of the commands of a pipeline the first that no guest has.
-pub(in crate::plugins) fn of_the_server(pipeline: &[Vec<Vec<u8>>]) -> Option<&'static str> {
-    let of_the_server = |command: &Vec<Vec<u8>>| {
-        let name = command.first()?;
-        OF_THE_SERVER.into_iter().find(|known| known.as_bytes().eq_ignore_ascii_case(name))
-    };
-    pipeline.iter().find_map(of_the_server)
+pub(in crate::plugins) fn of_the_server(pipeline: &[Vec<Vec<u8>>]) -> Option<String> {
+    pipeline.iter().find_map(|command| {
+        let (name, words) = command.split_first()?;
+        let is = |word: &[u8], known: &str| word.eq_ignore_ascii_case(known.as_bytes());
+        if let Some(known) = OF_THE_SERVER.into_iter().find(|known| is(name, known)) {
+            return Some(known.to_owned());
+        }
+        if is(name, "COPY") && words.iter().skip(2).any(|word| is(word, "DB")) {
+            return Some("COPY DB".to_owned());
+        }
+        let (known, parts) = IN_PART.into_iter().find(|(known, _)| is(name, known))?;
+        let part = words.first().map(Vec::as_slice).unwrap_or_default();
+        let is_had = parts.iter().any(|had| is(part, had));
+        (!is_had).then(|| format!("{known} {}", String::from_utf8_lossy(part).to_uppercase()))
+    })
 }
 
 /// Of granted commands those that never go through.
@@ -203,9 +233,59 @@ mod tests {
     fn the_server_itself_is_for_no_guest() {
         let found =
             |commands: &[&str]| of_the_server(&commands.iter().map(|one| words(one)).collect::<Vec<_>>());
-        assert_eq!(found(&["SET a b", "config GET requirepass"]), Some("CONFIG"));
-        assert_eq!(found(&["Acl LIST"]), Some("ACL"));
+        assert_eq!(found(&["SET a b", "config GET requirepass"]).as_deref(), Some("CONFIG"));
+        assert_eq!(found(&["Acl LIST"]).as_deref(), Some("ACL"));
         assert_eq!(found(&["SET config x", "INFO", "EVAL x 0"]), None);
+        for command in [
+            "CLIENT KILL TYPE normal",
+            "client pause 1000",
+            "CLIENT",
+            "SWAPDB 0 1",
+            "LATENCY RESET",
+            "SCRIPT FLUSH",
+            "SCRIPT KILL",
+            "FUNCTION LOAD x",
+            "FUNCTION FLUSH",
+            "FUNCTION DELETE x",
+            "FUNCTION RESTORE x",
+            "FUNCTION KILL",
+            "MEMORY PURGE",
+            "MEMORY DOCTOR",
+            "RESET",
+            "HELLO 3",
+            "AUTH x",
+            "QUIT",
+            "SELECT 1",
+            "SHUTDOWN",
+            "DEBUG SLEEP 1",
+            "REPLICAOF NO ONE",
+            "SLAVEOF NO ONE",
+            "MODULE LIST",
+            "FAILOVER",
+            "CLUSTER RESET",
+            "BGSAVE",
+            "BGREWRITEAOF",
+            "SAVE",
+            "FLUSHALL",
+            "MOVE a 1",
+            "COPY a b db 1",
+        ] {
+            assert!(found(&[command]).is_some(), "{command}");
+        }
+        for command in [
+            "CLIENT SETNAME x",
+            "client id",
+            "CLIENT GETNAME",
+            "SCRIPT LOAD x",
+            "SCRIPT EXISTS x",
+            "FUNCTION LIST",
+            "MEMORY USAGE a",
+            "FLUSHDB",
+            "COPY a b REPLACE",
+            "COPY a db",
+        ] {
+            assert_eq!(found(&[command]), None, "{command}");
+        }
         assert_eq!(of_the_server(&[Vec::new()]), None);
     }
 

@@ -4,6 +4,7 @@
 //! - No request leaves for an origin (scheme, host and port) that is not listed; redirects
 //!   are answers like others, and no proxy of the environment's is asked.
 //! - A name is no way to this machine or its network link ([`names`]).
+//! - What the host adds to a request does not come back in its answer, as it was sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use memchr::memmem;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
@@ -192,10 +194,14 @@ impl HttpClient {
         }
         // In the place of what the guest says of the same name.
         let own = self.headers.get(origin).cloned().unwrap_or_default();
+        let secrets = Secrets::of(&own);
         let sent = self.client.request(method, url).headers(headers).headers(own);
         let failed = |error: reqwest::Error| failed(origin, &error);
         let answer = sent.body(request.body).send().await.map_err(failed)?;
-        let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+        let text = |value: &HeaderValue| {
+            let value = secrets.hidden(value.as_bytes().to_vec());
+            HeaderValue::from_bytes(&value).ok()?.to_str().ok().map(str::to_owned)
+        };
         let headers =
             answer.headers().iter().filter_map(|(name, value)| Some((name.to_string(), text(value)?)));
         let (status, headers) = (answer.status().as_u16(), headers.collect());
@@ -207,7 +213,52 @@ impl HttpClient {
             held.add(chunk.len()).map_err(|error| HttpError::wrong(error.to_string()))?;
             body.extend_from_slice(&chunk);
         }
-        Ok(HttpResponse { status, headers, body })
+        Ok(HttpResponse { status, headers, body: secrets.hidden(body) })
+    }
+}
+
+/// What the host has added to a request, and an answer may repeat.
+struct Secrets(Vec<Vec<u8>>);
+
+/// What stands in the place of one.
+const HIDDEN: &[u8] = b"[REDACTED]";
+
+/// A shorter one stands in answers by chance.
+const SHORTEST: usize = 4;
+
+impl Secrets {
+    /// The values, and what stands in them behind the name of a scheme: `Bearer`, `Basic`.
+    fn of(own: &HeaderMap) -> Self {
+        let mut secrets: Vec<Vec<u8>> = Vec::new();
+        for value in own.values().map(HeaderValue::as_bytes) {
+            let behind = value.iter().position(|byte| *byte == b' ').map(|at| value[at + 1..].trim_ascii());
+            secrets.extend([Some(value), behind].into_iter().flatten().map(<[u8]>::to_vec));
+        }
+        secrets.retain(|secret| secret.len() >= SHORTEST);
+        // The whole one before its parts.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Self(secrets)
+    }
+
+    /// An answer without them.
+    fn hidden(&self, mut answer: Vec<u8>) -> Vec<u8> {
+        for secret in &self.0 {
+            let finder = memmem::Finder::new(secret);
+            // Never longer than what it hides: the answer has its bound.
+            let mark = &HIDDEN[..HIDDEN.len().min(secret.len())];
+            if finder.find(&answer).is_none() {
+                continue;
+            }
+            let (mut without, mut rest) = (Vec::with_capacity(answer.len()), answer.as_slice());
+            while let Some(at) = finder.find(rest) {
+                without.extend_from_slice(&rest[..at]);
+                without.extend_from_slice(mark);
+                rest = &rest[at + secret.len()..];
+            }
+            without.extend_from_slice(rest);
+            answer = without;
+        }
+        answer
     }
 }
 
@@ -315,6 +366,24 @@ mod tests {
             assert!(error.retryable, "{error}");
         }
         assert_eq!(under_way, 2);
+    }
+
+    #[test]
+    fn what_the_host_has_added_is_hidden_in_answers() {
+        let own = |name, value| HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
+        let secrets = Secrets::of(&own(reqwest::header::AUTHORIZATION, "Bearer s3cret-token"));
+        for (answer, told) in [
+            ("Authorization: Bearer s3cret-token", "Authorization: [REDACTED]"),
+            ("a s3cret-token, s3cret-tokens", "a [REDACTED], [REDACTED]s"),
+            ("Bearer of s3cret", "Bearer of s3cret"),
+            ("", ""),
+        ] {
+            assert_eq!(String::from_utf8(secrets.hidden(answer.into())).as_deref(), Ok(told));
+        }
+        let little = Secrets::of(&own(reqwest::header::COOKIE, "a=b=c"));
+        assert_eq!(little.hidden(b"<a=b=c>".to_vec()), b"<[REDA>");
+        let short = Secrets::of(&own(reqwest::header::COOKIE, "a=1"));
+        assert_eq!(short.hidden(b"a=1".to_vec()), b"a=1");
     }
 
     #[tokio::test]

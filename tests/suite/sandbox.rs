@@ -104,6 +104,10 @@ async fn of_a_database_one_table() {
         // What overflows a guest's stack would end the host.
         (&format!("query SELECT 1{} FROM audit", "+1".repeat(49_000)), "refused: "),
         (&format!("query SELECT 1 FROM audit{}", " JOIN audit".repeat(400)), "refused: "),
+        // What takes twice the time for each level would keep a thread for ever.
+        (&format!("query SELECT {}a{} FROM audit", "a.trim(".repeat(40), ")".repeat(40)), "refused: "),
+        (&format!("query SELECT {}a{} FROM audit", "a.floor(".repeat(15), ")".repeat(15)), "refused: "),
+        ("query SELECT total(a) FROM audit", "refused: "),
         ("execute DELETE FROM audit", "refused: "),
         ("execute DROP TABLE secrets", "refused: "),
         ("query SELECT * FROM mysql.user", "refused: "),
@@ -151,6 +155,12 @@ async fn the_server_itself_is_nobodys() {
         ("redis MIGRATE 127.0.0.1 1 anything 0 100", "refused: "),
         ("redis REPLICAOF NO ONE", "refused: "),
         ("redis SAVE", "refused: "),
+        ("redis CLIENT KILL TYPE normal", "refused: the command `CLIENT KILL` is not for plugins"),
+        ("redis CLIENT GETNAME", "reached: "),
+        ("redis SCRIPT FLUSH", "refused: "),
+        ("redis SWAPDB 0 1", "refused: "),
+        ("redis SELECT 1", "refused: "),
+        ("redis FLUSHALL", "refused: "),
     ] {
         assert_said(&reach(&host, wanted).await, wanted, words);
     }
@@ -263,6 +273,36 @@ async fn of_a_secret_only_that_it_is_sent() {
     let entry = host.returner("reaching").await;
     assert_eq!(entry["grants"]["http_headers"], json!({ with: ["authorization"] }), "{entry}");
     assert!(!entry.to_string().contains("Bearer") && !host.log().contains("Bearer"));
+}
+
+/// A web server that answers each request with all of it.
+async fn repeating() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).await.unwrap_or(0);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let _ = stream.write_all(head.as_bytes()).await;
+            let _ = stream.write_all(&request[..length]).await;
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn an_answer_that_repeats_a_secret_is_without_it() {
+    let origin = repeating().await;
+    let headers = "{Authorization: 'Bearer s3cret-token'}";
+    let lines = format!("reaching.allow_http: [{{origin: '{origin}', headers: {headers}}}]\n");
+    let host = host(&lines).await;
+    for way in ["http", "wasi-http"] {
+        let wanted = format!("{way} {origin}/hook");
+        let said = reach(&host, &wanted).await;
+        assert_said(&said, &wanted, "reached: 200 GET /hook");
+        assert!(said.contains("authorization: [REDACTED]") && !said.contains("s3cret"), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -183,6 +183,31 @@ async fn the_sockets_mode_is_the_configurations_and_changes() {
     returner(host.directory(), &["status", "--url", &format!("unix:{}", path.display())]).expect(0);
 }
 
+/// Whoever may not connect any more gets nothing by what it began when it might.
+#[tokio::test]
+async fn a_head_that_was_begun_before_the_sockets_mode_changed_is_not_served() {
+    use tokio::net::UnixStream;
+    let host = Host::start("host.socket: host.sock\nhost.socket_mode: 0666\n").await;
+    let path = host.directory().join("host.sock");
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut stream = UnixStream::connect(&path).await.expect("a connection");
+        stream.write_all(b"GET /v1/returners HTTP/1.1\r\nHost: x\r\n").await.expect("a write");
+        slow.push(stream);
+    }
+    // Who comes after them is served: they were let in.
+    let unix = format!("unix:{}", path.display());
+    returner(host.directory(), &["status", "--url", &unix]).expect(0);
+    host.reload("host.socket: host.sock\nhost.socket_mode: 0600\n").await.expect(200);
+    for mut stream in slow {
+        // Where the host had read nothing of it yet, the connection is closed.
+        let _ = stream.write_all(b"\r\n").await;
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    }
+}
+
 /// A browser on this machine needs no token, and runs what others wrote.
 #[tokio::test]
 async fn a_web_page_has_no_business_here() {

@@ -79,11 +79,14 @@ impl Serving {
 
     /// Serves what was bound. Requests that are under way where it listened before may end.
     pub(super) async fn change(&mut self, bound: Bound, settings: &HostSettings) {
-        // First: nothing new is reached by those whom only the old version let in.
-        self.gate.change(bound.access);
+        let Bound { access, tcp, unix } = bound;
+        let (tcp, unix) = (leave(&mut self.tcp, tcp), leave(&mut self.unix, unix));
+        // After whoever came in where it listened before is cut off, and before anybody is served
+        // at the new places: nobody gets more by what is so somewhere else.
+        self.gate.change(access);
         let new = Server { router: &self.router, gate: &self.gate, drain: settings.drain };
-        new.change(&mut self.tcp, bound.tcp);
-        new.change(&mut self.unix, bound.unix);
+        self.tcp = tcp.map(|(place, listener)| new.begin(place, listener)).or_else(|| self.tcp.take());
+        self.unix = unix.map(|(place, listener)| new.begin(place, listener)).or_else(|| self.unix.take());
         self.follow(settings).await;
     }
 
@@ -133,24 +136,30 @@ struct Server<'s> {
     drain: Duration,
 }
 
-impl Server<'_> {
-    fn change<P>(&self, served: &mut Option<Served<P>>, change: Change<P>) {
-        let new = match change {
-            Change::Same => return,
-            Change::Gone => None,
-            Change::New(place, listener) => {
-                let (stop, address) = (CancellationToken::new(), listener.address(self.gate.has_tls()));
-                let (router, gate) = (self.router.clone(), Arc::clone(self.gate));
-                // Before the old one leaves it, so that there is always one.
-                listener.publish();
-                let task = tokio::spawn(web::serve(listener, router, gate, stop.clone(), self.drain));
-                tracing::info!("listening on {address}");
-                Some(Served { place, address, stop, task })
-            }
-        };
-        // Its task ends on its own.
-        if let Some(old) = std::mem::replace(served, new) {
-            drop(old.stop());
+/// Ends the listener that there is, unless it stays the same; gives the one to begin.
+fn leave<P>(served: &mut Option<Served<P>>, change: Change<P>) -> Option<(P, Listener)> {
+    let new = match change {
+        Change::Same => return None,
+        Change::Gone => None,
+        Change::New(place, listener) => {
+            // Before the old one leaves it, so that there is always one.
+            listener.publish();
+            Some((place, listener))
         }
+    };
+    // Its task ends on its own.
+    if let Some(old) = served.take() {
+        drop(old.stop());
+    }
+    new
+}
+
+impl Server<'_> {
+    fn begin<P>(&self, place: P, listener: Listener) -> Served<P> {
+        let (stop, address) = (CancellationToken::new(), listener.address(self.gate.has_tls()));
+        let (router, gate) = (self.router.clone(), Arc::clone(self.gate));
+        let task = tokio::spawn(web::serve(listener, router, gate, stop.clone(), self.drain));
+        tracing::info!("listening on {address}");
+        Served { place, address, stop, task }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Promises: each path has a role that it needs and is reached through [`require`] only;
 //! the body of a request is not read before that. A token is compared by its digest, in a
-//! time that says nothing of the digest. What changes here holds for the next request: a
-//! connection that began under another TLS ends with the request that is under way. What a
+//! time that says nothing of the digest. What changes here holds for the next request. A
+//! connection that began under another TLS, or where the host listens no more, ends with the
+//! request that is under way, which gets nothing by what came later: see [`Judges`]. What a
 //! web page has its reader's browser send is refused: a browser that is on this machine, or
 //! has a certificate, would lend the page its rights.
 
@@ -52,6 +53,30 @@ pub(super) enum Peer {
     },
 }
 
+/// What one request is judged by.
+#[derive(Clone)]
+pub(super) struct Judges {
+    /// What is in force.
+    pub(super) now: Arc<Access>,
+    /// What was when its connection came in, where the host listens no more: it is asked, too, for
+    /// what is open now where it listens need not be for who comes from there.
+    pub(super) before: Option<Arc<Access>>,
+}
+
+impl Judges {
+    fn both(&self) -> impl Iterator<Item = &Access> {
+        [Some(&self.now), self.before.as_ref()].into_iter().flatten().map(|access| &**access)
+    }
+
+    /// As what whoever asks may do what needs a role, or not; or why that is not known.
+    pub(super) fn role(&self, peer: Peer, headers: &HeaderMap, needed: Role) -> Result<Role, &'static str> {
+        let roles = self.both().map(|access| access.role(peer, headers));
+        let roles = roles.collect::<Result<Vec<_>, _>>()?;
+        let lacking = roles.iter().find(|role| !role.covers(needed));
+        lacking.or(roles.first()).copied().ok_or("nobody knows who may ask")
+    }
+}
+
 impl Access {
     pub(crate) fn new(settings: &AccessSettings) -> Result<Self, ServerTlsError> {
         let AccessSettings { tokens, tls } = settings;
@@ -64,6 +89,21 @@ impl Access {
             stale: CancellationToken::new(),
             tokens: tokens.clone(),
         })
+    }
+
+    /// The TLS of a new connection.
+    pub(super) fn tls(&self) -> Option<Tls> {
+        self.tls.clone()
+    }
+
+    /// Ends when another TLS is in force.
+    pub(super) fn stale(&self) -> &CancellationToken {
+        &self.stale
+    }
+
+    /// Whether a request shows who asks, or nobody is asked.
+    pub(super) fn knows(&self, peer: Peer, headers: &HeaderMap) -> bool {
+        self.role(peer, headers).is_ok()
     }
 
     fn asks_nobody(&self) -> bool {
@@ -120,25 +160,18 @@ impl Gate {
 
     pub(crate) fn change(&self, mut access: Access) {
         let old = self.0.load_full();
-        let same = old.tls_settings == access.tls_settings;
-        if same {
+        if old.tls_settings == access.tls_settings {
             access.stale = old.stale.clone();
-        }
-        self.0.store(Arc::new(access));
-        if !same {
+        } else {
+            // First: whoever finds the new access finds that the old connections are over.
             old.stale.cancel();
         }
+        self.0.store(Arc::new(access));
     }
 
-    /// The TLS of a new connection, and when that ends.
-    pub(super) fn tls(&self) -> (Option<Tls>, CancellationToken) {
-        let access = self.0.load();
-        (access.tls.clone(), access.stale.clone())
-    }
-
-    /// Whether a request shows who asks, or nobody is asked.
-    pub(super) fn knows(&self, peer: Peer, headers: &HeaderMap) -> bool {
-        self.0.load().role(peer, headers).is_ok()
+    /// What is in force now.
+    pub(super) fn access(&self) -> Arc<Access> {
+        self.0.load_full()
     }
 
     pub(crate) fn has_tls(&self) -> bool {
@@ -146,30 +179,41 @@ impl Gate {
     }
 }
 
-/// Whether a header `Host` names it by an address, or by a name without a domain, as `localhost`
-/// and Salt's `salt` are: nobody else can have such a name lead here.
+/// Whether a header `Host` names it by an address, as `localhost`, by its own name, or as Salt's
+/// `salt`. Any other name may be one that somebody else has lead here, also one without a domain:
+/// a name server that is asked first may complete it.
 fn is_this_machine(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host().trim_matches(['[', ']']);
-    name.parse::<IpAddr>().is_ok() || !(name.is_empty() || name.contains('.'))
+    if name.parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let own = own_name();
+    let short = own.split('.').next().unwrap_or_default();
+    !name.is_empty()
+        && ["localhost", "salt", &own, short].iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// As the kernel has it at hand; empty where it cannot be asked.
+fn own_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| String::new(), |name| name.trim().to_owned())
 }
 
 /// Lets a request through to what needs a role.
 pub(super) async fn require(
     State((app, needed)): State<(Arc<App>, Role)>,
     Extension(peer): Extension<Peer>,
+    Extension(judges): Extension<Judges>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let access = app.gate.0.load();
-    if let Some(reason) = access.of_a_page(peer, request.headers()) {
+    if let Some(reason) = judges.both().find_map(|access| access.of_a_page(peer, request.headers())) {
         app.metrics.denied("origin");
         return Err(Problem::new(StatusCode::FORBIDDEN, reason)
-            .hint("ask for `localhost` or an address, without the header `Origin`; where `host.tokens` are declared, any name will do"));
+            .hint("ask for `localhost`, an address or the machine's own name, without the header `Origin`; where `host.tokens` are declared, any name will do"));
     }
-    let role = access.role(peer, request.headers());
-    drop(access);
-    match role {
+    match judges.role(peer, request.headers(), needed) {
         Ok(role) if role.covers(needed) => Ok(next.run(request).await),
         Ok(role) => {
             app.metrics.denied("role");
@@ -232,6 +276,23 @@ mod tests {
         assert_eq!(access.role(Peer::Tcp { certified: false }, &HeaderMap::new()), Ok(Role::Admin));
     }
 
+    /// Where the host listens no more, what was in force there is asked, too.
+    #[test]
+    fn what_was_in_force_is_asked_with_what_is() {
+        let (open, asks) = (access(&[], None), access(&[("a", Role::Write)], None));
+        let (open, asks) = (Arc::new(open), Arc::new(asks));
+        let peer = Peer::Tcp { certified: false };
+        for (now, before) in [(&open, &asks), (&asks, &open)] {
+            let judges = Judges { now: Arc::clone(now), before: Some(Arc::clone(before)) };
+            assert!(judges.role(peer, &HeaderMap::new(), Role::Read).is_err());
+            assert!(judges.role(peer, &bearer("Bearer b"), Role::Write).is_err());
+            assert!(judges.role(peer, &bearer("Bearer a"), Role::Write).unwrap().covers(Role::Write));
+            assert_eq!(judges.role(peer, &bearer("Bearer a"), Role::Admin), Ok(Role::Write));
+        }
+        let alone = Judges { now: open, before: None };
+        assert_eq!(alone.role(peer, &HeaderMap::new(), Role::Read), Ok(Role::Admin));
+    }
+
     #[test]
     fn a_web_page_is_refused() {
         let headers = |pairs: &[(&'static str, &str)]| {
@@ -248,7 +309,10 @@ mod tests {
         {
             assert!(!refused(&open, &[("host", host)]), "{host}");
         }
-        for host in ["evil.example:4510", "localhost.evil.example", "127.0.0.1.evil.example", "", "a b"] {
+        assert!(!refused(&open, &[("host", &own_name())]), "its own name");
+        for host in
+            ["evil.example:4510", "wpad:4510", "localhost.evil.example", "127.0.0.1.evil.example", "", "a b"]
+        {
             assert!(refused(&open, &[("host", host)]), "{host}");
             assert!(!refused(&asks, &[("host", host)]), "{host}");
         }

@@ -5,6 +5,7 @@
 //! reads a request, asks a part of the host, and writes down the answer.
 
 mod access;
+mod answers;
 mod configuration;
 mod crashes;
 mod dead_letters;
@@ -18,6 +19,7 @@ mod returners;
 mod salt_events;
 mod seats;
 mod serve;
+mod stalled;
 mod tls;
 mod trial;
 mod unix;
@@ -99,6 +101,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(journal::ready))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::map_response_with_state(answers::Answering::default(), answers::bound))
         .with_state(app)
 }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -25,13 +25,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::access::{Gate, Peer};
+use super::access::{Access, Gate, Judges, Peer};
+use super::problem::Problem;
 use super::seats::{Held, Seats};
+use super::stalled::Stalling;
 use super::tls::Tls;
 use super::unix::UnixSocket;
 
 /// The time that a client has to send the head of a request.
 const HEADER_TIME: Duration = Duration::from_secs(10);
+
+/// The time in which a client must have taken some of its answer.
+const TAKEN: Duration = Duration::from_secs(30);
+
+/// What hyper holds of a request's head, and of a body before it is read, in bytes.
+const HELD: usize = 64 << 10;
 
 /// The most connections at once.
 const CONNECTIONS: usize = 1024;
@@ -121,10 +129,12 @@ impl Accepted {
     /// Agrees with the client on keys, where that is asked for.
     async fn begin(self, tls: Option<Tls>) -> io::Result<(Box<dyn Stream>, Peer)> {
         match (self, tls) {
-            (Accepted::Unix(stream), _) => Ok((Box::new(stream), Peer::Socket)),
-            (Accepted::Tcp(stream), None) => Ok((Box::new(stream), Peer::Tcp { certified: false })),
+            (Accepted::Unix(stream), _) => Ok((Box::new(Stalling::new(stream, TAKEN)), Peer::Socket)),
+            (Accepted::Tcp(stream), None) => {
+                Ok((Box::new(Stalling::new(stream, TAKEN)), Peer::Tcp { certified: false }))
+            }
             (Accepted::Tcp(stream), Some(tls)) => {
-                let stream = tls.accept(stream).await?;
+                let stream = tls.accept(Stalling::new(stream, TAKEN)).await?;
                 // The verifier has let through only those of the configured authority.
                 let certified = stream.get_ref().1.peer_certificates().is_some();
                 Ok((Box::new(stream), Peer::Tcp { certified }))
@@ -169,17 +179,9 @@ async fn serve_at(
             next = next() => next,
         };
         let Some((accepted, held)) = next else { continue };
-        let (tls, stale) = gate.tls();
-        let (router, gate, stop) = (router.clone(), Arc::clone(&gate), stop.clone());
-        connections.spawn(async move {
-            let ended = async {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = stale.cancelled() => {}
-                }
-            };
-            connection(accepted, tls, router, gate, held, ended).await;
-        });
+        let came_in = CameIn { access: gate.access(), stop: stop.clone() };
+        let (router, gate) = (router.clone(), Arc::clone(&gate));
+        connections.spawn(connection(accepted, came_in, router, gate, held));
     }
     if let Listener::Unix(socket) = &listener {
         socket.remove();
@@ -191,10 +193,38 @@ async fn serve_at(
     }
 }
 
+/// How it was when a connection came in, and whether it takes no more requests.
+struct CameIn {
+    access: Arc<Access>,
+    /// The host listens there no more.
+    stop: CancellationToken,
+}
+
+impl CameIn {
+    async fn ended(&self) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.access.stale().cancelled() => {}
+        }
+    }
+
+    /// What a request is judged by; none where what the connection was let in for is not so now.
+    fn judges(&self, peer: Peer, gate: &Gate) -> Option<Judges> {
+        // In this order: whoever finds what came later finds the connection ended. A head that was
+        // begun before and ends now would else be judged as if it had come in by the new way.
+        let now = gate.access();
+        let before = self.stop.is_cancelled().then(|| Arc::clone(&self.access));
+        // Its certificate may be none now, and the socket's mode may be another.
+        let lost = self.access.stale().is_cancelled() || (before.is_some() && peer == Peer::Socket);
+        (!lost).then_some(Judges { now, before })
+    }
+}
+
 /// Who speaks on a connection, as far as it is known.
 struct Client {
     peer: Peer,
     gate: Arc<Gate>,
+    came_in: CameIn,
     held: Held,
     known: AtomicBool,
 }
@@ -205,45 +235,45 @@ impl Client {
         router: Router,
         mut request: Request<Incoming>,
     ) -> Result<Response, Infallible> {
-        let known = self.known.load(Ordering::Relaxed) || self.gate.knows(self.peer, request.headers());
+        let Some(judges) = self.came_in.judges(self.peer, &self.gate) else {
+            let gone = "this connection began where the host listens no more, or asks otherwise who asks";
+            return Ok(Problem::busy(gone).into_response());
+        };
+        let known = self.known.load(Ordering::Relaxed) || judges.now.knows(self.peer, request.headers());
         self.known.store(known, Ordering::Relaxed);
         self.held.begins(known);
         request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(judges);
         let answer = router.oneshot(request).await;
         self.held.ends();
         answer
     }
 }
 
-/// One connection. When it is `ended`, the request under way is its last.
-async fn connection(
-    accepted: Accepted,
-    tls: Option<Tls>,
-    router: Router,
-    gate: Arc<Gate>,
-    held: Held,
-    ended: impl Future<Output = ()>,
-) {
-    let (mut ended, leave) = (pin!(ended), held.leave.clone());
+/// One connection. When it has ended, the request under way is its last.
+async fn connection(accepted: Accepted, came_in: CameIn, router: Router, gate: Arc<Gate>, held: Held) {
+    let leave = held.leave.clone();
     let begun = tokio::select! {
-        () = &mut ended => return,
+        () = came_in.ended() => return,
         () = leave.cancelled() => return,
-        begun = accepted.begin(tls) => begun,
+        begun = accepted.begin(came_in.access.tls()) => begun,
     };
     let (stream, peer) = match begun {
         Ok(begun) => begun,
         Err(error) => return tracing::debug!(%error, "a client could not agree on TLS"),
     };
-    let client = Arc::new(Client { peer, gate, held, known: AtomicBool::new(false) });
+    let client = Arc::new(Client { peer, gate, came_in, held, known: AtomicBool::new(false) });
     let answers = Arc::clone(&client);
     let service = service_fn(move |request| Arc::clone(&answers).answer(router.clone(), request));
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
+    server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(HELD);
+    // An answer that waits is not copied: it counts as waiting as long as it is held.
+    server.writev(true);
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
     // A client that breaks off is no news.
     let leaves = tokio::select! {
         _ = &mut connection => return,
-        () = ended => false,
+        () = client.came_in.ended() => false,
         () = leave.cancelled() => true,
     };
     if leaves && !client.known.load(Ordering::Relaxed) {
@@ -262,11 +292,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 #[cfg(test)]
 mod tests {
+    use axum::Extension;
+    use axum::http::HeaderMap;
+    use sha2::{Digest, Sha256};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::config::{AccessSettings, Role, TokenSettings};
-    use crate::web::Access;
+    use crate::config::{AccessSettings, Role, ServerTlsSettings, TokenSettings};
 
     /// The answer to a request; nothing where the connection is closed.
     async fn ask(stream: &mut TcpStream, more: &str) -> String {
@@ -279,25 +312,74 @@ mod tests {
         String::from_utf8_lossy(&answer[..read]).into_owned()
     }
 
-    #[tokio::test]
-    async fn who_shows_no_token_shuts_nobody_out() {
-        use sha2::{Digest, Sha256};
+    /// Everybody's; says whether whoever asks may read.
+    async fn here(Extension(judges): Extension<Judges>, headers: HeaderMap) -> &'static str {
+        let role = judges.role(Peer::Tcp { certified: false }, &headers, Role::Read);
+        if role.is_ok_and(|role| role.covers(Role::Read)) { "may read here" } else { "here" }
+    }
+
+    /// Serves `/` where a token is asked for; ends when told to.
+    async fn serving(seats: usize) -> (SocketAddr, Arc<Gate>, CancellationToken, JoinHandle<()>) {
         let token =
             TokenSettings { name: "t".to_owned(), digest: Sha256::digest("a").into(), role: Role::Read };
         let settings = AccessSettings { tokens: vec![token], tls: None };
         let gate = Arc::new(Gate::new(Access::new(&settings).expect("good settings")));
         let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = tcp.local_addr().expect("it is bound");
-        let router = Router::new().route("/", axum::routing::get(async || "here"));
-        let (seats, stop) = (Seats::new(8), CancellationToken::new());
-        let served = tokio::spawn({
-            let stop = stop.clone();
-            async move { serve_at(&seats, Listener::Tcp(tcp), router, gate, stop, Duration::from_secs(5)).await }
+        let router = Router::new().route("/", axum::routing::get(here));
+        let stop = CancellationToken::new();
+        let (stopped, served) = (stop.clone(), Arc::clone(&gate));
+        let task = tokio::spawn(async move {
+            let drain = Duration::from_secs(5);
+            serve_at(&Seats::new(seats), Listener::Tcp(tcp), router, served, stopped, drain).await;
         });
+        (address, gate, stop, task)
+    }
+
+    /// Without a token, it gets what is open to all, and nothing that came to be so later.
+    #[tokio::test]
+    async fn a_head_that_was_begun_before_a_change_is_not_judged_by_what_is_so_now() {
+        let authority = returner_servers::Authority::new();
+        let issued = authority.issue("server");
+        let tls = ServerTlsSettings {
+            certificate: issued.certificate.clone(),
+            key: issued.key.clone(),
+            client_ca: None,
+            client_role: Role::Write,
+            contents: String::new(),
+        };
+        let moved = AccessSettings::default();
+        let with_tls = AccessSettings { tokens: Vec::new(), tls: Some(tls) };
+        for (new, stops) in [(moved, true), (with_tls, false)] {
+            let (address, gate, stop, served) = serving(8).await;
+            let mut slow = TcpStream::connect(address).await.expect("a connection");
+            slow.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").await.expect("a write");
+            // What comes after it is answered: it was read, here where all runs on one thread.
+            let mut other = TcpStream::connect(address).await.expect("a connection");
+            assert!(ask(&mut other, "").await.ends_with("here"));
+            if stops {
+                stop.cancel();
+            }
+            gate.change(Access::new(&new).expect("good settings"));
+            slow.write_all(b"\r\n").await.expect("a write");
+            let mut answer = String::new();
+            slow.read_to_string(&mut answer).await.expect("an answer, and the end");
+            // Where it was, it is answered as there; what it has agreed on for TLS is worth nothing.
+            let expected =
+                if stops { answer.ends_with("\r\n\r\nhere") } else { answer.starts_with("HTTP/1.1 503 ") };
+            assert!(expected, "{answer}");
+            stop.cancel();
+            served.await.expect("it ends");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_shows_no_token_shuts_nobody_out() {
+        let (address, _, stop, served) = serving(8).await;
         let connect = async || TcpStream::connect(address).await.expect("a connection");
         let token = "Authorization: Bearer a\r\n";
         let mut honest = connect().await;
-        assert!(ask(&mut honest, token).await.ends_with("here"));
+        assert!(ask(&mut honest, token).await.ends_with("may read here"));
         let mut others = Vec::new();
         for _ in 0..30 {
             let mut other = connect().await;

@@ -293,7 +293,7 @@ fn read(path: &Path) -> Result<String, Failure> {
 /// The items of a text; `name` is the file's.
 fn parse(kind: Kind, text: &str, name: &str) -> Result<Vec<Item>, Failure> {
     let wrong = |error: String| Failure::usage(format!("the {}s of `{name}`: {error}", kind.name()));
-    let texts = items::split(text).map_err(|malformed| wrong(malformed.to_string()))?;
+    let texts = items::split(text, usize::MAX).map_err(|malformed| wrong(malformed.to_string()))?;
     let parsed = texts.into_iter().enumerate().map(|(index, text)| {
         let numbered = |reason: String| wrong(format!("number {}: {reason}", index + 1));
         let text = text.map_err(|malformed| numbered(malformed.to_string()))?;

@@ -163,7 +163,7 @@ impl<'a> Sending<'a> {
         if input.is_array().await? {
             self.sent.unit = "item";
             let text = input.text().await?;
-            let items = items::split(&text).map_err(|error| {
+            let items = items::split(&text, usize::MAX).map_err(|error| {
                 Failure::refused(format!("`{}` is not JSON: {error}", self.command.file.display()))
             })?;
             for (index, item) in items.into_iter().enumerate() {
@@ -291,7 +291,7 @@ impl<'a> Sending<'a> {
                 self.refuse(line, "it is a list, expected an object", None);
                 continue;
             }
-            for item in items::split(&text).unwrap_or_else(|malformed| vec![Err(malformed)]) {
+            for item in items::split(&text, usize::MAX).unwrap_or_else(|malformed| vec![Err(malformed)]) {
                 match item {
                     Ok(item) => part.push((line, item.to_owned())),
                     Err(malformed) => self.refuse(line, &not_json(&malformed), None),

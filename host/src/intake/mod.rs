@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
+use tokio::sync::Semaphore;
 
 use crate::delivery::{Lane, Lanes, RouteError, published};
 use crate::items::{self, Item, Key, Kind, Route};
@@ -33,8 +34,18 @@ const MOST_NAMED: usize = 100;
 /// The most items of a request: it is one transaction, and others wait for its end.
 pub(crate) const MOST_ITEMS: usize = 100_000;
 
+/// The most minions of a request: they are one item.
+const MOST_MINIONS: usize = 100_000;
+
 /// Bodies from this size on are read on a thread where they hold nobody up, in bytes.
 const LARGE: usize = 256 << 10;
+
+/// The most of those that are read at once, in the order in which they came: what one becomes
+/// in memory can be several times what it was.
+const READ_AT_ONCE: usize = 4;
+
+/// So many items of a request, and others have their turn.
+const AT_A_STRETCH: usize = 256;
 
 pub(crate) struct Intake {
     lanes: Arc<Lanes>,
@@ -42,6 +53,7 @@ pub(crate) struct Intake {
     metrics: IntakeMetrics,
     job_ids: Arc<JobIds>,
     whole: Whole,
+    reading: Arc<Semaphore>,
 }
 
 /// What was taken.
@@ -72,8 +84,10 @@ pub(crate) enum Refused {
     Malformed(String),
     #[error("there is no item in it")]
     Empty,
-    #[error("there are {0} items in it, more than {MOST_ITEMS}")]
-    TooMany(usize),
+    #[error("there are more than {MOST_ITEMS} items in it")]
+    TooMany,
+    #[error("there are more than {MOST_MINIONS} minions in it")]
+    TooManyMinions,
     /// The first of them are named.
     #[error("{bad} of {of} items cannot be taken; nothing was{}", first_named(*bad))]
     Items { items: Vec<BadItem>, bad: usize, of: usize },
@@ -93,7 +107,7 @@ impl Refused {
         match self {
             Refused::Malformed(_) => "malformed",
             Refused::Empty => "empty",
-            Refused::TooMany(_) => "too-many",
+            Refused::TooMany | Refused::TooManyMinions => "too-many",
             Refused::Items { .. } => "invalid",
             Refused::Route(_) => "route",
             Refused::Journal(error) => error.reason(),
@@ -111,12 +125,15 @@ pub(crate) struct BadItem {
 /// The items of a request, read.
 struct Read {
     items: Vec<Item>,
+    /// Of returns with a job id of the host's, by their place: each as the load of its job.
+    loads: HashMap<usize, items::Load>,
     assigned: Vec<(usize, Arc<str>)>,
 }
 
 impl Intake {
     pub(crate) fn new(lanes: Arc<Lanes>, journal: Arc<Journal>, metrics: IntakeMetrics) -> Self {
-        Self { lanes, journal, metrics, job_ids: Arc::default(), whole: Whole::default() }
+        let reading = Arc::new(Semaphore::new(READ_AT_ONCE));
+        Self { lanes, journal, metrics, job_ids: Arc::default(), whole: Whole::default(), reading }
     }
 
     /// Takes the items of a body: one JSON object, an array of them, or one a line.
@@ -139,13 +156,28 @@ impl Intake {
         named: Option<&[String]>,
     ) -> Result<Receipt, Refused> {
         let job_ids = Arc::clone(&self.job_ids);
-        let read = match body.len() {
-            0..LARGE => read(kind, &body, &job_ids)?,
-            _ => tokio::task::spawn_blocking(move || read(kind, &body, &job_ids))
-                .await
-                .map_err(|error| Refused::Malformed(format!("reading it failed: {error}")))??,
-        };
+        let read = self.read(body, move |body| read(kind, body, &job_ids)).await?;
         self.append(read, named).await
+    }
+
+    /// Reads a body, which is held until that has ended, also when nobody waits for it any more.
+    async fn read(
+        &self,
+        body: bytes::Bytes,
+        read: impl FnOnce(&[u8]) -> Result<Read, Refused> + Send + 'static,
+    ) -> Result<Read, Refused> {
+        if body.len() < LARGE {
+            return read(&body);
+        }
+        let failed =
+            |error: &dyn std::fmt::Display| Refused::Malformed(format!("reading it failed: {error}"));
+        let turn = Arc::clone(&self.reading).acquire_owned().await.map_err(|error| failed(&error))?;
+        let reading = tokio::task::spawn_blocking(move || {
+            let read = read(&body);
+            drop((body, turn));
+            read
+        });
+        reading.await.map_err(|error| failed(&error))?
     }
 
     /// The returners that such a return goes to and that have not had a large one of the same
@@ -162,10 +194,11 @@ impl Intake {
     pub(crate) async fn take_minions(
         &self,
         jid: &str,
-        body: &[u8],
+        body: bytes::Bytes,
         named: Option<&[String]>,
     ) -> Result<Receipt, Refused> {
-        let taken = match read_minions(jid, body) {
+        let job = jid.to_owned();
+        let taken = match self.read(body, move |body| read_minions(&job, body)).await {
             Ok(read) => self.append(read, named).await,
             Err(refused) => Err(refused),
         };
@@ -182,12 +215,17 @@ impl Intake {
 
     async fn append(&self, read: Read, named: Option<&[String]>) -> Result<Receipt, Refused> {
         let accepted_at = now();
-        let mut router = Router { lanes: &self.lanes, named, known: HashMap::new(), used: Vec::new() };
+        let lanes = &self.lanes;
+        let mut router = Router { lanes, named, known: HashMap::new(), used: Vec::new(), of_loads: None };
         let accepted = read.items.len();
         let mut new = Vec::with_capacity(accepted);
         let (mut large, mut loads) = (Vec::new(), Vec::new());
         let mut bad = Bad::of(accepted);
-        for (index, item) in read.items.into_iter().enumerate() {
+        let Read { items, loads: mut own_loads, assigned } = read;
+        for (index, item) in items.into_iter().enumerate() {
+            if index % AT_A_STRETCH == AT_A_STRETCH - 1 {
+                tokio::task::yield_now().await;
+            }
             let lanes = match router.route(&item).await {
                 Ok(lanes) => lanes,
                 // It is about this item, and others may be bad, too.
@@ -200,16 +238,10 @@ impl Intake {
             large.extend(whole::large(&item).map(|identity| (identity, Arc::clone(&lanes))));
             loads.extend(published(&item).map(|load| (load, Arc::clone(&lanes))));
             let dedupe = item.dedupe_key();
-            if let Item::Return(answer) = &item
-                && answer.assigned
-                && let Some(load) = router.load_of(answer).await
+            if let Some(load) = own_loads.remove(&index)
+                && let Some(lanes) = router.lanes_of_loads(&load).await
             {
-                new.push(NewItem {
-                    item: Item::Load(load.0),
-                    accepted: accepted_at,
-                    lanes: load.1,
-                    dedupe: None,
-                });
+                new.push(NewItem { item: Item::Load(load), accepted: accepted_at, lanes, dedupe: None });
             }
             let item = match item {
                 Item::Event(event) => Item::Event(event.with_master(&self.lanes.settings().host.id)),
@@ -226,7 +258,7 @@ impl Intake {
         Ok(Receipt {
             accepted: accepted - appended.duplicates,
             duplicates: appended.duplicates,
-            assigned: read.assigned,
+            assigned,
             lanes,
             seqs: appended.first..=appended.through,
             repeated: appended.repeated.into_iter().collect(),
@@ -240,6 +272,8 @@ struct Router<'a> {
     named: Option<&'a [String]>,
     known: HashMap<Route, Arc<[LaneId]>>,
     used: Vec<Arc<Lane>>,
+    /// Once it was looked for.
+    of_loads: Option<Option<Arc<[LaneId]>>>,
 }
 
 impl Router<'_> {
@@ -264,10 +298,12 @@ impl Router<'_> {
         Ok(ids)
     }
 
-    /// Salt's own returners save a load for a return whose job id they made: it is the
-    /// return itself. Only where a returner stores loads.
-    async fn load_of(&self, answer: &items::Return) -> Option<(items::Load, Arc<[LaneId]>)> {
-        let load = answer.as_load()?;
+    /// Where a return goes as the load of its job: Salt's own returners save one for a return whose
+    /// job id they made. None where no returner stores loads. It is the same for all of a request.
+    async fn lanes_of_loads(&mut self, load: &items::Load) -> Option<Arc<[LaneId]>> {
+        if let Some(known) = &self.of_loads {
+            return known.clone();
+        }
         let item = Item::Load(load.clone());
         let mut lanes = Vec::new();
         match self.named {
@@ -281,7 +317,8 @@ impl Router<'_> {
             }
         }
         let ids: BTreeSet<LaneId> = lanes.iter().map(|lane| lane.id()).collect();
-        (!ids.is_empty()).then(|| (load, ids.into_iter().collect()))
+        let found = (!ids.is_empty()).then(|| ids.into_iter().collect());
+        self.of_loads.insert(found).clone()
     }
 }
 
@@ -317,11 +354,12 @@ fn text(body: &[u8]) -> Result<&str, Refused> {
 /// Cuts a body into its items, and says which of them cannot be read.
 fn split(body: &[u8]) -> Result<Vec<Result<&str, String>>, Refused> {
     let not_json = |malformed: items::Malformed| format!("it is not JSON: {malformed}");
-    let texts = items::split(text(body)?).map_err(|malformed| Refused::Malformed(not_json(malformed)))?;
+    let texts = items::split(text(body)?, MOST_ITEMS);
+    let texts = texts.map_err(|malformed| Refused::Malformed(not_json(malformed)))?;
     match texts.len() {
         0 => Err(Refused::Empty),
         1..=MOST_ITEMS => Ok(texts.into_iter().map(|text| text.map_err(not_json)).collect()),
-        more => Err(Refused::TooMany(more)),
+        _ => Err(Refused::TooMany),
     }
 }
 
@@ -334,6 +372,9 @@ fn read_minions(jid: &str, body: &[u8]) -> Result<Read, Refused> {
             Ok(more) => minions.extend(more),
             Err(reason) => bad.add(index, reason),
         }
+        if minions.len() > MOST_MINIONS {
+            return Err(Refused::TooManyMinions);
+        }
     }
     bad.refuse()?;
     if minions.is_empty() {
@@ -341,14 +382,14 @@ fn read_minions(jid: &str, body: &[u8]) -> Result<Read, Refused> {
     }
     let invalid = |invalid: items::Invalid| Refused::Malformed(invalid.0);
     let item = items::parse_minions(jid, &minions).map_err(invalid)?;
-    Ok(Read { items: vec![item], assigned: Vec::new() })
+    Ok(Read { items: vec![item], loads: HashMap::new(), assigned: Vec::new() })
 }
 
 fn read(kind: Kind, body: &[u8], job_ids: &JobIds) -> Result<Read, Refused> {
     let texts = split(body)?;
     let mut items = Vec::with_capacity(texts.len());
     let mut bad = Bad::of(texts.len());
-    let mut assigned = Vec::new();
+    let (mut assigned, mut loads) = (Vec::new(), HashMap::new());
     for (index, text) in texts.into_iter().enumerate() {
         let parsed =
             text.and_then(|text| items::parse(kind, text, || job_ids.next()).map_err(|invalid| invalid.0));
@@ -358,6 +399,7 @@ fn read(kind: Kind, body: &[u8], job_ids: &JobIds) -> Result<Read, Refused> {
                     && item.assigned
                 {
                     assigned.push((index, Arc::clone(&item.jid)));
+                    loads.extend(item.as_load().map(|load| (index, load)));
                 }
                 items.push(item);
             }
@@ -365,7 +407,7 @@ fn read(kind: Kind, body: &[u8], job_ids: &JobIds) -> Result<Read, Refused> {
         }
     }
     bad.refuse()?;
-    Ok(Read { items, assigned })
+    Ok(Read { items, loads, assigned })
 }
 
 /// The items of a request that cannot be taken.
@@ -399,4 +441,32 @@ impl Bad {
 /// Milliseconds since 1970-01-01 UTC.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minions(body: &str) -> Result<Read, Refused> {
+        read_minions("1", body.as_bytes())
+    }
+
+    #[test]
+    fn a_request_has_a_bounded_number_of_minions() {
+        let list = |count: usize| format!(r#"{{"minions":[{}"a"]}}"#, r#""a","#.repeat(count - 1));
+        assert_eq!(minions(&list(MOST_MINIONS)).map(|read| read.items.len()).ok(), Some(1));
+        let refused = minions(&list(MOST_MINIONS + 1)).err().expect("too many");
+        assert_eq!(refused.to_string(), "there are more than 100000 minions in it");
+        // Also where they are spread over its items.
+        let lists = format!("[{0},{0}]", list(MOST_MINIONS / 2 + 1));
+        assert!(matches!(minions(&lists), Err(Refused::TooManyMinions)));
+    }
+
+    #[test]
+    fn a_return_of_the_hosts_own_job_is_read_as_a_load_with_it() {
+        let body = r#"[{"jid":"req","id":"a","fun":"f","return":1},{"jid":"1","id":"a","fun":"f"}]"#;
+        let read = read(Kind::Return, body.as_bytes(), &JobIds::default()).expect("good items");
+        assert_eq!(read.loads.keys().collect::<Vec<_>>(), [&0]);
+        assert_eq!(read.loads[&0].jid, read.assigned[0].1);
+    }
 }

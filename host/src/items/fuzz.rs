@@ -21,7 +21,7 @@ fn bodies() {
     check!().with_type::<Nearly>().for_each(|nearly| {
         let body = nearly.of(&SEEDS);
         let Ok(body) = std::str::from_utf8(&body) else { return };
-        let Ok(texts) = split(body) else { return };
+        let Ok(texts) = split(body, 1000) else { return };
         for text in texts.into_iter().flatten() {
             let _ = minion_ids(text).map(|minions| parse_minions("1", &minions));
             for kind in Kind::ALL {

@@ -33,11 +33,14 @@ pub(crate) struct Walk<'a> {
     problem: Option<String>,
     /// The canonical form has moments without their time zone: see [`without_offset`].
     zoneless: bool,
+    /// Nobody wants the canonical form: no more of it is kept than what tells that an object has
+    /// a key twice.
+    keys_only: bool,
 }
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { jiter: Jiter::new(text.as_bytes()), problem: None, zoneless: false }
+        Self { jiter: Jiter::new(text.as_bytes()), problem: None, zoneless: false, keys_only: false }
     }
 
     /// The next value as [`value`](Self::value) walks it, of which a minion's module keeps the time
@@ -75,6 +78,7 @@ impl<'a> Walk<'a> {
         let peek = self.peek()?;
         let start = self.jiter.current_index();
         let mut scratch = Vec::new();
+        self.keys_only = canonical.is_none();
         self.walk(peek, canonical.unwrap_or(&mut scratch), 1)?;
         Ok(start..self.jiter.current_index())
     }
@@ -95,7 +99,8 @@ impl<'a> Walk<'a> {
     }
 
     /// The canonical form: a letter for the kind, then the content, so that no two
-    /// different values have the same form. Strings and arrays carry their length.
+    /// different values have the same form. Strings and arrays carry their length, and integers
+    /// have no more bytes than they need: [`expanded`] gives them those that count for a key.
     fn walk(&mut self, peek: Peek, out: &mut Vec<u8>, depth: usize) -> Result<(), Malformed> {
         if depth > MAX_DEPTH {
             return Err(self.here(too_deep()));
@@ -127,15 +132,9 @@ impl<'a> Walk<'a> {
         let start = self.jiter.current_index();
         let number = self.jiter.known_number(peek);
         match number.map_err(|error| self.malformed(&error))? {
-            NumberAny::Int(NumberInt::Int(value)) => {
-                out.push(b'i');
-                out.extend(i128::from(value).to_le_bytes());
-            }
+            NumberAny::Int(NumberInt::Int(value)) => write_integer(out, value.into()),
             NumberAny::Int(NumberInt::BigInt(value)) => match u64::try_from(&value) {
-                Ok(value) => {
-                    out.push(b'i');
-                    out.extend(i128::from(value).to_le_bytes());
-                }
+                Ok(value) => write_integer(out, value.into()),
                 Err(_) => self.integer_too_big(start),
             },
             NumberAny::Float(value) if value.is_finite() => {
@@ -159,6 +158,9 @@ impl<'a> Walk<'a> {
         let mut count = 0u32;
         let mut next = self.jiter.known_array();
         loop {
+            if self.keys_only {
+                out.truncate(count_at + 4);
+            }
             match next {
                 Ok(Some(peek)) => self.walk(peek, out, depth + 1)?,
                 Ok(None) => break,
@@ -191,6 +193,9 @@ impl<'a> Walk<'a> {
             let key_end = out.len();
             let peek = self.peek()?;
             self.walk(peek, out, depth + 1)?;
+            if self.keys_only {
+                out.truncate(key_end);
+            }
             members.push(Member { start, key_end, end: out.len() });
         }
         out[count_at..count_at + 4].copy_from_slice(&(members.len() as u32).to_le_bytes());
@@ -234,6 +239,50 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     out.push(b's');
     out.extend((text.len() as u32).to_le_bytes());
     out.extend(text.as_bytes());
+}
+
+/// A letter, the number of bytes, and the low ones of the number: the rest are its sign.
+fn write_integer(out: &mut Vec<u8>, value: i128) {
+    let bytes = value.to_le_bytes();
+    let sign = if value < 0 { 0xff } else { 0 };
+    let mut needed = bytes.iter().rposition(|byte| *byte != sign).map_or(0, |last| last + 1);
+    // The highest bit says the sign; where there is no byte, it is 0.
+    let shown = needed.checked_sub(1).map_or(0, |last| bytes[last]);
+    if (shown ^ sign) & 0x80 != 0 {
+        needed += 1;
+    }
+    out.extend([b'i', needed as u8]);
+    out.extend(&bytes[..needed]);
+}
+
+/// Hands on what counts for a key of a canonical form: the form itself, and of an integer its 16
+/// bytes. Those would be several times the text of an array of small numbers, if they were kept.
+pub(super) fn expanded(form: &[u8], mut to: impl FnMut(&[u8])) {
+    let size = |at: usize| match form[at] {
+        b's' => {
+            let length = form[at + 1..at + 5].iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+            5 + length
+        }
+        b'a' | b'o' => 5,
+        b'd' => 9,
+        b'i' => 2 + usize::from(form[at + 1]),
+        _ => 1,
+    };
+    let (mut from, mut at) = (0, 0);
+    while at < form.len() {
+        let next = at + size(at);
+        if form[at] == b'i' {
+            let low = &form[at + 2..next];
+            let sign = if low.last().is_some_and(|byte| byte & 0x80 != 0) { 0xff } else { 0 };
+            let mut bytes = [sign; 16];
+            bytes[..low.len()].copy_from_slice(low);
+            to(&form[from..=at]);
+            to(&bytes);
+            from = next;
+        }
+        at = next;
+    }
+    to(&form[from..]);
 }
 
 /// A moment of Python's `isoformat` without its time zone, as Salt packs it for the event bus
@@ -295,20 +344,24 @@ pub(crate) fn quote(text: &str) -> String {
 const MOST_MALFORMED: usize = 100;
 
 /// Cuts a body into its items: one value, an array of them, or one after the other, usually
-/// one a line. Where they are lines, one that is malformed is told beside the good ones.
+/// one a line. Where they are lines, one that is malformed is told beside the good ones. Where
+/// there are more than `most`, it gives one more than that, and does not look at the rest: a
+/// place for each item of two bytes would be many times the body.
 ///
 /// # Errors
 /// There is nothing to tell apart: it is no JSON as a whole.
-pub(crate) fn split(body: &str) -> Result<Vec<Result<&str, Malformed>>, Malformed> {
+pub(crate) fn split(body: &str, most: usize) -> Result<Vec<Result<&str, Malformed>>, Malformed> {
     let mut walk = Walk::new(body);
     if walk.peek()? == Peek::Array {
-        let items = split_array(&mut walk, body)?;
-        walk.finish()?;
+        let items = split_array(&mut walk, body, most)?;
+        if items.len() <= most {
+            walk.finish()?;
+        }
         return Ok(items.into_iter().map(Ok).collect());
     }
     let mut items = Vec::new();
     let (mut rest, mut malformed) = (0, 0);
-    while !body[rest..].trim_start().is_empty() {
+    while items.len() <= most && !body[rest..].trim_start().is_empty() {
         match Walk::new(&body[rest..]).skip() {
             Ok(value) => {
                 items.push(Ok(&body[rest..][value.clone()]));
@@ -339,7 +392,7 @@ fn next_line(text: &str) -> usize {
     text[skipped..].find("\n{").map_or(text.len(), |newline| skipped + newline + 1)
 }
 
-fn split_array<'a>(walk: &mut Walk<'_>, body: &'a str) -> Result<Vec<&'a str>, Malformed> {
+fn split_array<'a>(walk: &mut Walk<'_>, body: &'a str, most: usize) -> Result<Vec<&'a str>, Malformed> {
     let mut items = Vec::new();
     let mut next = walk.jiter.known_array();
     loop {
@@ -347,6 +400,9 @@ fn split_array<'a>(walk: &mut Walk<'_>, body: &'a str) -> Result<Vec<&'a str>, M
             Ok(Some(_)) => items.push(&body[walk.skip()?]),
             Ok(None) => return Ok(items),
             Err(error) => return Err(walk.malformed(&error)),
+        }
+        if items.len() > most {
+            return Ok(items);
         }
         next = walk.jiter.array_step();
     }
@@ -467,18 +523,65 @@ mod tests {
 
     #[test]
     fn a_body_is_cut_into_items() {
-        let good = |body| split(body).unwrap().into_iter().collect::<Result<Vec<_>, _>>().unwrap();
+        let good = |body| split(body, 10).unwrap().into_iter().collect::<Result<Vec<_>, _>>().unwrap();
         assert_eq!(good(r#" {"a":1} "#), [r#"{"a":1}"#]);
         assert_eq!(good("[{\"a\":1},\n {}]"), [r#"{"a":1}"#, "{}"]);
         assert_eq!(good("{\"a\":1}\n\n{\"b\":2}\r\n"), [r#"{"a":1}"#, r#"{"b":2}"#]);
         assert_eq!(good("[]"), [""; 0]);
-        let lines = split("{\"a\":1}\n{\"b\":NaN}\n{]\n{\"c\":3}\n").unwrap();
+        let lines = split("{\"a\":1}\n{\"b\":NaN}\n{]\n{\"c\":3}\n", 10).unwrap();
         let places: Vec<Option<usize>> = lines.iter().map(|line| Some(line.as_ref().err()?.line)).collect();
         assert_eq!(places, [None, Some(2), Some(3), None]);
-        assert_eq!(split("\n{\"b\":NaN}\n").unwrap_err().line, 2);
-        assert!(split(&"{\n".repeat(MOST_MALFORMED)).is_ok());
-        assert!(split(&"{\n".repeat(30_000_000)).is_err());
-        assert!(split("").is_err());
-        assert!(split("[{}] {}").is_err());
+        assert_eq!(split("\n{\"b\":NaN}\n", 10).unwrap_err().line, 2);
+        assert!(split(&"{\n".repeat(MOST_MALFORMED), MOST_MALFORMED).is_ok());
+        assert!(split(&"{\n".repeat(30_000_000), 100_000).is_err());
+        assert!(split("", 10).is_err());
+        assert!(split("[{}] {}", 10).is_err());
+    }
+
+    #[test]
+    fn a_body_is_not_cut_beyond_the_bound() {
+        for body in ["{}".repeat(1000), format!("[{}0]", "0,".repeat(1000)), "{}\n".repeat(1000)] {
+            assert_eq!(split(&body, 3).unwrap().len(), 4, "one more says that there are more");
+            assert!(split(&body, 2000).unwrap().len() >= 1000);
+        }
+        // What comes behind is not looked at.
+        assert_eq!(split("[1,2,3,4,]", 2).unwrap().len(), 3);
+        assert_eq!(split("{}{}{}{", 2).unwrap().len(), 3);
+    }
+
+    /// The bytes that a key is a hash of.
+    fn counted(text: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        expanded(&canonical(text), |part| out.extend(part));
+        out
+    }
+
+    /// Stores know a return by its key, also those that an older host wrote.
+    #[test]
+    fn an_integer_counts_with_sixteen_bytes_and_is_kept_in_as_few_as_it_needs() {
+        let edges =
+            [0, 1, -1, 127, 128, -128, -129, 255, 256, 32767, 32768, i64::MAX.into(), i64::MIN.into()];
+        for value in edges.into_iter().chain([i128::from(u64::MAX), 1 << 63]) {
+            let expected: Vec<u8> = [b'i'].into_iter().chain(value.to_le_bytes()).collect();
+            assert_eq!(counted(&value.to_string()), expected, "{value}");
+        }
+        let text = r#"{"b":[1,"i\u0001x",2.5,null],"a":{"i":-7,"s":true}}"#;
+        let mut expected = b"o\x02\0\0\0s\x01\0\0\0ao\x02\0\0\0s\x01\0\0\0ii".to_vec();
+        expected.extend((-7i128).to_le_bytes());
+        expected.extend(b"s\x01\0\0\0sts\x01\0\0\0ba\x04\0\0\0i");
+        expected.extend(1i128.to_le_bytes());
+        expected.extend(b"s\x03\0\0\0i\x01xd");
+        expected.extend(2.5f64.to_bits().to_le_bytes());
+        expected.extend(b"n");
+        assert_eq!(counted(text), expected);
+        assert!(canonical(&format!("[{}0]", "0,".repeat(100_000))).len() <= 200_010);
+    }
+
+    #[test]
+    fn where_nobody_wants_the_form_a_key_that_stands_twice_is_found_all_the_same() {
+        for text in [r#"[1,{"b":[{"x":1}],"a":2,"b":3}]"#, r#"{"z":{"k":[],"a":1,"k":{}}}"#] {
+            assert!(problem(text).unwrap().contains("twice"), "{text}");
+        }
+        assert_eq!(problem(r#"[{"a":{"b":1},"b":2},{"b":1,"a":[{"a":1}]},{"a":1}]"#), None);
     }
 }

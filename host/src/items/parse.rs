@@ -12,13 +12,18 @@ use std::sync::Arc;
 use jiter::Peek;
 use serde_json::Value;
 
-use super::json::{Walk, quote};
+use super::json::{Walk, expanded, quote};
 use super::{Event, Item, Key, Kind, Load, Minions, Return, Route};
 
 /// Why a text is not an item; names the member.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Invalid(pub(crate) String);
+
+/// The longest text of a member that is looked at, in bytes, and of a list of minions: what a list
+/// of small values becomes in memory is many times its text.
+const MAX_MEMBER: usize = 1 << 20;
+const MAX_MINIONS: usize = 16 << 20;
 
 /// The longest `jid`, `id`, `tag` and name of a function, in bytes. MySQL's schema
 /// of Salt has 255 characters for the first three.
@@ -54,6 +59,12 @@ pub(crate) fn minion_ids(text: &str) -> Result<Vec<String>, Invalid> {
     enum Ids {
         One(String),
         All { minions: Vec<String> },
+    }
+    if text.len() > MAX_MINIONS {
+        return Err(Invalid(format!(
+            "has {} bytes, more than {MAX_MINIONS}: send them in parts",
+            text.len()
+        )));
     }
     let expected =
         |_| Invalid("expected a minion's id, or an object with a list of them in `minions`".to_owned());
@@ -127,13 +138,21 @@ fn parse_event(members: &Members<'_>) -> Result<Event, Invalid> {
     Ok(Event { tag, data, master, full: members.text.into(), key })
 }
 
+/// `resource` and `value` are canonical forms.
 pub(super) fn key_of<const N: usize>(names: [&str; N], resource: &[u8], value: &[u8]) -> Key {
     let mut hash = blake3::Hasher::new();
-    for part in names.iter().map(|name| name.as_bytes()).chain([resource]) {
+    for part in names.map(str::as_bytes) {
         hash.update(&(part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    hash.update(value);
+    let mut length = 0u64;
+    expanded(resource, |part| length += part.len() as u64);
+    hash.update(&length.to_le_bytes());
+    for form in [resource, value] {
+        expanded(form, |part| {
+            hash.update(part);
+        });
+    }
     let mut key = [0; 16];
     key.copy_from_slice(&hash.finalize().as_bytes()[..16]);
     Key(key)
@@ -212,6 +231,10 @@ impl<'a> Members<'a> {
     ) -> Result<Option<T>, Invalid> {
         let Some(place) = self.find(name) else { return Ok(None) };
         let text = &self.text[place];
+        let most = if matches!(name, "Minions" | "minions") { MAX_MINIONS } else { MAX_MEMBER };
+        if text.len() > most {
+            return Err(Invalid(format!("`{name}` has {} bytes, more than {most}", text.len())));
+        }
         // The walk has seen that it is JSON.
         let value: Value =
             serde_json::from_str(text).map_err(|error| Invalid(format!("`{name}`: {error}")))?;
@@ -372,6 +395,19 @@ fn retcode(value: &Value) -> Result<i32, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_host_looks_at_is_not_endless() {
+        let value = format!("[{}0]", "0,".repeat(MAX_MEMBER / 2));
+        for (member, other) in [("success", "fun"), ("ret_kwargs", "fun"), ("fun", "master")] {
+            let text = format!(r#"{{"{member}":{value},"{other}":"f","jid":"1","id":"a"}}"#);
+            let error = of(Kind::Return, &text).unwrap_err();
+            assert!(error.contains(&format!("`{member}` has ")), "{error}");
+        }
+        let minions = format!(r#"["{}"]"#, "a\",\"".repeat(MAX_MINIONS / 4));
+        let error = of(Kind::Load, &format!(r#"{{"jid":"1","fun":"f","minions":{minions}}}"#)).unwrap_err();
+        assert!(error.contains("more than 16777216"), "{error}");
+    }
 
     fn of(kind: Kind, text: &str) -> Result<Item, String> {
         parse(kind, text, || "20260101000000000001".to_owned()).map_err(|Invalid(reason)| reason)

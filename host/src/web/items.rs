@@ -96,7 +96,7 @@ pub(super) async fn minions(
 ) -> Result<Response, Problem> {
     let Path(jid) = jid?;
     let params = parameters(params)?;
-    let receipt = app.intake.take_minions(&jid, &body.bytes, params.named().as_deref()).await;
+    let receipt = app.intake.take_minions(&jid, body.bytes.clone(), params.named().as_deref()).await;
     answer(&app, receipt, params.wait).await
 }
 
@@ -147,11 +147,23 @@ fn parameters(params: Parameters) -> Result<Params, Problem> {
     }
 }
 
-/// The whole body, or a problem that says how long it may be. It counts as being taken in
-/// until it is dropped.
+/// The whole body, or a problem that says how long it may be. Its bytes count as being taken in
+/// until the last that has them drops them: that is whoever reads them, also when the client has
+/// left.
 pub(super) struct Body {
     pub(super) bytes: Bytes,
+}
+
+/// A body, and its share of what may be taken in at once.
+struct Received {
+    bytes: BytesMut,
     _share: Share,
+}
+
+impl AsRef<[u8]> for Received {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// The bytes of all bodies that are being taken in.
@@ -217,5 +229,24 @@ async fn receive(request: Request, app: &App) -> Result<Body, Problem> {
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(Body { bytes: bytes.freeze(), _share: share })
+    Ok(Body { bytes: Bytes::from_owner(Received { bytes, _share: share }) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_counts_as_long_as_somebody_reads_it() {
+        let of = Receiving::default();
+        let mut share = Share { of: of.clone(), bytes: 0 };
+        assert!(share.grow(4, 10) && !share.grow(7, 10));
+        let bytes = Bytes::from_owner(Received { bytes: BytesMut::from("four"), _share: share });
+        let body = Body { bytes };
+        let reader = body.bytes.clone();
+        drop(body);
+        assert_eq!((&*reader, of.0.load(Ordering::Relaxed)), (&b"four"[..], 11), "the client has left");
+        drop(reader);
+        assert_eq!(of.0.load(Ordering::Relaxed), 0);
+    }
 }

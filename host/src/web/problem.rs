@@ -145,7 +145,7 @@ impl From<Refused> for Problem {
             Refused::Malformed(_) => Problem::new(StatusCode::BAD_REQUEST, detail)
                 .hint("send one JSON object, an array of them, or one object a line"),
             Refused::Empty => Problem::new(StatusCode::BAD_REQUEST, detail),
-            Refused::TooMany(_) => {
+            Refused::TooMany | Refused::TooManyMinions => {
                 Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).hint("send them in parts")
             }
             Refused::Items { items, .. } => Problem::new(StatusCode::BAD_REQUEST, detail).items(items),

@@ -178,7 +178,7 @@ impl Taker {
                     }
                     wait = (wait * 2).min(MOST_WAIT);
                 }
-                Refused::Malformed(_) | Refused::Empty | Refused::TooMany(_) => {
+                Refused::Malformed(_) | Refused::Empty | Refused::TooMany | Refused::TooManyMinions => {
                     tracing::error!(
                         "{} of Salt's event bus are given up: {refused}",
                         kind.counted(texts.len())

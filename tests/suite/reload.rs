@@ -214,6 +214,40 @@ async fn every_way_of_changing_it_is_seen() {
     assert!(runs(&host, "redis").await);
 }
 
+/// What the host follows by itself opens it to nobody: not a file that an editor has emptied, and
+/// not one that is gone. Whoever means it says so.
+#[tokio::test]
+async fn a_file_that_changed_does_not_open_the_host() {
+    let directory = returner_servers::Directory::new("opened");
+    fs::create_dir(directory.path().join("returner.d")).expect("a directory");
+    // The token is `tok`.
+    let digest = "1a7674eb4ee78df7e1ac439a93c3fa8e3c945784d4dec9fd8e3011738b2f1d62";
+    let line = format!("host.tokens.ops: {{sha256: {digest}, role: admin}}\n");
+    let tokens = directory.write("returner.d/tokens.yaml", &line);
+    let host = Host::start_in(directory, "host.socket: host.sock\n").await;
+    host.get("/v1/returners").await.problem(401);
+    let unix = format!("unix:{}", host.directory().join("host.sock").display());
+    let refused = async |part: &str| {
+        until("the refusal", async || {
+            let shown = returner(host.directory(), &["status", "--url", &unix, "--json"]);
+            if shown.stdout.contains(part) { Ok(()) } else { Err(shown.stdout) }
+        })
+        .await;
+        host.get("/v1/returners").await.problem(401);
+    };
+    fs::write(&tokens, "").expect("a test's file");
+    refused("tokens.yaml` of the configuration is empty now").await;
+    fs::write(&tokens, "# none\n").expect("a test's file");
+    refused("there are no `host.tokens`").await;
+    fs::remove_file(&tokens).expect("a test's file");
+    fs::write(host.directory().join("returner.d/more.yaml"), "\n").expect("a test's file");
+    let looks = returner(host.directory(), &["reload", "--url", &unix, "--dry-run"]);
+    looks.expect(0);
+    host.get("/v1/returners").await.problem(401);
+    returner(host.directory(), &["reload", "--url", &unix]).expect(0);
+    host.get("/v1/returners").await.expect(200);
+}
+
 #[tokio::test]
 async fn a_secret_that_is_rotated_lets_a_waiting_lane_go_on() {
     let server = Mariadb::start().await;

@@ -19,6 +19,13 @@ pub(crate) struct AccessSettings {
     pub(crate) tls: Option<ServerTlsSettings>,
 }
 
+impl AccessSettings {
+    /// Whoever reaches the host by TCP may do everything.
+    pub(crate) fn asks_nobody(&self) -> bool {
+        self.tokens.is_empty() && self.tls.as_ref().is_none_or(|tls| tls.client_ca.is_none())
+    }
+}
+
 /// A token that the host knows by its digest only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TokenSettings {
@@ -193,8 +200,7 @@ pub(super) fn check(
     if address.ip().is_loopback() {
         return;
     }
-    let asks = !access.tokens.is_empty() || access.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-    if !asks {
+    if access.asks_nobody() {
         let finding = found.wrong(format!("is `{address}`: beyond loopback, anyone could send returns"));
         findings.error(finding.hint(
             "declare `host.tokens` (`returner token NAME --role write` makes one) or `host.tls.client_ca`; or listen \

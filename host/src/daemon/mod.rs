@@ -88,6 +88,7 @@ pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
     let stop = CancellationToken::new();
     let reloader = Reloader {
         path: config.map(Path::to_owned),
+        full: watch.full(),
         watch,
         lanes: Arc::clone(&host.lanes),
         reloads,

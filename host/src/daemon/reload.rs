@@ -2,7 +2,9 @@
 //!
 //! Promises: a version is taken whole or not at all. Whatever is wrong with it (what
 //! `returner check` finds, a server that does not answer, a `setup` that fails, an address
-//! that is in use) is found while the one before it runs on. One reload at a time.
+//! that is in use) is found while the one before it runs on. One reload at a time. What a file
+//! that changed says is not taken where it is likely not meant and opens the host: a file that is
+//! empty now, and that nobody has to show who it is any more.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -34,6 +36,8 @@ pub(super) struct Reloader {
     pub(super) stop: CancellationToken,
     /// The warnings of the version before, which need not be said again.
     pub(super) warned: BTreeSet<String>,
+    /// The files of the version that runs in which something stood.
+    pub(super) full: BTreeSet<PathBuf>,
 }
 
 /// Why the configuration is read again.
@@ -66,47 +70,73 @@ impl Reloader {
                     let _ = reply.send(answer);
                 }
                 Some(()) = hangup.recv() => drop(self.reload(Why::Hangup).await),
-                () = self.watch.changed(), if self.lanes.settings().host.watch => self.follow().await,
+                () = self.watch.changed(), if self.lanes.settings().host.watch => {
+                    drop(self.reload(Why::Changed).await);
+                }
             }
         }
     }
 
-    /// A file has changed.
-    async fn follow(&mut self) {
+    /// What a file that changed must not do on its own.
+    async fn check_followed(&self, loaded: &Loaded) -> Result<(), String> {
         // An editor that was broken off, or a disk that was full, leaves an empty file; that
-        // it is one without a word about all returners is not what anybody means.
-        if let Some(path) = &self.path
-            && tokio::fs::metadata(path).await.is_ok_and(|metadata| metadata.len() == 0)
-        {
-            self.watch = Watch::of(self.watch.paths());
-            let message = format!(
-                "error: the configuration `{}` is empty now, and is not taken\n  hint: `returner reload` takes it as it is",
+        // it is one without a word about all that it said is not what anybody means.
+        for path in &self.full {
+            if !tokio::fs::metadata(path).await.is_ok_and(|metadata| metadata.len() == 0) {
+                continue;
+            }
+            return Err(format!(
+                "error: `{}` of the configuration is empty now, and is not taken\n  hint: `returner reload` takes it as it is",
                 path.display()
-            );
-            return self.refuse(&message);
+            ));
         }
-        let _ = self.reload(Why::Changed).await;
+        let (old, new) = (&self.lanes.settings().host.access, &loaded.settings.host.access);
+        if !old.asks_nobody() && new.asks_nobody() {
+            return Err(
+                "error: there are no `host.tokens` and no `host.tls.client_ca` any more: nobody would have to show who it is\n  \
+                 hint: `returner reload` takes it as it is"
+                    .to_owned(),
+            );
+        }
+        Ok(())
     }
 
     /// What would change; an error where it would be refused.
     async fn look(&self) -> Result<Reread, String> {
-        let (loaded, _) = self.load().await;
+        let (loaded, _) = tokio::select! {
+            () = self.stop.cancelled() => return Err("error: the host is stopping".to_owned()),
+            read = self.load() => read,
+        };
         let loaded = loaded.map_err(|errors| errors.to_string())?;
         let warnings = warnings(&loaded).into_iter().collect();
         let settings = Arc::new(loaded.settings);
         self.check_fixed(&settings)?;
-        let prepared = self.lanes.prepare(settings, true).await.map_err(|errors| lines(&errors))?;
+        let prepared = self.lanes.prepare(Arc::clone(&settings), true).await;
+        let prepared = prepared.map_err(|errors| lines(&errors))?;
         prepared.try_out(false).await.map_err(|errors| lines(&errors))?;
+        // Where it would listen, and with which certificates: bound, and left again.
+        let bound = self.serving.bind(&settings.host).await;
+        bound.map_err(|error| format!("error: {error}"))?;
         Ok(Reread { differences: prepared.differences, warnings })
     }
 
     async fn reload(&mut self, why: Why) -> Result<Reread, String> {
-        let (loaded, watch) = self.load().await;
+        // A file on a network can keep its reader waiting, and a stop does not wait with it.
+        let (loaded, watch) = tokio::select! {
+            () = self.stop.cancelled() => return Err("error: the host is stopping".to_owned()),
+            read = self.load() => read,
+        };
         self.watch = watch;
         let taken = match loaded {
-            Ok(loaded) => self.take(loaded, why != Why::Changed).await,
+            Ok(loaded) => match self.check_followed(&loaded).await {
+                Err(message) if why == Why::Changed => Err(message),
+                _ => self.take(loaded, why != Why::Changed).await,
+            },
             Err(errors) => Err(errors.to_string()),
         };
+        if taken.is_ok() {
+            self.full = self.watch.full();
+        }
         match &taken {
             Ok(changes) if changes.is_empty() => {
                 self.metrics.reloaded(Reload::Unchanged);

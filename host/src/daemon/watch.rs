@@ -13,6 +13,9 @@ use std::time::Duration;
 /// From one look to the next.
 const EVERY: Duration = Duration::from_millis(500);
 
+/// The most looks at changes that go on and on.
+const MOST_LOOKS: u32 = 10;
+
 pub(crate) struct Watch {
     seen: Seen,
 }
@@ -27,6 +30,7 @@ struct Identity {
     size: u64,
     written: (i64, i64),
     changed: (i64, i64),
+    is_file: bool,
 }
 
 impl Watch {
@@ -51,14 +55,25 @@ impl Watch {
         self.seen.keys().cloned().collect()
     }
 
-    /// Waits for a change, and until it is over.
+    /// The files in which something stood.
+    pub(super) fn full(&self) -> BTreeSet<PathBuf> {
+        let full = |identity: &Identity| identity.is_file && identity.size > 0;
+        let all = self.seen.iter().filter(|(_, identity)| identity.as_ref().is_some_and(full));
+        all.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Waits for a change, and until it is over; but not for ever, where something is written
+    /// again and again.
     pub(crate) async fn changed(&self) {
-        let mut last = None;
+        let (mut last, mut looks) = (None, 0);
         loop {
             tokio::time::sleep(EVERY).await;
             let now = self.look().await;
-            if last.as_ref() == Some(&now) && now != self.seen {
-                return;
+            if now != self.seen {
+                looks += 1;
+                if last.as_ref() == Some(&now) || looks >= MOST_LOOKS {
+                    return;
+                }
             }
             last = Some(now);
         }
@@ -79,6 +94,7 @@ fn identity(path: &PathBuf) -> Option<Identity> {
         size: metadata.size(),
         written: (metadata.mtime(), metadata.mtime_nsec()),
         changed: (metadata.ctime(), metadata.ctime_nsec()),
+        is_file: metadata.is_file(),
     })
 }
 
@@ -92,6 +108,26 @@ mod tests {
     /// Whether it sees the change within some looks.
     async fn sees(watch: &Watch) -> bool {
         tokio::time::timeout(EVERY * 6, watch.changed()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_written_again_and_again_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("conf");
+        fs::write(&path, "a").unwrap();
+        let watch = Watch::of([path.clone()].into());
+        let writes = async {
+            let mut text = String::new();
+            loop {
+                text.push('a');
+                fs::write(&path, &text).unwrap();
+                tokio::time::sleep(EVERY / 10).await;
+            }
+        };
+        tokio::select! {
+            seen = tokio::time::timeout(EVERY * MOST_LOOKS * 4, watch.changed()) => assert!(seen.is_ok()),
+            () = writes => {}
+        }
     }
 
     #[tokio::test]

@@ -6,9 +6,12 @@
 //! file wins. A file that cannot be read is an error. Does not know the other keys.
 
 use std::fs::File as Handle;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::fs::OFlags;
 
 use super::error::{Finding, Findings, Place};
 use super::section::{File, Section};
@@ -114,7 +117,9 @@ impl Reader<'_> {
         patterns.extend(root.get("include", |found| found.texts(), self.findings).unwrap_or_default());
         let mut paths = Vec::new();
         for (index, (place, pattern)) in patterns.into_iter().enumerate() {
-            self.findings.watch(Some(directory_of(&place, &pattern)));
+            for directory in directories(&place, &pattern) {
+                self.findings.watch(Some(directory));
+            }
             let matches = matching(&place, &pattern, self.findings);
             if matches.is_empty() && index >= quiet {
                 self.findings.warning(Finding::new(&place, format!("`include: {pattern}` matches no file")));
@@ -132,18 +137,23 @@ fn usual(place: &Place) -> Vec<(Place, String)> {
     ["conf", "yaml"].map(|extension| (place.clone(), format!("{stem}.d/*.{extension}"))).to_vec()
 }
 
-/// Where files appear that a pattern matches: the part of it that is no pattern.
-fn directory_of(place: &Place, pattern: &str) -> PathBuf {
-    let literal = pattern.split(['*', '?', '[']).next().unwrap_or_default();
-    let directory = literal.rsplit_once('/').map_or("", |(directory, _)| directory);
-    match (directory.strip_prefix('~'), std::env::home_dir()) {
+/// Where files appear that a pattern matches: the part of it that is no pattern, and what there is
+/// of the directories that the rest matches (`conf.d/*` of `conf.d/*/r.yaml`).
+fn directories(place: &Place, pattern: &str) -> Vec<PathBuf> {
+    let begin = pattern.find(['*', '?', '[']).unwrap_or(pattern.len());
+    let ends = pattern.match_indices('/').map(|(end, _)| end).filter(|end| *end > begin);
+    let below = ends.filter_map(|end| glob::glob(&whole(place, &pattern[..end])).ok());
+    let below = below.flat_map(|paths| paths.filter_map(Result::ok)).filter(|path| path.is_dir());
+    let literal = pattern[..begin].rsplit_once('/').map_or("", |(directory, _)| directory);
+    let literal = match (literal.strip_prefix('~'), std::env::home_dir()) {
         (Some(rest), Some(home)) => beside(&home.join("file"), rest.trim_start_matches('/')),
-        _ => beside(&place.file, directory),
-    }
+        _ => beside(&place.file, literal),
+    };
+    std::iter::once(literal).chain(below).take(MAX_FILES).collect()
 }
 
-/// The files that a pattern matches, sorted.
-fn matching(place: &Place, pattern: &str, findings: &mut Findings) -> Vec<PathBuf> {
+/// A pattern as it is seen from anywhere.
+fn whole(place: &Place, pattern: &str) -> String {
     let directory = place.file.parent().unwrap_or(Path::new(""));
     // The directory's name is no pattern, whatever characters it has.
     let directory = glob::Pattern::escape(&directory.to_string_lossy());
@@ -152,7 +162,12 @@ fn matching(place: &Place, pattern: &str, findings: &mut Findings) -> Vec<PathBu
         Some((rest, home)) => Path::new(&glob::Pattern::escape(&home.to_string_lossy())).join(rest),
         None => beside(&Path::new(&directory).join("file"), pattern),
     };
-    match glob::glob(&whole.to_string_lossy()) {
+    whole.to_string_lossy().into_owned()
+}
+
+/// The files that a pattern matches, sorted.
+fn matching(place: &Place, pattern: &str, findings: &mut Findings) -> Vec<PathBuf> {
+    match glob::glob(&whole(place, pattern)) {
         Ok(paths) => paths.filter_map(Result::ok).collect(),
         Err(error) => {
             findings.error(Finding::new(place, format!("`include: {pattern}` is no pattern: {}", error.msg)));
@@ -165,9 +180,21 @@ fn same(one: &Path, other: &Path) -> bool {
     one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
+/// Opens a file to read it. A pipe would keep the reader waiting until somebody writes into it.
+pub(super) fn open(path: &Path) -> io::Result<Handle> {
+    let handle =
+        Handle::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    let kind = handle.metadata()?.file_type();
+    if kind.is_file() || kind.is_char_device() {
+        Ok(handle)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"))
+    }
+}
+
 fn text(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
-    let handle = Handle::open(path).map_err(|error| error.to_string())?;
+    let handle = open(path).map_err(|error| error.to_string())?;
     handle.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err("it is larger than 8 MiB".to_owned());

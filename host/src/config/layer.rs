@@ -127,10 +127,16 @@ pub(super) fn read(key: &Key, found: &Found<'_>) -> Result<Option<Value>, Findin
     };
     match key.kind {
         Kind::Secret if is_none => Ok(Some(Value::Nothing)),
-        Kind::Text | Kind::Path | Kind::File | Kind::Flag | Kind::FlagOrForeign if is_none => Ok(None),
+        Kind::Text | Kind::Host | Kind::HostOrDirectory if is_none => Ok(None),
+        Kind::Path | Kind::File | Kind::Flag | Kind::FlagOrForeign if is_none => Ok(None),
         Kind::FlagOrForeign if matches!(found.value, Written::Map(_)) => Ok(None),
         Kind::Secret => secret::read(found).map(|secret| Some(Value::Secret(secret))),
         Kind::Text => found.text().map(|text| Some(Value::Text(text))),
+        Kind::Host => host(found, found.text()?),
+        Kind::HostOrDirectory => match found.text()? {
+            directory if directory.starts_with('/') => Ok(Some(Value::Text(directory))),
+            text => host(found, text),
+        },
         Kind::Port => found.number(1..=65_535).map(|port| Some(Value::Number(port))),
         Kind::Number => found.number(0..=MAX_NUMBER).map(|number| Some(Value::Number(number))),
         Kind::Flag | Kind::FlagOrForeign => found.flag().map(|flag| Some(Value::Flag(flag))),
@@ -138,6 +144,17 @@ pub(super) fn read(key: &Key, found: &Found<'_>) -> Result<Option<Value>, Findin
         Kind::File => found.file().map(|path| Some(Value::Path(path))),
         Kind::Seconds => found.duration(Duration::ZERO..=MAX_SECONDS).map(|time| Some(Value::Seconds(time))),
     }
+}
+
+/// An error does not quote it: a URL may have a password in it, and whoever names the server in a
+/// message would tell it.
+fn host(found: &Found<'_>, text: String) -> Result<Option<Value>, Finding> {
+    if text.contains(['/', '@']) {
+        let hint =
+            "the port, the user, the password, the database and a socket have keys of their own beside it";
+        return Err(found.wrong("is no name or address of a server").hint(hint));
+    }
+    Ok(Some(Value::Text(text)))
 }
 
 fn path(found: &Found<'_>) -> Result<PathBuf, Finding> {

@@ -273,6 +273,13 @@ fn check_grants(root: &Section<'_>, name: &str, connections: &Connections, findi
                     ),
                 );
             }
+        } else if host.contains(['/', '@']) {
+            // It is not quoted: there may be a password in it.
+            let finding =
+                Finding::new(&place, format!("`{name}.connections.{guest}` is no name of a connection"));
+            findings.error(finding.hint(
+                "name one, such as `mysql`; `mysql.host` and the keys beside it say where it is and who asks",
+            ));
         } else if !connections.contains_key(&host) {
             let finding = Finding::new(
                 &place,

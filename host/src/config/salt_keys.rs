@@ -18,6 +18,10 @@ pub(super) struct Key {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
+    /// A server's name or address, and not what a URL would say beside it.
+    Host,
+    /// [`Kind::Host`], or the directory of a Unix socket.
+    HostOrDirectory,
     Secret,
     Port,
     /// Redis's number of a database.
@@ -49,7 +53,7 @@ const fn key(name: &'static str, kind: Kind, by_return: ByReturn) -> Key {
 }
 
 const MYSQL: &[Key] = &[
-    key("host", Kind::Text, ByReturn::WithCredentials),
+    key("host", Kind::Host, ByReturn::WithCredentials),
     key("port", Kind::Port, ByReturn::WithCredentials),
     // Of Salt's `mysql` execution module.
     key("unix_socket", Kind::Path, ByReturn::WithCredentials),
@@ -64,7 +68,7 @@ const MYSQL: &[Key] = &[
 ];
 
 const MONGO: &[Key] = &[
-    key("host", Kind::Text, ByReturn::WithCredentials),
+    key("host", Kind::Host, ByReturn::WithCredentials),
     key("port", Kind::Port, ByReturn::WithCredentials),
     key("uri", Kind::Secret, ByReturn::Never),
     key("user", Kind::Text, ByReturn::Free),
@@ -79,7 +83,7 @@ const MONGO: &[Key] = &[
 ];
 
 const REDIS: &[Key] = &[
-    key("host", Kind::Text, ByReturn::WithCredentials),
+    key("host", Kind::Host, ByReturn::WithCredentials),
     key("port", Kind::Port, ByReturn::WithCredentials),
     key("unix_socket_path", Kind::Path, ByReturn::WithCredentials),
     // Ours: Salt knows no users of Redis 6 and later, and no TLS.
@@ -98,7 +102,7 @@ const SQLITE3: &[Key] =
 
 /// Of Salt's returner `pgjsonb` (`salt/returners/pgjsonb.py`), under `returner.pgjsonb`.
 pub(super) const PGJSONB: &[Key] = &[
-    key("host", Kind::Text, ByReturn::Never),
+    key("host", Kind::HostOrDirectory, ByReturn::Never),
     key("port", Kind::Port, ByReturn::Never),
     key("user", Kind::Text, ByReturn::Never),
     key("pass", Kind::Secret, ByReturn::Never),
@@ -112,7 +116,7 @@ pub(super) const PGJSONB: &[Key] = &[
 
 /// Of Salt's returner `postgres` (`salt/returners/postgres.py`), under `returner.postgres`.
 pub(super) const POSTGRES: &[Key] = &[
-    key("host", Kind::Text, ByReturn::Never),
+    key("host", Kind::HostOrDirectory, ByReturn::Never),
     key("port", Kind::Port, ByReturn::Never),
     key("user", Kind::Text, ByReturn::Never),
     key("passwd", Kind::Secret, ByReturn::Never),

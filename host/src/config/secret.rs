@@ -3,13 +3,13 @@
 //! Promises: no error shows a secret, nor any part of one.
 
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::error::{ConfigErrors, Finding, Findings};
+use super::files::open;
 use super::section::{Found, Section, Value};
 use super::values::beside;
 use super::yaml::{Content, Node};
@@ -114,7 +114,7 @@ fn file(path: &Found<'_>) -> Result<Secret, Finding> {
     let file = beside(&path.place.file, &path.text()?);
     let wrong = |error: String| path.wrong(format!("names the file `{}`: {error}", file.display()));
     let mut text = String::new();
-    let handle = File::open(&file).map_err(|error| wrong(error.to_string()))?;
+    let handle = open(&file).map_err(|error| wrong(error.to_string()))?;
     handle.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| wrong(error.to_string()))?;
     if text.len() as u64 > MAX_BYTES {
         return Err(wrong("it is too large for a secret".to_owned()));

@@ -4,7 +4,7 @@
 //! as Salt is: a number may be quoted, a list of one may be a text, a list of names may
 //! have commas. Does not know keys.
 
-use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use bytesize::ByteSize;
 use serde_json::Value as Json;
 
 use super::error::{Finding, Place};
+use super::files::open;
 use super::section::{Found, Value};
 use super::yaml::{Content, Node, Scalar};
 
@@ -65,9 +66,10 @@ impl<'a> Found<'a> {
         let text = self.text()?;
         let path = beside(&self.place.file, &text);
         let wrong = |error: &str| self.wrong(format!("names the file `{}`: {error}", path.display()));
-        match File::open(&path).and_then(|file| file.metadata()) {
+        match open(&path).and_then(|file| file.metadata()) {
             Ok(metadata) if metadata.is_file() => Ok(path),
             Ok(_) => Err(wrong("it is something else")),
+            Err(error) if error.kind() == ErrorKind::InvalidInput => Err(wrong("it is something else")),
             Err(error) if Path::new(&text).is_relative() => {
                 Err(wrong(&error.to_string()).hint("a relative path is relative to the file that says it"))
             }

@@ -116,6 +116,65 @@ fn secrets_come_from_files_and_never_show() {
     );
 }
 
+/// A password in a place where none belongs is not told, and is not accepted either: whoever
+/// names the server in a message would tell it.
+#[test]
+fn a_url_is_no_host_and_no_connection_and_is_not_quoted() {
+    for (text, key) in [
+        ("mysql.host: 'mysql://root:hunter2@127.0.0.1/x'", "`mysql.host` is no name"),
+        ("mysql.host: 'root:hunter2@db'", "`mysql.host` is no name"),
+        ("redis.host: 'redis://:hunter2@127.0.0.1'", "`redis.host` is no name"),
+        ("mongo.host: 'mongodb://u:hunter2@h'", "`mongo.host` is no name"),
+        ("alternative.mysql.host: '//hunter2'", "`alternative.mysql.host` is no name"),
+        ("returner.pgjsonb.host: 'postgres://u:hunter2@h/d'", "`returner.pgjsonb.host` is no name"),
+        (
+            "audit.plugin: a.wasm\naudit.connections: {db: 'mysql://u:hunter2@h/d'}",
+            "`audit.connections.db` is no name",
+        ),
+        (
+            "audit.plugin: a.wasm\naudit.connections: {db: {connection: 'mysql://u:hunter2@h/d', tables: {x: [select]}}}",
+            "`audit.connections.db` is no name",
+        ),
+    ] {
+        let found = errors(text);
+        assert!(found.contains(key) && found.contains("hint: ") && !found.contains("hunter2"), "{found}");
+    }
+    settings("return: mysql\nmysql.host: '::1'\nreturner.postgres.host: /run/postgresql\n");
+    let kwargs = json!({"host": "mysql://u:hunter2@h/d", "user": "u", "pass": "p"});
+    let refused = settings("return: mysql\n").variant("mysql", None, kwargs.as_object());
+    let refused = refused.expect_err("a URL").to_string();
+    assert!(refused.contains("`host` is no name") && !refused.contains("hunter2"), "{refused}");
+}
+
+/// Whoever reads a pipe waits until somebody writes into it.
+#[test]
+fn a_pipe_is_no_configuration() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let directory = Directory::new(&[
+        ("conf", "include: x.yaml\nreturn: mysql\nmysql.pass: {file: pipe}\n"),
+        ("x.yaml", ""),
+    ]);
+    mknodat(CWD, directory.path("pipe"), FileType::Fifo, Mode::RWXU, 0).expect("a pipe");
+    let found = directory.load().expect_err("a pipe");
+    assert!(found.contains("`mysql.pass.file` names the file `pipe`: it is no file"), "{found}");
+    std::fs::rename(directory.path("pipe"), directory.path("x.yaml")).expect("a move");
+    let found = directory.load().expect_err("a pipe");
+    assert!(found.contains("x.yaml: cannot read the configuration: it is no file"), "{found}");
+}
+
+#[test]
+fn directories_in_which_a_pattern_finds_its_files_are_watched() {
+    let directory = Directory::new(&[
+        ("conf", "include: conf.d/*/r.yaml\n"),
+        ("conf.d/a/x", ""),
+        ("conf.d/b/r.yaml", ""),
+    ]);
+    let loaded = Settings::load(Some(&directory.path("conf"))).expect("a good configuration");
+    for part in ["conf.d", "conf.d/a", "conf.d/b"] {
+        assert!(loaded.watched.contains(&directory.path(part)), "{part}: {:?}", loaded.watched);
+    }
+}
+
 #[test]
 fn listening_is_for_this_machine_only() {
     let listen = |text: &str| settings(text).host.listen;

@@ -55,6 +55,26 @@ fn there_is_a_module_for_each_configured_returner_and_none_for_one_that_is_gone(
     assert_eq!(files(directory.path()), left);
 }
 
+/// Whoever may write into the directory gets no other file written, and Salt can read what is.
+#[test]
+fn nobody_can_have_it_write_elsewhere() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = Directory::new("install");
+    directory.write("returner.yaml", "return: sqlite3\n");
+    let victim = directory.write("victim", "mine");
+    std::fs::create_dir_all(directory.path().join("srv/_returners")).expect("a directory");
+    let waiting = directory.path().join("srv/_returners/sqlite3.new");
+    std::os::unix::fs::symlink(&victim, &waiting).expect("a link");
+    install(directory.path()).expect(0);
+    assert_eq!(std::fs::read_to_string(&victim).expect("a file"), "mine");
+    let written = directory.path().join("srv/_returners/sqlite3.py");
+    let mode = |path: &Path| std::fs::metadata(path).expect("a file").permissions().mode() & 0o777;
+    assert_eq!(mode(&written), mode(&victim), "as any file of this user's");
+    std::fs::remove_file(waiting).expect("a link");
+    let left = files(directory.path());
+    assert!(left.iter().all(|file| file.ends_with(".py")), "{left:?}");
+}
+
 #[test]
 fn a_module_of_somebody_elses_is_not_overwritten() {
     let directory = Directory::new("install");

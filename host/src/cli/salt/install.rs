@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -120,12 +121,17 @@ fn write(path: &Path, content: &str) -> io::Result<&'static str> {
         return Ok("unchanged");
     }
     let word = if path.exists() { "updated" } else { "written" };
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    let beside = path.with_extension("new");
-    fs::write(&beside, content)?;
-    fs::rename(&beside, path)?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    // Under a name that nobody knows before: where others may write, one could be waiting that
+    // leads to another file. Whoever reads Salt's files may read it, as the umask has it.
+    let mut beside = tempfile::Builder::new()
+        .prefix(".")
+        .suffix(".new")
+        .permissions(fs::Permissions::from_mode(0o666))
+        .tempfile_in(directory)?;
+    beside.write_all(content.as_bytes())?;
+    beside.persist(path)?;
     Ok(word)
 }
 

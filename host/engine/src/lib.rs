@@ -38,6 +38,16 @@ pub fn engine() -> wasmtime::Result<Engine> {
     config.epoch_interruption(true);
     config.max_wasm_stack(WASM_STACK);
     config.async_stack_size(WASM_STACK + (1 << 20));
+    // What no language that makes components needs, a hostile one may use: a 64-bit memory asks
+    // for more bytes than there are numbers to count them.
+    config.wasm_memory64(false);
+    config.wasm_component_model_memory64(false);
+    config.wasm_multi_memory(false);
+    config.wasm_custom_page_sizes(false);
+    config.wasm_gc(false);
+    config.wasm_function_references(false);
+    config.wasm_wide_arithmetic(false);
+    config.wasm_relaxed_simd(false);
     // A trap names the guest's functions where its name section has them.
     config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
     Engine::new(&config)
@@ -63,4 +73,26 @@ pub fn precompile(engine: &Engine, component: &[u8]) -> wasmtime::Result<Vec<u8>
 pub unsafe fn deserialize(engine: &Engine, compiled: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: the caller's promise.
     unsafe { Component::deserialize(engine, compiled) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A component with one core module, which has one memory of this kind.
+    fn component(memory: &[u8]) -> Vec<u8> {
+        let section = [&[5, memory.len() as u8 + 1, 1], memory].concat();
+        let module = [&b"\0asm\x01\0\0\0"[..], &section].concat();
+        [&b"\0asm\x0d\0\x01\0"[..], &[1, module.len() as u8], &module].concat()
+    }
+
+    #[test]
+    fn a_memory_has_32_bits() {
+        let engine = engine().unwrap();
+        precompile(&engine, &component(&[0, 1])).unwrap();
+        for (flags, proposal) in [(4, "memory64"), (8, "custom page sizes")] {
+            let refused = precompile(&engine, &component(&[flags, 1, 0]));
+            assert!(refused.is_err(), "{proposal}");
+        }
+    }
 }

@@ -61,15 +61,15 @@ impl Replay {
         if let Some(returner) = returner {
             (grants.options, grants.limits) = (returner.options, returner.limits);
         }
-        let batch: Vec<Delivery<'_>> = given
-            .iter()
+        let batch: Vec<Delivery> = given
+            .into_iter()
             .map(|Given { item, accepted, redelivered }| Delivery {
-                item,
-                accepted: *accepted,
-                redelivered: *redelivered,
+                given: Arc::new(item),
+                accepted,
+                redelivered,
             })
             .collect();
-        match call(Arc::new(plugin), grants, kind, &batch).await {
+        match call(Arc::new(plugin), grants, kind, batch).await {
             Ok(refusals) if refusals.is_empty() => output::line("it was not stopped: it stored all of it"),
             Ok(refusals) => {
                 output::line("it was not stopped: it refused")?;
@@ -93,7 +93,7 @@ async fn call(
     plugin: Arc<Plugin>,
     grants: Grants,
     kind: Kind,
-    batch: &[Delivery<'_>],
+    batch: Vec<Delivery>,
 ) -> Result<Vec<items::Refusal>, CallError> {
     Instance::new(&plugin, &Arc::new(grants)).await?.store(kind, batch).await
 }

@@ -241,10 +241,10 @@ async fn run(
     let accepted = now();
     for (kind, items) in batches {
         let _ = say(format!("store {}", kind.counted(items.len())));
-        let batch: Vec<Delivery<'_>> =
-            items.iter().map(|item| Delivery { item, accepted, redelivered }).collect();
+        let given = |item: &Item| Delivery { given: Arc::new(item.clone()), accepted, redelivered };
+        let batch = items.iter().map(given).collect();
         let begun = Instant::now();
-        let answer = instance.store(*kind, &batch).await;
+        let answer = instance.store(*kind, batch).await;
         let took = begun.elapsed();
         report.printed += &instance.printed();
         let refusals = answer?;

@@ -105,16 +105,17 @@ impl<'k> Desk<'k> {
     ) -> Result<Vec<Refusal>, CallError> {
         self.revive().await?;
         self.jids.extend(items.iter().filter_map(jid));
-        let batch: Vec<Delivery<'_>> =
-            items.iter().map(|item| Delivery { item, accepted: items::ACCEPTED, redelivered }).collect();
+        let given =
+            |item: &Item| Delivery { given: Arc::new(item.clone()), accepted: items::ACCEPTED, redelivered };
+        let batch = items.iter().map(given).collect();
         let Some(first) = items.first() else { return Ok(Vec::new()) };
-        self.instance.store(first.kind(), &batch).await
+        self.instance.store(first.kind(), batch).await
     }
 
     /// A call without items.
     pub(super) async fn deliver_nothing(&mut self, kind: Kind) -> Result<Vec<Refusal>, CallError> {
         self.revive().await?;
-        self.instance.store(kind, &[]).await
+        self.instance.store(kind, Vec::new()).await
     }
 
     /// What a lane does with what is to be tried again after a call.

@@ -147,11 +147,11 @@ async fn call(
         Some(running) => instance.insert(running),
         None => instance.insert(Instance::new(plugin, grants).await?),
     };
-    let deliveries: Vec<Delivery<'_>> = batch
+    let deliveries: Vec<Delivery> = batch
         .iter()
-        .map(|entry| Delivery { item: &entry.item, accepted: entry.accepted, redelivered })
+        .map(|entry| Delivery { given: Arc::clone(entry) as _, accepted: entry.accepted, redelivered })
         .collect();
-    running.store(batch[0].item.kind(), &deliveries).await
+    running.store(batch[0].item.kind(), deliveries).await
 }
 
 impl Tried {

@@ -219,16 +219,16 @@ impl Worker {
     /// One call; none if the host stops before it.
     async fn call(&mut self, kind: Kind, tasks: &[Task]) -> Option<Result<Vec<Refusal>, CallError>> {
         let instance = self.instance().await?;
-        let batch: Vec<Delivery<'_>> = tasks
+        let batch: Vec<Delivery> = tasks
             .iter()
             .map(|task| Delivery {
-                item: &task.entry.item,
+                given: Arc::clone(&task.entry) as _,
                 accepted: task.entry.accepted,
                 redelivered: task.redelivered,
             })
             .collect();
         let begun = Instant::now();
-        let result = instance.store(kind, &batch).await;
+        let result = instance.store(kind, batch).await;
         self.reporter.called(end_of(&result), begun.elapsed());
         Some(result)
     }

@@ -120,6 +120,12 @@ impl Item {
     }
 }
 
+impl AsRef<Item> for Item {
+    fn as_ref(&self) -> &Item {
+        self
+    }
+}
+
 /// One minion's answer to one job.
 #[derive(Debug, Clone)]
 pub(crate) struct Return {

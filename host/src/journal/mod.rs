@@ -110,6 +110,12 @@ pub(crate) struct Entry {
     lanes: Arc<[LaneId]>,
 }
 
+impl AsRef<Item> for Entry {
+    fn as_ref(&self) -> &Item {
+        &self.item
+    }
+}
+
 /// What became of items that were appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Appended {

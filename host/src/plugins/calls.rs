@@ -1,44 +1,76 @@
 //! The calls of the contract, in the host's own words.
 
+use std::sync::Arc;
+
 use super::contract::{About, Job, MinionReturn};
-use super::instance::{CallError, Instance};
+use super::instance::{CallError, Instance, Running};
 use super::load::Interface;
 use crate::connections::Purpose;
 use crate::items::{Item, Kind, Refusal};
 
 /// An item on its way into a guest.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Delivery<'a> {
-    pub(crate) item: &'a Item,
+#[derive(Clone)]
+pub(crate) struct Delivery {
+    /// Whatever has it: a guest runs on threads of its own.
+    pub(crate) given: Arc<dyn AsRef<Item> + Send + Sync>,
     /// Milliseconds since 1970-01-01 UTC.
     pub(crate) accepted: u64,
     pub(crate) redelivered: bool,
 }
 
+impl Delivery {
+    pub(crate) fn item(&self) -> &Item {
+        (*self.given).as_ref()
+    }
+}
+
 /// One call: runs it within the limits, checks its answer, and commits.
 macro_rules! call {
-    ($instance:ident, $purpose:ident, $name:ident($($arg:expr),*), $check:expr) => {{
-        let time = $instance.begin(Purpose::$purpose);
-        let calls = &$instance.plugin.calls;
-        let answer = calls.$name(&mut $instance.store, &$instance.guest $(, $arg)*);
-        let answer = tokio::time::timeout(time, answer).await;
-        $instance.end(answer, $check).await
+    ($instance:ident, $purpose:ident, $name:ident($($value:expr),*), $check:expr) => {{
+        let (time, mut running) = $instance.begin(Purpose::$purpose)?;
+        let (plugin, meter) = (Arc::clone(&$instance.plugin), running.meter());
+        let called = async move {
+            let Running { store, guest } = &mut running;
+            let answer = plugin.calls.$name(store, guest $(, $value)*);
+            let answer = tokio::time::timeout(time, answer).await;
+            (running, answer)
+        };
+        let called = $instance.plugin.guests.run(meter, called).await;
+        $instance.end(called, $check).await
     }};
 }
 
 /// A question to the job cache.
 macro_rules! question {
-    ($purpose:ident $name:ident($($arg:ident: $type:ty)?) -> $answer:ty) => {
-        pub(crate) async fn $name(&mut self $(, $arg: $type)?) -> Result<$answer, CallError> {
-            if !self.plugin.exports.contains(&Interface::JobCache) {
-                return Err(CallError::Missing(Interface::JobCache));
-            }
-            call!(self, $purpose, $name($($arg)?), |_| Ok(()))
+    ($purpose:ident $name:ident() -> $answer:ty) => {
+        pub(crate) async fn $name(&mut self) -> Result<$answer, CallError> {
+            self.answers_questions()?;
+            call!(self, $purpose, $name(), |_| Ok(()))
+        }
+    };
+    ($purpose:ident $name:ident($arg:ident: &str) -> $answer:ty) => {
+        pub(crate) async fn $name(&mut self, $arg: &str) -> Result<$answer, CallError> {
+            self.answers_questions()?;
+            let $arg = $arg.to_owned();
+            call!(self, $purpose, $name(&$arg), |_| Ok(()))
+        }
+    };
+    ($purpose:ident $name:ident($arg:ident: $type:ty) -> $answer:ty) => {
+        pub(crate) async fn $name(&mut self, $arg: $type) -> Result<$answer, CallError> {
+            self.answers_questions()?;
+            call!(self, $purpose, $name($arg), |_| Ok(()))
         }
     };
 }
 
 impl Instance {
+    fn answers_questions(&self) -> Result<(), CallError> {
+        match self.plugin.exports.contains(&Interface::JobCache) {
+            true => Ok(()),
+            false => Err(CallError::Missing(Interface::JobCache)),
+        }
+    }
+
     pub(crate) async fn describe(&mut self) -> Result<About, CallError> {
         call!(self, Read, describe(), |_| Ok(()))
     }
@@ -52,9 +84,10 @@ impl Instance {
     pub(crate) async fn store(
         &mut self,
         kind: Kind,
-        batch: &[Delivery<'_>],
+        batch: Vec<Delivery>,
     ) -> Result<Vec<Refusal>, CallError> {
-        call!(self, Write, store(kind, batch), |refusals| check_refusals(refusals, batch.len()))
+        let count = batch.len();
+        call!(self, Write, store(kind, &batch), |refusals| check_refusals(refusals, count))
     }
 
     question!(Read get_load(jid: &str) -> Option<String>);

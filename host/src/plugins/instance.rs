@@ -3,6 +3,9 @@
 //! # Invariants
 //! - A call ends within the returner's limits, whatever the guest does, and a call
 //!   that was stopped leaves the instance broken: it is never called again.
+//! - A guest runs on the guests' threads ([`guests`](super::guests)); who waits for it, and what is
+//!   committed, on the host's own. A call that nobody waits for any more ends, and its instance
+//!   is broken.
 //! - What a call wrote through `sql` is committed only after the guest answered ok;
 //!   every other end of the call rolls it back.
 
@@ -15,20 +18,39 @@ use wasmtime::component::ResourceTableError;
 use wasmtime::{Store, Trap as WasmTrap};
 use wasmtime_wasi::I32Exit;
 
+use super::guests::Meter;
 use super::limits::on_epoch;
 use super::load::{Interface, Plugin};
 use super::state::{Grants, GuestState, RESOURCES};
-use super::words;
+use super::stderr::Stderr;
+use super::{backtrace, words};
 use crate::connections::{CommitError, Purpose, SqlError};
 use crate::items::Failure;
 
-/// A running guest.
+/// A guest that was begun.
 pub(crate) struct Instance {
-    pub(super) store: Store<GuestState>,
-    pub(super) guest: wasmtime::component::Instance,
+    /// None while a call has it, and after one that did not give it back.
+    running: Option<Running>,
     pub(super) plugin: Arc<Plugin>,
+    stderr: Stderr,
     broken: bool,
 }
+
+/// What a call takes with it to the guests' threads.
+pub(super) struct Running {
+    pub(super) store: Store<GuestState>,
+    pub(super) guest: wasmtime::component::Instance,
+}
+
+impl Running {
+    pub(super) fn meter(&self) -> Arc<Meter> {
+        self.store.data().usage.meter()
+    }
+}
+
+/// How a call came back: with the guest, and what it answered within its time; or with what the
+/// host's own code said when it panicked.
+type Called<T> = Result<(Running, Result<wasmtime::Result<Result<T, Failure>>, Elapsed>), String>;
 
 /// How a call ended that did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -83,25 +105,16 @@ pub(crate) enum Stop {
 impl Instance {
     /// Instantiates a plugin. A component may run code of its own here.
     pub(crate) async fn new(plugin: &Arc<Plugin>, grants: &Arc<Grants>) -> Result<Self, CallError> {
-        let mut store = Store::new(plugin.pre.engine(), GuestState::new(Arc::clone(grants)));
-        store.limiter(|state| state);
-        // What is a little too much reaches the capability, which names the limit.
-        let handed_over = grants.limits.statement.saturating_mul(2);
-        store.set_hostcall_fuel(usize::try_from(handed_over).unwrap_or(usize::MAX));
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut store| on_epoch(store.data_mut()));
-        store.data_mut().usage.begin_call();
-        let begun = tokio::time::timeout(grants.limits.time, plugin.pre.instantiate_async(&mut store)).await;
-        match begun {
-            Ok(Ok(guest)) => Ok(Self { store, guest, plugin: Arc::clone(plugin), broken: false }),
-            Ok(Err(error)) => Err(stopped(store.data(), &error)),
-            Err(_) => Err(out_of_time(store.data(), grants.limits.time)),
-        }
+        let state = GuestState::new(Arc::clone(grants));
+        let (stderr, meter) = (state.stderr.clone(), state.usage.meter());
+        let begun = plugin.guests.run(meter, begin(Arc::clone(plugin), state)).await;
+        let running = begun.unwrap_or_else(|said| Err(panicked(&stderr, &said)))?;
+        Ok(Self { running: Some(running), plugin: Arc::clone(plugin), stderr, broken: false })
     }
 
     /// What it printed in the last call: the beginning and the end of it.
     pub(crate) fn printed(&self) -> String {
-        self.store.data().stderr.text()
+        self.stderr.text()
     }
 
     /// Whether it must not be called again.
@@ -109,76 +122,98 @@ impl Instance {
         self.broken
     }
 
-    /// A call begins: gives the time that it may take. It is broken until the guest has come
-    /// back on its own, which [`end`](Self::end) is told.
-    pub(super) fn begin(&mut self, purpose: Purpose) -> Duration {
-        self.store.data_mut().usage.begin_call();
-        self.store.data_mut().stderr.begin_call();
-        self.store.data_mut().purpose = purpose;
-        self.store.set_epoch_deadline(1);
+    /// A call begins: gives the time that it may take, and the guest. It is broken until the guest
+    /// has come back on its own, which [`end`](Self::end) is told.
+    pub(super) fn begin(&mut self, purpose: Purpose) -> Result<(Duration, Running), CallError> {
         self.broken = true;
-        self.store.data().grants.limits.time
+        let running = self.running.take();
+        let mut running = running.ok_or_else(|| panicked(&self.stderr, "a call before did not come back"))?;
+        running.store.set_epoch_deadline(1);
+        let state = running.store.data_mut();
+        state.usage.begin_call();
+        state.stderr.begin_call();
+        state.purpose = purpose;
+        Ok((state.grants.limits.time, running))
     }
 
     /// The end of a call that was [begun](Self::begin): checks its answer, and commits.
     pub(super) async fn end<T>(
         &mut self,
-        answer: Result<wasmtime::Result<Result<T, Failure>>, Elapsed>,
+        called: Called<T>,
         check: impl FnOnce(&T) -> Result<(), String>,
     ) -> Result<T, CallError> {
-        let time = self.store.data().grants.limits.time;
+        let (running, answer) = called.map_err(|said| panicked(&self.stderr, &said))?;
+        let state = self.running.insert(running).store.data_mut();
         let answer = match answer {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(self.undo(|state| stopped(state, &error)).await),
-            Err(_) => return Err(self.undo(|state| out_of_time(state, time)).await),
+            Ok(Err(error)) => return Err(undo(state, |state| stopped(state, &error)).await),
+            Err(_) => return Err(undo(state, out_of_time).await),
         };
         match answer {
             Ok(answer) => match check(&answer) {
                 Ok(()) => {
                     self.broken = false;
-                    match self.store.data().is_trial() {
-                        true => self.roll_back().await,
-                        false => self.commit().await?,
+                    match state.is_trial() {
+                        true => roll_back(state).await,
+                        false => commit(state).await?,
                     }
                     Ok(answer)
                 }
-                Err(reason) => Err(self.undo(|state| contract(state, reason)).await),
+                Err(reason) => Err(undo(state, |state| contract(state, reason)).await),
             },
             Err(failure) => {
                 self.broken = false;
-                Err(self.undo(|_| CallError::Failed(failure)).await)
+                Err(undo(state, |_| CallError::Failed(failure)).await)
             }
-        }
-    }
-
-    /// Commits what the call wrote, connection by connection: once one has it, it is not known
-    /// any more that none has.
-    async fn commit(&mut self) -> Result<(), CallError> {
-        let mut committed = false;
-        for (_, transaction) in mem::take(&mut self.store.data_mut().transactions) {
-            match transaction.commit().await {
-                Ok(()) => committed = true,
-                Err(CommitError::RolledBack(error)) if !committed => return Err(not_committed(&error)),
-                Err(error) => return Err(CallError::Unclear(error.to_string())),
-            }
-        }
-        Ok(())
-    }
-
-    async fn undo(&mut self, error: impl FnOnce(&GuestState) -> CallError) -> CallError {
-        self.roll_back().await;
-        error(self.store.data())
-    }
-
-    async fn roll_back(&mut self) {
-        for (_, transaction) in mem::take(&mut self.store.data_mut().transactions) {
-            transaction.rollback().await;
         }
     }
 
     /// The memory that it has, in bytes.
     pub(crate) fn memory(&self) -> usize {
-        self.store.data().usage.memory()
+        self.running.as_ref().map_or(0, |running| running.store.data().usage.memory())
+    }
+}
+
+/// Begins a guest, on the guests' threads.
+async fn begin(plugin: Arc<Plugin>, state: GuestState) -> Result<Running, CallError> {
+    let limits = state.grants.limits.clone();
+    let mut store = Store::new(plugin.pre.engine(), state);
+    store.limiter(|state| state);
+    // What is a little too much reaches the capability, which names the limit.
+    let handed_over = limits.statement.saturating_mul(2);
+    store.set_hostcall_fuel(usize::try_from(handed_over).unwrap_or(usize::MAX));
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|mut store| on_epoch(store.data_mut()));
+    store.data_mut().usage.begin_call();
+    match tokio::time::timeout(limits.time, plugin.pre.instantiate_async(&mut store)).await {
+        Ok(Ok(guest)) => Ok(Running { store, guest }),
+        Ok(Err(error)) => Err(stopped(store.data(), &error)),
+        Err(_) => Err(out_of_time(store.data())),
+    }
+}
+
+/// Commits what the call wrote, connection by connection: once one has it, it is not known any
+/// more that none has.
+async fn commit(state: &mut GuestState) -> Result<(), CallError> {
+    let mut committed = false;
+    for (_, transaction) in mem::take(&mut state.transactions) {
+        match transaction.commit().await {
+            Ok(()) => committed = true,
+            Err(CommitError::RolledBack(error)) if !committed => return Err(not_committed(&error)),
+            Err(error) => return Err(CallError::Unclear(error.to_string())),
+        }
+    }
+    Ok(())
+}
+
+async fn undo(state: &mut GuestState, error: impl FnOnce(&GuestState) -> CallError) -> CallError {
+    roll_back(state).await;
+    error(state)
+}
+
+async fn roll_back(state: &mut GuestState) {
+    for (_, transaction) in mem::take(&mut state.transactions) {
+        transaction.rollback().await;
     }
 }
 
@@ -190,11 +225,11 @@ fn not_committed(error: &SqlError) -> CallError {
     }
 }
 
-fn out_of_time(state: &GuestState, bound: Duration) -> CallError {
-    let bound = humantime::format_duration(bound);
+fn out_of_time(state: &GuestState) -> CallError {
+    let bound = humantime::format_duration(state.grants.limits.time);
     let (stop, doing) = if state.usage.host_was_stopped() {
         (Stop::HostTime, "for most of which the host itself was stopped")
-    } else if state.usage.in_host_call || state.waits_by_wasi() {
+    } else if state.usage.is_in_host_call() || state.waits_by_wasi() {
         (Stop::HostTime, "most of it waiting for a server")
     } else {
         (Stop::Time, "and did not answer")
@@ -209,8 +244,7 @@ fn contract(state: &GuestState, reason: String) -> CallError {
 /// Why wasmtime gave up on the guest.
 fn stopped(state: &GuestState, error: &wasmtime::Error) -> CallError {
     let limits = &state.grants.limits;
-    let backtrace = error.downcast_ref::<wasmtime::WasmBacktrace>();
-    let backtrace = words::lines(&backtrace.map(ToString::to_string).unwrap_or_default());
+    let backtrace = error.downcast_ref().map(backtrace::text).unwrap_or_default();
     if state.usage.cpu_exceeded {
         let bound = humantime::format_duration(limits.cpu);
         let reason = format!("a call used more than {bound} of processor time (`limits.cpu`)");
@@ -221,8 +255,10 @@ fn stopped(state: &GuestState, error: &wasmtime::Error) -> CallError {
         let reason = format!("it needs more than {bound} of memory (`limits.memory`)");
         return trap(state, Stop::Memory, reason, backtrace);
     }
-    // wasmtime has no type for it.
-    if format!("{error:?}").contains("fuel allocated for hostcalls") {
+    // wasmtime has no type for it. Only the cause itself is looked at: what stands around it holds
+    // the guest's names, which wasmtime writes out at any length.
+    let cause = words::line(&error.root_cause().to_string());
+    if cause.contains("fuel allocated for hostcalls") {
         let bound = bytesize::ByteSize(limits.statement);
         let reason =
             format!("it handed over far more than {bound} in one call of the host (`limits.statement`)");
@@ -240,9 +276,16 @@ fn stopped(state: &GuestState, error: &wasmtime::Error) -> CallError {
         None if let Some(exit) = error.downcast_ref::<I32Exit>() => {
             format!("it exited, with the code {}", exit.0)
         }
-        None => format!("it was stopped: {}", error.root_cause()),
+        None => format!("it was stopped: {cause}"),
     };
     trap(state, Stop::Trap, reason, backtrace)
+}
+
+/// The host's own fault. What the guest did may be the cause, so it is held to be.
+fn panicked(stderr: &Stderr, said: &str) -> CallError {
+    let reason = format!("the host itself failed in a call of it: {}", words::line(said));
+    let (stderr, backtrace) = (stderr.text(), String::new());
+    CallError::Stopped(Box::new(Trap { stop: Stop::Trap, reason, stderr, backtrace }))
 }
 
 fn trap(state: &GuestState, stop: Stop, reason: String, backtrace: String) -> CallError {

@@ -1,10 +1,11 @@
 //! What one instance uses, and where it is stopped.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use returner_engine::EPOCH;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
+use super::guests::Meter;
 use super::pulse::PULSE;
 use super::state::GuestState;
 use crate::config::Limits;
@@ -28,13 +29,15 @@ pub(super) struct Usage {
     begun: Instant,
     /// For how long the host had been stopped when it began.
     stopped_before: Duration,
-    /// Epochs in which the guest was seen to run.
-    ticks: u32,
-    /// What the host did for it meanwhile, and counts as its own.
+    meter: Arc<Meter>,
+    /// What the meter showed when it began.
+    used_before: Duration,
+    /// What the host did for it elsewhere, and counts as its own.
     taken: Duration,
-    /// Time of this call in the host's own work.
-    pub(super) host_time: Duration,
-    pub(super) in_host_call: bool,
+    /// Processor time of this call in the host's own work.
+    host_time: Duration,
+    /// What the meter showed when the host's own work began.
+    host_call: Option<Duration>,
 }
 
 impl Usage {
@@ -47,10 +50,11 @@ impl Usage {
             cpu_exceeded: false,
             begun: Instant::now(),
             stopped_before: PULSE.stopped(),
-            ticks: 0,
+            meter: Arc::default(),
+            used_before: Duration::ZERO,
             taken: Duration::ZERO,
             host_time: Duration::ZERO,
-            in_host_call: false,
+            host_call: None,
         }
     }
 
@@ -63,17 +67,36 @@ impl Usage {
     pub(super) fn begin_call(&mut self) {
         self.begun = Instant::now();
         self.stopped_before = PULSE.stopped();
-        self.ticks = 0;
+        self.used_before = self.meter.used();
         self.taken = Duration::ZERO;
         self.host_time = Duration::ZERO;
-        self.in_host_call = false;
+        self.host_call = None;
         self.cpu_exceeded = false;
     }
 
-    /// The processor time of this call, at most: an epoch counts in which the guest
-    /// ran at all, but not the host's own work.
+    /// For whoever runs it.
+    pub(super) fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
+    }
+
+    /// The processor time of this call: all that its thread did for it, but not the host's own
+    /// work. A function of the host's that only computes is the guest's.
     fn cpu(&self) -> Duration {
-        (EPOCH * self.ticks).min(self.begun.elapsed().saturating_sub(self.host_time)) + self.taken
+        (self.meter.used() - self.used_before).saturating_sub(self.host_time) + self.taken
+    }
+
+    /// The host's own work begins, which may be a wait.
+    pub(super) fn host_call_begins(&mut self) {
+        self.host_call = Some(self.meter.used());
+    }
+
+    pub(super) fn host_call_ends(&mut self) {
+        let begun = self.host_call.take();
+        self.host_time += begun.map_or(Duration::ZERO, |begun| self.meter.used().saturating_sub(begun));
+    }
+
+    pub(super) fn is_in_host_call(&self) -> bool {
+        self.host_call.is_some()
     }
 
     /// The host has worked for so long in the guest's place.
@@ -91,21 +114,29 @@ impl Usage {
         self.cpu() < self.begun.elapsed() / 2
     }
 
-    fn grow(&mut self, by: usize) -> bool {
-        let fits = (self.memory + by) as u64 <= self.memory_bound;
-        if fits {
-            self.memory += by;
-        } else {
-            self.memory_refused = true;
+    /// Allows a part of the guest's to grow, and counts that. What grew is never taken back: wasmtime
+    /// also says that a growth failed which was not asked for here, and whoever took that for the
+    /// last one that was would count a guest's memory away.
+    ///
+    /// `by` is none where it is more than can be counted.
+    fn grow(&mut self, by: Option<usize>) -> bool {
+        let grown = by.and_then(|by| self.memory.checked_add(by));
+        match grown.filter(|grown| *grown as u64 <= self.memory_bound) {
+            Some(grown) => {
+                self.memory = grown;
+                true
+            }
+            None => {
+                self.memory_refused = true;
+                false
+            }
         }
-        fits
     }
 }
 
 /// Called each time the guest is seen to run in a new epoch: lets others run, or
 /// stops the guest.
 pub(super) fn on_epoch(state: &mut GuestState) -> wasmtime::Result<UpdateDeadline> {
-    state.usage.ticks += 1;
     if state.usage.cpu() > state.usage.cpu_bound {
         state.usage.cpu_exceeded = true;
         wasmtime::bail!("the processor time of a call is over");
@@ -113,13 +144,29 @@ pub(super) fn on_epoch(state: &mut GuestState) -> wasmtime::Result<UpdateDeadlin
     Ok(UpdateDeadline::Yield(1))
 }
 
+/// What cannot come about is refused before it is counted, and is no want of memory.
+fn is_beyond(desired: usize, maximum: Option<usize>) -> bool {
+    maximum.is_some_and(|maximum| desired > maximum)
+}
+
 impl ResourceLimiter for GuestState {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.usage.grow(desired.saturating_sub(current)))
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(!is_beyond(desired, maximum) && self.usage.grow(desired.checked_sub(current)))
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.usage.grow(desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT)))
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let bytes = || desired.checked_sub(current)?.checked_mul(TABLE_ELEMENT);
+        Ok(!is_beyond(desired, maximum) && self.usage.grow(bytes()))
     }
 
     fn instances(&self) -> usize {
@@ -132,5 +179,37 @@ impl ResourceLimiter for GuestState {
 
     fn memories(&self) -> usize {
         PARTS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugins::Grants;
+
+    #[test]
+    fn memory_is_counted_whatever_is_asked_for_and_only_what_came_about() {
+        const PAGE: usize = 64 << 10;
+        let mut state = GuestState::new(Arc::new(Grants::nothing("audit")));
+        let bound = usize::try_from(Limits::default().memory).unwrap();
+        assert!(state.memory_growing(0, 3200 * PAGE, None).unwrap());
+        let held = state.usage.memory();
+        // As much as makes the sum less than what is held; and less than there was.
+        let wrapping = usize::MAX - 100 * PAGE;
+        for (current, desired) in [(100 * PAGE, wrapping), (0, usize::MAX), (1, 0), (0, bound)] {
+            assert!(!state.memory_growing(current, desired, None).unwrap(), "{current} to {desired}");
+            assert!(!state.table_growing(current, desired, None).unwrap(), "{current} to {desired}");
+            assert_eq!(state.usage.memory(), held);
+        }
+        assert!(state.usage.memory_refused);
+        state.usage.memory_refused = false;
+        for _ in 0..10_000 {
+            assert!(!state.memory_growing(0, 2 * PAGE, Some(PAGE)).unwrap());
+            assert!(!state.table_growing(0, 1000, Some(10)).unwrap());
+            // As wasmtime does of what it never asked for.
+            state.memory_grow_failed(wasmtime::Error::msg("beyond its type")).unwrap();
+        }
+        assert!(!state.usage.memory_refused, "what cannot come about is no want of memory");
+        assert_eq!(state.usage.memory(), held);
     }
 }

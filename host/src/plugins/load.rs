@@ -16,6 +16,7 @@ use wasmtime::{Engine, EngineWeak};
 use super::capabilities;
 use super::compile::{CompileError, Compiler};
 use super::contract::{self, Exports, PACKAGE, SPOKEN, Version};
+use super::guests::Guests;
 use super::instance::{CallError, Instance};
 use super::pulse::PULSE;
 use super::state::{Grants, GuestState};
@@ -25,10 +26,15 @@ use crate::config::{Bundled, PluginSource};
 /// The bytes of a component from which on compiling it takes long enough to say so.
 const SLOW: usize = 1 << 20;
 
+/// The most options that a plugin may say it knows.
+const MOST_OPTIONS: usize = 100;
+
 /// The engine and what it links: one for the whole host.
 pub(crate) struct Runtime {
     engine: Engine,
     linker: Linker<GuestState>,
+    /// Where all guests run.
+    guests: Arc<Guests>,
     /// The versions of the contract that it links, oldest first.
     spoken: &'static [Version],
     cache: Cache,
@@ -56,6 +62,7 @@ pub(crate) struct Plugin {
     /// The interfaces that it imports, with their versions.
     pub(crate) imports: Vec<String>,
     pub(super) pre: InstancePre<GuestState>,
+    pub(super) guests: Arc<Guests>,
     /// How its exports are called.
     pub(super) calls: Box<dyn Exports>,
 }
@@ -121,6 +128,8 @@ pub(crate) enum LoadError {
     Cache(#[from] CacheError),
     #[error("wasmtime does not run here: {0}")]
     Engine(wasmtime::Error),
+    #[error("there are no threads for plugins: {0}\n  hint: the system bounds them (`ulimit -u`)")]
+    Threads(std::io::Error),
 }
 
 impl Runtime {
@@ -134,10 +143,12 @@ impl Runtime {
         let engine = returner_engine::engine().map_err(LoadError::Engine)?;
         let linker = linker(&engine, spoken).map_err(LoadError::Engine)?;
         keep_time(engine.weak());
+        let guests = Arc::new(Guests::new().map_err(LoadError::Threads)?);
         let (cache, compiler) = (Cache::open(compiled)?, Compiler::new());
         Ok(Self {
             engine,
             linker,
+            guests,
             spoken,
             cache,
             compiler,
@@ -209,6 +220,7 @@ impl Runtime {
         let component = match tokio::task::spawn_blocking(load).await {
             Ok(Ok(component)) => component,
             Ok(Err(CacheOrCompile::Compile(CompileError::Damaged(reason)))) => {
+                let reason = words::line(&reason);
                 return Err(LoadError::Damaged { what, reason });
             }
             Ok(Err(CacheOrCompile::Compile(error))) => return Err(LoadError::Compile { what, error }),
@@ -227,11 +239,12 @@ impl Runtime {
         component: &Component,
     ) -> Result<Plugin, LoadError> {
         let types = component.component_type();
-        let exported: Vec<String> = types.exports(&self.engine).map(|(name, _)| name.to_owned()).collect();
+        // Whatever a stranger's file says is shown to somebody.
+        let exported: Vec<String> = types.exports(&self.engine).map(|(name, _)| words::line(name)).collect();
         let imported: Vec<String> = types
             .imports(&self.engine)
             .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentInstance(_)))
-            .map(|(name, _)| name.to_owned())
+            .map(|(name, _)| words::line(name))
             .collect();
         let versions = exported.iter().chain(&imported).filter_map(|name| contract::version_in(name));
         let is_other = |number: &&str| self.spoken.iter().all(|version| version.number != *number);
@@ -249,7 +262,7 @@ impl Runtime {
             .collect();
         let pre = self.link(what, component, &imported)?;
         let contract =
-            |error: wasmtime::Error| LoadError::Contract { what: what.to_owned(), reason: error.to_string() };
+            |error: wasmtime::Error| LoadError::Contract { what: what.to_owned(), reason: words::line(&error.root_cause().to_string()) };
         let calls = version.find(&pre, &exports).map_err(contract)?;
         let stem = file.and_then(Path::file_stem).map(|stem| stem.to_string_lossy().into_owned());
         let mut plugin = Plugin {
@@ -262,6 +275,7 @@ impl Runtime {
             contract: version.number,
             imports: imported,
             pre,
+            guests: Arc::clone(&self.guests),
             calls,
         };
         if plugin.exports.contains(&Interface::About) {
@@ -286,7 +300,7 @@ impl Runtime {
             let missing: Vec<String> =
                 imported.iter().filter(|name| reason.contains(name.as_str())).cloned().collect();
             match missing.is_empty() {
-                true => LoadError::Contract { what: what.to_owned(), reason },
+                true => LoadError::Contract { what: what.to_owned(), reason: words::line(&reason) },
                 false => LoadError::Import { what: what.to_owned(), missing, spoken: self.numbers() },
             }
         })
@@ -316,9 +330,10 @@ async fn describe(what: &str, plugin: Plugin) -> Result<Plugin, LoadError> {
         what: what.to_owned(),
         reason: "its instance is still in use".to_owned(),
     })?;
-    plugin.name = words::line(&about.name);
-    plugin.version = Some(words::line(&about.version));
-    plugin.options = Some(about.options.into_iter().collect());
+    plugin.name = words::short(&about.name);
+    plugin.version = Some(words::short(&about.version));
+    let options = about.options.iter().take(MOST_OPTIONS);
+    plugin.options = Some(options.map(|option| words::short(option)).collect());
     Ok(plugin)
 }
 

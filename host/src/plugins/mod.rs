@@ -10,10 +10,12 @@
 //! This module knows nothing of lanes, batches or retries.
 
 mod asked;
+mod backtrace;
 mod calls;
 mod capabilities;
 mod compile;
 mod contract;
+mod guests;
 mod instance;
 mod limits;
 mod load;

@@ -6,10 +6,22 @@ use bytesize::ByteSize;
 /// The longest text that is kept, in bytes.
 pub(super) const LONGEST: usize = 8 << 10;
 
+/// The longest name, in bytes.
+const SHORT: usize = 100;
+
 /// On one line, and cut to a measure; says so where it is cut.
 pub(super) fn line(text: &str) -> String {
-    let whole = text.len() <= LONGEST;
-    let shown = text[..text.floor_char_boundary(LONGEST)].chars();
+    cut(text, LONGEST)
+}
+
+/// A name: the same to another measure.
+pub(super) fn short(text: &str) -> String {
+    cut(text, SHORT)
+}
+
+fn cut(text: &str, longest: usize) -> String {
+    let whole = text.len() <= longest;
+    let shown = text[..text.floor_char_boundary(longest)].chars();
     let mut line: String = shown.map(|c| if c.is_control() { ' ' } else { c }).collect();
     if !whole {
         line += &format!("… ({}, cut)", ByteSize(text.len() as u64));
@@ -33,6 +45,13 @@ mod tests {
         assert_eq!(line(&"x".repeat(LONGEST)), "x".repeat(LONGEST));
         let cut = line(&"ä".repeat(5 << 20));
         assert!(cut.len() < LONGEST + 32 && cut.ends_with("… (10.0 MiB, cut)"));
+    }
+
+    #[test]
+    fn a_name_is_short_and_steers_no_terminal() {
+        assert_eq!(short("\u{1b}]0;x\u{7}"), " ]0;x ");
+        assert_eq!(short(&"x".repeat(SHORT)), "x".repeat(SHORT));
+        assert!(short(&"x".repeat(1 << 20)).len() < SHORT + 32);
     }
 
     #[test]

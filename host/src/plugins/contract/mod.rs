@@ -54,7 +54,7 @@ pub(super) trait Exports: Send + Sync {
         store: &'a mut Store<GuestState>,
         guest: &'a Instance,
         kind: Kind,
-        batch: &'a [Delivery<'a>],
+        batch: &'a [Delivery],
     ) -> Answer<'a, Vec<Refusal>>;
 
     fn get_load<'a>(

@@ -70,11 +70,11 @@ impl Exports for Found {
         store: &'a mut Store<GuestState>,
         guest: &'a Instance,
         _: Kind,
-        batch: &'a [Delivery<'a>],
+        batch: &'a [Delivery],
     ) -> Answer<'a, Vec<Refusal>> {
         Box::pin(async move {
             let returns = self.returns.load(&mut *store, guest)?;
-            let answer = |delivery: &Delivery<'_>| match delivery.item {
+            let answer = |delivery: &Delivery| match delivery.item() {
                 Item::Return(item) => Some(returns::Answer {
                     minion: item.minion.to_string(),
                     value: item.value().to_owned(),
@@ -150,12 +150,9 @@ async fn store(plugin: crate::plugins::Plugin) -> Vec<Refusal> {
     let mut instance = crate::plugins::Instance::new(&plugin, &std::sync::Arc::new(grants)).await.unwrap();
     instance.setup().await.unwrap();
     let items = [item("web1"), item("web2")];
-    let batch = [(0, false), (1, true)].map(|(place, redelivered): (usize, bool)| Delivery {
-        item: &items[place],
-        accepted: 1,
-        redelivered,
-    });
-    instance.store(Kind::Return, &batch).await.unwrap()
+    let delivery = |(item, redelivered)| Delivery { given: std::sync::Arc::new(item), accepted: 1, redelivered };
+    let batch = items.into_iter().zip([false, true]).map(delivery).collect();
+    instance.store(Kind::Return, batch).await.unwrap()
 }
 
 #[tokio::test]

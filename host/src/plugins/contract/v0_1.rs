@@ -109,7 +109,7 @@ impl Exports for Found {
         store: &'a mut Store<GuestState>,
         guest: &'a Instance,
         kind: Kind,
-        batch: &'a [Delivery<'a>],
+        batch: &'a [Delivery],
     ) -> Answer<'a, Vec<Refusal>> {
         Box::pin(async move {
             let answer = match kind {
@@ -190,16 +190,16 @@ fn missing(interface: Interface) -> Failure {
     Failure::Reject(format!("the plugin does not export `{interface}`"))
 }
 
-fn key(delivery: &Delivery<'_>) -> String {
-    match delivery.item {
+fn key(delivery: &Delivery) -> String {
+    match delivery.item() {
         Item::Return(item) => item.key.to_string(),
         Item::Event(item) => item.key.to_string(),
         Item::Load(_) | Item::Minions(_) => String::new(),
     }
 }
 
-fn job_return<'a>((delivery, key): (&Delivery<'a>, &'a String)) -> Option<wit::JobReturn<'a>> {
-    let Item::Return(item) = delivery.item else { return None };
+fn job_return<'a>((delivery, key): (&'a Delivery, &'a String)) -> Option<wit::JobReturn<'a>> {
+    let Item::Return(item) = delivery.item() else { return None };
     Some(wit::JobReturn {
         jid: &item.jid,
         minion: &item.minion,
@@ -214,8 +214,8 @@ fn job_return<'a>((delivery, key): (&Delivery<'a>, &'a String)) -> Option<wit::J
     })
 }
 
-fn event<'a>((delivery, key): (&Delivery<'a>, &'a String)) -> Option<wit::Event<'a>> {
-    let Item::Event(item) = delivery.item else { return None };
+fn event<'a>((delivery, key): (&'a Delivery, &'a String)) -> Option<wit::Event<'a>> {
+    let Item::Event(item) = delivery.item() else { return None };
     Some(wit::Event {
         tag: &item.tag,
         data: item.data(),
@@ -227,22 +227,22 @@ fn event<'a>((delivery, key): (&Delivery<'a>, &'a String)) -> Option<wit::Event<
 }
 
 /// The minions of loads as slices, which the records borrow.
-struct Names<'a>(Vec<(Delivery<'a>, Vec<&'a str>)>);
+struct Names<'a>(Vec<(&'a Delivery, Vec<&'a str>)>);
 
 impl<'a> Names<'a> {
-    fn of(batch: &[Delivery<'a>]) -> Self {
-        let minions = |delivery: &Delivery<'a>| match delivery.item {
+    fn of(batch: &'a [Delivery]) -> Self {
+        let minions = |delivery: &'a Delivery| match delivery.item() {
             Item::Load(item) => item.minions.iter().map(String::as_str).collect(),
             Item::Minions(item) => item.minions.iter().map(String::as_str).collect(),
             Item::Return(_) | Item::Event(_) => Vec::new(),
         };
-        Self(batch.iter().map(|delivery| (*delivery, minions(delivery))).collect())
+        Self(batch.iter().map(|delivery| (delivery, minions(delivery))).collect())
     }
 
     fn loads(&self) -> Vec<wit::JobLoad<'_>> {
         let mut loads = Vec::with_capacity(self.0.len());
         for (delivery, minions) in &self.0 {
-            let Item::Load(item) = delivery.item else { continue };
+            let Item::Load(item) = delivery.item() else { continue };
             loads.push(wit::JobLoad {
                 jid: &item.jid,
                 fun: &item.fun,
@@ -258,7 +258,7 @@ impl<'a> Names<'a> {
     fn minions(&self) -> Vec<wit::JobMinions<'_>> {
         let mut all = Vec::with_capacity(self.0.len());
         for (delivery, minions) in &self.0 {
-            let Item::Minions(item) = delivery.item else { continue };
+            let Item::Minions(item) = delivery.item() else { continue };
             all.push(wit::JobMinions {
                 jid: &item.jid,
                 minions,

@@ -1,5 +1,6 @@
 //! What commands print, and how they fail.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -54,7 +55,29 @@ pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failu
 
 pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Failure::failed(error.to_string()))?;
-    line(&text)
+    line(&escaped(&text))
+}
+
+/// JSON whose texts steer no terminal: the serialiser leaves those signs as they are that have
+/// more than seven bits.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c.is_control() && c != '\n' {
+            true => text += &format!("\\u{:04x}", u32::from(c)),
+            false => text.push(c),
+        }
+    }
+    text
+}
+
+/// Nothing that steers a terminal: much of what is printed comes from servers, minions and plugins.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let is_fit = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    match text.chars().all(is_fit) {
+        true => Cow::Borrowed(text),
+        false => text.chars().map(|c| if is_fit(c) { c } else { ' ' }).collect::<String>().into(),
+    }
 }
 
 /// A duration for people: its two greatest units, `3m 20s`.
@@ -94,7 +117,7 @@ pub(super) fn word(text: &str) -> String {
 
 /// A reader that went away (`returner jobs | head`) is no failure.
 pub(super) fn line(text: &str) -> Result<(), Failure> {
-    match writeln!(io::stdout().lock(), "{text}") {
+    match writeln!(io::stdout().lock(), "{}", harmless(text)) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::failed(format!("cannot print: {error}")))
         }
@@ -104,12 +127,22 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
 
 /// Says something beside what is printed; if nobody reads that, it is not said.
 pub(super) fn complain(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", harmless(text));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_printed_steers_a_terminal() {
+        assert_eq!(harmless("a\n\tb"), "a\n\tb");
+        assert_eq!(harmless("\u{1b}]0;x\u{7}\r\u{9b}31m\u{7f}"), " ]0;x   31m ");
+        let value = serde_json::json!({"option": "\u{1b}]0;\u{7}\u{9b}\u{7f}ü"});
+        let text = escaped(&serde_json::to_string_pretty(&value).unwrap());
+        assert_eq!(harmless(&text), text);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+    }
 
     #[test]
     fn a_word_is_quoted_where_a_shell_would_take_it_for_something_else() {

@@ -20,9 +20,9 @@ use reqwest::{Client, Method, Url};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::OpenError;
 use super::answer::{AnswerBounds, AnswerSize};
-use super::names::Host;
-use super::{OpenError, names};
+use super::names::{Host, Names};
 use crate::config::{Headers, Limits, OWN_HEADERS};
 
 /// Sends requests for one returner.
@@ -33,7 +33,13 @@ pub(crate) struct HttpClient {
     headers: BTreeMap<String, HeaderMap>,
     bounds: HttpBounds,
     requests: Semaphore,
+    names: Arc<Names>,
 }
+
+/// The most headers of one request, and bytes of them and of its URL.
+const MOST_HEADERS: usize = 256;
+const MOST_HEADER_BYTES: usize = 64 << 10;
+const MOST_URL: usize = 64 << 10;
 
 /// The bounds of one returner's requests.
 #[derive(Debug, Clone, Copy)]
@@ -93,11 +99,12 @@ impl HttpClient {
         origins: &[String],
         headers: &Headers,
         bounds: HttpBounds,
+        names: &Arc<Names>,
     ) -> Result<Self, OpenError> {
         let client = Client::builder()
             .redirect(Policy::none())
             .no_proxy()
-            .dns_resolver(Arc::new(Resolver))
+            .dns_resolver(Arc::new(Resolver(Arc::clone(names))))
             .connect_timeout(bounds.time)
             .build();
         let client = client.map_err(|error| OpenError::new(returner, error))?;
@@ -118,6 +125,7 @@ impl HttpClient {
             headers: own,
             bounds,
             requests: Semaphore::new(bounds.requests),
+            names: Arc::clone(names),
         })
     }
 
@@ -135,13 +143,27 @@ impl HttpClient {
     pub(crate) fn hosts(&self) -> Vec<Host> {
         let host = |origin: &String| {
             let url = Url::parse(origin).ok()?;
-            Some(Host::new(url.host_str()?.trim_matches(['[', ']']), url.port_or_known_default()?))
+            Some(Host::new(
+                url.host_str()?.trim_matches(['[', ']']),
+                url.port_or_known_default()?,
+                &self.names,
+            ))
         };
         self.origins.iter().filter_map(host).collect()
     }
 
     /// Sends a request and reads the whole answer, within the bounds.
     pub(crate) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let size = request.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        for (what, size, bound) in [
+            ("headers", request.headers.len(), MOST_HEADERS),
+            ("bytes of headers", size, MOST_HEADER_BYTES),
+            ("bytes of a URL", request.url.len(), MOST_URL),
+        ] {
+            if size > bound {
+                return Err(HttpError::wrong(format!("{size} {what} are more than {bound}")));
+            }
+        }
         let url = Url::parse(&request.url)
             .map_err(|error| HttpError::wrong(format!("`{}` is no URL: {error}", request.url)))?;
         let origin = origin(&url);
@@ -190,7 +212,8 @@ impl HttpClient {
             if OWN_HEADERS.contains(&name) {
                 return Err(HttpError::wrong(format!("the header `{name}` is the host's own to set")));
             }
-            headers.append(name.clone(), HeaderValue::from_str(value).map_err(|_| wrong())?);
+            let value = HeaderValue::from_str(value).map_err(|_| wrong())?;
+            headers.try_append(name.clone(), value).map_err(|_| wrong())?;
         }
         // In the place of what the guest says of the same name.
         let own = self.headers.get(origin).cloned().unwrap_or_default();
@@ -274,12 +297,13 @@ fn origin(url: &Url) -> String {
 }
 
 /// Looks names up, and leaves out where no name may lead.
-struct Resolver;
+struct Resolver(Arc<Names>);
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let names = Arc::clone(&self.0);
         Box::pin(async move {
-            let found = names::look_up(name.as_str()).await?;
+            let found = names.look_up(name.as_str()).await?;
             Ok(Box::new(found.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
         })
     }
@@ -298,7 +322,7 @@ mod tests {
         let origins: Vec<String> = origins.iter().map(|origin| (*origin).to_owned()).collect();
         let answer = AnswerBounds { bytes: 1 << 20, rows: 1 };
         let bounds = HttpBounds { time, answer, requests: 2 };
-        HttpClient::new("audit", &origins, &Headers::new(), bounds).unwrap()
+        HttpClient::new("audit", &origins, &Headers::new(), bounds, &Names::new()).unwrap()
     }
 
     async fn get(
@@ -384,6 +408,24 @@ mod tests {
         assert_eq!(little.hidden(b"<a=b=c>".to_vec()), b"<[REDA>");
         let short = Secrets::of(&own(reqwest::header::COOKIE, "a=1"));
         assert_eq!(short.hidden(b"a=1".to_vec()), b"a=1");
+    }
+
+    #[tokio::test]
+    async fn a_request_has_bounds() {
+        let client = client(&["http://127.0.0.1:9"]);
+        let url = "http://127.0.0.1:9/".to_owned();
+        let many: Vec<(String, String)> =
+            (0..40_000).map(|number| (format!("x-{number}"), String::new())).collect();
+        let long = vec![("x".to_owned(), "x".repeat(MOST_HEADER_BYTES))];
+        for (headers, url, said) in [
+            (many, url.clone(), "40000 headers"),
+            (long, url.clone(), "bytes of headers"),
+            (Vec::new(), url + &"x".repeat(MOST_URL), "bytes of a URL"),
+        ] {
+            let request = HttpRequest { method: "GET".to_owned(), url, headers, body: Vec::new() };
+            let error = client.send(request).await.err().expect("it is refused");
+            assert!(!error.retryable && error.message.contains(said), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -29,6 +29,7 @@ use std::time::Duration;
 pub(crate) use self::answer::AnswerBounds;
 pub(crate) use self::http::{HttpBounds, HttpClient, HttpError, HttpRequest, HttpResponse};
 pub(crate) use self::mongo::{MongoError, MongoFind, MongoPool, MongoUpdate, MongoWriteError};
+pub(crate) use self::names::Names;
 pub(crate) use self::peers::{Peers, Protocol};
 pub(crate) use self::redis::{RedisError, RedisPool, RedisReply, RedisScalar};
 pub(crate) use self::sql::{

@@ -9,12 +9,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use reqwest::Url;
 
-use super::names;
+use super::names::{self, Names};
 
 /// How long the addresses of a name are remembered: each datagram is asked about.
 const REMEMBERED: Duration = Duration::from_secs(10);
@@ -41,6 +42,7 @@ impl fmt::Display for Protocol {
 /// Those of one returner.
 pub(crate) struct Peers {
     listed: Vec<Peer>,
+    names: Arc<Names>,
     known: Mutex<HashMap<String, (Instant, Vec<IpAddr>)>>,
 }
 
@@ -67,9 +69,9 @@ impl fmt::Display for Host {
 
 impl Peers {
     /// As the configuration has them, checked: `tcp://mail.example:25`.
-    pub(crate) fn new(peers: &[String]) -> Self {
+    pub(crate) fn new(peers: &[String], names: &Arc<Names>) -> Self {
         let peers = peers.iter().filter_map(|peer| Peer::of(&Url::parse(peer).ok()?));
-        Self { listed: peers.collect(), known: Mutex::default() }
+        Self { listed: peers.collect(), names: Arc::clone(names), known: Mutex::default() }
     }
 
     /// Whether any is by this protocol.
@@ -85,6 +87,14 @@ impl Peers {
             Host::Address(address) => name.parse() == Ok(*address),
         };
         self.listed.iter().any(|peer| is_it(&peer.host))
+    }
+
+    /// The addresses of a name that is [listed](Self::names), however a guest writes it.
+    pub(crate) fn look_up(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = std::io::Result<Arc<[IpAddr]>>> + Send + Sync + 'static {
+        self.names.addresses(name)
     }
 
     pub(crate) async fn allow(&self, protocol: Protocol, address: SocketAddr) -> bool {
@@ -105,7 +115,7 @@ impl Peers {
     /// Those that are reached by TCP: by UDP nothing can be told of one.
     pub(crate) fn hosts(&self) -> Vec<names::Host> {
         let listed = self.listed.iter().filter(|peer| peer.protocol == Protocol::Tcp);
-        listed.map(|peer| names::Host::new(peer.host.to_string(), peer.port)).collect()
+        listed.map(|peer| names::Host::new(peer.host.to_string(), peer.port, &self.names)).collect()
     }
 
     async fn addresses(&self, name: &str) -> Vec<IpAddr> {
@@ -114,7 +124,7 @@ impl Peers {
         {
             return addresses.clone();
         }
-        let found = tokio::time::timeout(LOOK_UP, names::look_up(name)).await;
+        let found = tokio::time::timeout(LOOK_UP, self.names.look_up(name)).await;
         let found: Vec<IpAddr> = match found {
             Ok(Ok(found)) => found.into_iter().map(|address| address.to_canonical()).collect(),
             Ok(Err(_)) | Err(_) => return Vec::new(),
@@ -145,7 +155,7 @@ mod tests {
     use super::*;
 
     fn peers(listed: &[&str]) -> Peers {
-        Peers::new(&listed.iter().map(|peer| (*peer).to_owned()).collect::<Vec<_>>())
+        Peers::new(&listed.iter().map(|peer| (*peer).to_owned()).collect::<Vec<_>>(), &Names::new())
     }
 
     async fn tcp(peers: &Peers, address: &str) -> bool {

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -69,6 +69,7 @@ fn lines(errors: &[BuildError]) -> String {
 /// Runs the host until it is told to stop.
 pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
     keep_memory_private();
+    open_as_many_files_as_allowed();
     // A file that changes while it is read the first time is not looked for.
     let loaded = Settings::load(config)?;
     let watch = Watch::of(loaded.watched.clone());
@@ -201,6 +202,15 @@ fn keep_memory_private() {
     }
 }
 
+/// Connections are file descriptors, those of plugins, too. The soft limit is for programs that
+/// cannot count so far.
+fn open_as_many_files_as_allowed() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "no more files can be open than before (`ulimit -n`)");
+    }
+}
+
 /// The signals that ask the host to stop.
 struct Signals {
     terminate: Signal,
@@ -225,6 +235,13 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_files_are_open_as_are_allowed() {
+        open_as_many_files_as_allowed();
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        assert_eq!(current, maximum);
+    }
 
     #[test]
     fn no_dump_has_what_is_in_memory() {

@@ -92,6 +92,7 @@ impl Lane {
             id: state.id,
             uncertain_through: state.uncertain_through,
             broke: false,
+            breaks: 0,
             held: HeldBack::new(state.held),
             workers: Vec::new(),
             cursor,

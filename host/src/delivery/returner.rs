@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use super::build::Connections;
 use crate::config::{Limits, ReturnerSettings};
 use crate::items::Kind;
-use crate::plugins::{CallError, Grants, Instance, Interface, Need, Plugin};
+use crate::plugins::{CallError, Grants, Instance, Interface, LogBudget, Need, Plugin};
 
 /// How long a look at its servers may take that only asks whether they are back.
 const LOOK: Duration = Duration::from_secs(2);
@@ -25,6 +25,8 @@ pub(crate) struct Returner {
     pub(super) open: Connections,
     /// When `setup` was run again last; held while it runs.
     pub(super) set_up_again: tokio::sync::Mutex<Option<Instant>>,
+    /// Bounds what the host says of its plugin's refusals and traps.
+    pub(super) told: LogBudget,
     readers: Readers,
 }
 
@@ -45,6 +47,7 @@ impl Returner {
         let readers = (settings.limits.instances as usize).saturating_sub(settings.delivery.workers).max(1);
         let readers = Readers { permits: Semaphore::new(readers), idle: Mutex::default() };
         Self {
+            told: LogBudget::new(settings.limits.log_lines.max(1)),
             settings,
             plugin,
             grants: Arc::new(grants),
@@ -142,6 +145,19 @@ impl Returner {
             self.readers.idle.lock().push(instance);
         }
         answer
+    }
+
+    /// Whether the host may say another line in which its plugin has a part; says how many were
+    /// left out before.
+    pub(super) fn may_tell(&self) -> bool {
+        let left_out = self.told.speaks();
+        if let Some(lines @ 1..) = left_out {
+            tracing::warn!(
+                returner = self.settings.name,
+                "{lines} lines about its plugin's refusals and traps were left out (`limits.log_lines`)"
+            );
+        }
+        left_out.is_some()
     }
 
     /// The interface that stores items of a kind.

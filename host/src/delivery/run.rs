@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::backoff;
 use super::batch::{Batch, Plan, Task};
 use super::board::{Board, Reporter};
 use super::held::{self, DueItems, HeldBack};
@@ -23,6 +24,7 @@ use super::returner::Returner;
 use super::status::Next;
 use super::worker::{Fate, Outcome, Worker};
 use crate::journal::{DeadLetter, Held, Journal, JournalError, LaneId, Seq, Settlement, Window, now};
+use crate::plugins::brief;
 
 /// The wait after the journal could not be read.
 const AFTER_READ_ERROR: Duration = Duration::from_secs(1);
@@ -83,6 +85,8 @@ pub(super) struct Run {
     pub(super) uncertain_through: Seq,
     /// A worker broke: what it delivered is not known, and was perhaps not settled since.
     pub(super) broke: bool,
+    /// How many times in a row one did.
+    pub(super) breaks: u32,
     pub(super) held: HeldBack,
     pub(super) workers: Vec<Worker>,
     pub(super) cursor: watch::Sender<Seq>,
@@ -288,6 +292,7 @@ impl Run {
             Some(outcomes) => {
                 let outcomes = self.spare(outcomes);
                 self.settle(&window, outcomes)?;
+                self.breaks = 0;
                 self.take_back().await;
             }
             // A fault of the host's own; nothing is known, so all of it comes again.
@@ -295,9 +300,22 @@ impl Run {
                 self.uncertain_through = self.uncertain_through.max(window.through);
                 self.held.are_unclear();
                 self.broke = true;
+                self.after_break().await;
             }
         }
         Ok(if full { Round::Full } else { Round::Part })
+    }
+
+    /// What broke a worker may do so again: each time waits longer.
+    async fn after_break(&mut self) {
+        self.breaks += 1;
+        let wait = backoff::wait(self.breaks, self.returner.settings.delivery.max_backoff, None);
+        self.reporter.failed(
+            "a worker broke: a fault of the host's own; its items come again",
+            Next::Read,
+            wait,
+        );
+        let _ = tokio::time::timeout(wait, self.end.cancelled()).await;
     }
 
     /// The held items whose time has come, as many as a window takes.
@@ -412,8 +430,8 @@ impl Run {
                 Fate::Pending => settlement.held.push(held::broken_off(&task)),
             }
         }
-        if let Some(held) = settlement.held.last().filter(|_| newly_held > 0) {
-            let (returner, reason) = (self.name(), &held.reason);
+        if let Some(held) = settlement.held.last().filter(|_| newly_held > 0 && self.returner.may_tell()) {
+            let (returner, reason) = (self.name(), brief(&held.reason));
             tracing::warn!(returner, items = newly_held, "to be tried again, each on its own: {reason}");
         }
         let probe = self.returner.can_be_probed();
@@ -428,7 +446,15 @@ impl Run {
     fn dead_letter(&self, task: Task, reason: String, stderr: String) -> DeadLetter {
         let plugin = self.returner.plugin.title();
         let item = task.entry.item.title();
-        tracing::warn!(returner = self.name(), plugin, tries = task.tries, "dead letter: {item}: {reason}");
+        if self.returner.may_tell() {
+            let (item, reason) = (brief(&item), brief(&reason));
+            tracing::warn!(
+                returner = self.name(),
+                plugin,
+                tries = task.tries,
+                "dead letter: {item}: {reason}"
+            );
+        }
         DeadLetter { entry: task.entry, reason, plugin, stderr, tries: task.tries, at: now() }
     }
 

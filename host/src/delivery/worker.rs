@@ -28,7 +28,7 @@ use super::returner::Returner;
 use super::status::Next;
 use super::wait::{Wait, Waited};
 use crate::items::{Failure, Kind, Refusal};
-use crate::plugins::{CallError, Delivery, Instance, Stop, Trap};
+use crate::plugins::{CallError, Delivery, Instance, Stop, Trap, brief};
 use crate::telemetry::CallEnd;
 
 /// What became of an item.
@@ -374,6 +374,7 @@ impl Worker {
         let plugin = self.returner.plugin.title();
         let returner = self.returner.settings.name.as_str();
         match error {
+            CallError::Stopped(_) if !self.returner.may_tell() => {}
             CallError::Stopped(trap) => tracing::error!(
                 returner,
                 plugin,
@@ -390,7 +391,7 @@ impl Worker {
                 tracing::debug!(returner, plugin, ?wait, "{message}");
             }
             _ => {
-                tracing::warn!(returner, plugin, ?wait, "{message}");
+                tracing::warn!(returner, plugin, ?wait, "{}", brief(message));
                 self.logged = Some((message.to_owned(), Instant::now()));
             }
         }

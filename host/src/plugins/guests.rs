@@ -185,7 +185,11 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_told() {
         let guests = Guests::new().unwrap();
-        let call = async { if Instant::now().elapsed() < Duration::MAX { panic!("too many headers") } };
+        let call = async {
+            if Instant::now().elapsed() < Duration::MAX {
+                panic!("too many headers")
+            }
+        };
         assert_eq!(guests.run(Arc::default(), call).await.unwrap_err(), "too many headers");
     }
 

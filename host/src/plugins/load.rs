@@ -261,8 +261,10 @@ impl Runtime {
             .filter(|interface| exported.contains(&version.export(*interface)))
             .collect();
         let pre = self.link(what, component, &imported)?;
-        let contract =
-            |error: wasmtime::Error| LoadError::Contract { what: what.to_owned(), reason: words::line(&error.root_cause().to_string()) };
+        let contract = |error: wasmtime::Error| LoadError::Contract {
+            what: what.to_owned(),
+            reason: words::line(&error.root_cause().to_string()),
+        };
         let calls = version.find(&pre, &exports).map_err(contract)?;
         let stem = file.and_then(Path::file_stem).map(|stem| stem.to_string_lossy().into_owned());
         let mut plugin = Plugin {

@@ -29,6 +29,7 @@ mod words;
 
 pub(crate) use asked::{Asked, Bench, Fault};
 pub(crate) use calls::Delivery;
+pub(crate) use capabilities::LogBudget;
 pub(crate) use compile::{CompileBounds, compile_alone};
 pub(crate) use contract::{Job, MinionReturn, SPOKEN};
 pub(crate) use instance::{CallError, Instance, Stop, Trap};
@@ -36,3 +37,4 @@ pub(crate) use load::{Interface, LoadError, Plugin, Runtime};
 pub(crate) use needs::Need;
 pub(crate) use state::Grants;
 pub(crate) use trial::{Noted, Notes};
+pub(crate) use words::brief;

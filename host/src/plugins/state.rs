@@ -15,12 +15,16 @@ use super::stderr::Stderr;
 use super::trial::Notes;
 use crate::config::{Limits, ReturnerSettings};
 use crate::connections::{
-    AnswerBounds, Connection, HttpBounds, HttpClient, OpenError, Peers, Purpose, SqlTransaction,
+    AnswerBounds, Connection, HttpBounds, HttpClient, Names, OpenError, Peers, Purpose, SqlTransaction,
 };
 
 /// How many of WASI's things (sockets, streams, requests, what it waits for) an instance may
 /// hold at once: many of them are file descriptors of the host.
 pub(super) const RESOURCES: usize = 1_000;
+
+/// How many sockets of WASI's it may hold: the host needs file descriptors of its own, for what
+/// comes in.
+pub(super) const SOCKETS: usize = 64;
 
 /// The most random bytes of one call: the host makes them while nothing else runs there.
 const RANDOM: u64 = 64 << 10;
@@ -59,12 +63,13 @@ impl Grants {
             let kind = connections.get(guest)?.kind();
             Some((guest.clone(), Arc::new(Narrowed::new(narrowing, kind))))
         });
+        let names = Names::new();
         let client = || {
             let bounds = HttpBounds::of(&settings.limits);
-            HttpClient::new(&settings.name, &settings.allow_http, &settings.http_headers, bounds)
+            HttpClient::new(&settings.name, &settings.allow_http, &settings.http_headers, bounds, &names)
         };
         let http = (!settings.allow_http.is_empty()).then(client).transpose()?;
-        let peers = || Arc::new(Peers::new(&settings.allow_connect));
+        let peers = || Arc::new(Peers::new(&settings.allow_connect, &names));
         Ok(Self {
             options: settings.options.clone(),
             narrowed: narrowed.collect(),

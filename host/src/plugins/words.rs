@@ -6,6 +6,9 @@ use bytesize::ByteSize;
 /// The longest text that is kept, in bytes.
 pub(super) const LONGEST: usize = 8 << 10;
 
+/// The longest that stands in a line of the host's, in bytes: the whole is where the line is about.
+const BRIEF: usize = 200;
+
 /// The longest name, in bytes.
 const SHORT: usize = 100;
 
@@ -17,6 +20,11 @@ pub(super) fn line(text: &str) -> String {
 /// A name: the same to another measure.
 pub(super) fn short(text: &str) -> String {
     cut(text, SHORT)
+}
+
+/// What a plugin says, in a line of the host's log.
+pub(crate) fn brief(text: &str) -> String {
+    cut(text, BRIEF)
 }
 
 fn cut(text: &str, longest: usize) -> String {

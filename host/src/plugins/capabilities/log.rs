@@ -30,6 +30,21 @@ struct Turn {
     dropped: u64,
 }
 
+/// The most fields of one line.
+const MOST_FIELDS: usize = 64;
+
+/// Fields as they stand in a line, as many as there is room for.
+fn told(fields: &[(String, String)]) -> String {
+    let mut told = String::new();
+    for (name, value) in fields {
+        if told.len() > words::LONGEST {
+            break;
+        }
+        told += &format!(" {}={:?}", words::line(name), words::line(value));
+    }
+    told
+}
+
 impl LogBudget {
     /// `lines`: in a second.
     pub(crate) fn new(lines: u64) -> Self {
@@ -48,6 +63,13 @@ impl LogBudget {
     /// The last line at the level of a warning, or above it, and when it came.
     pub(crate) fn warning(&self) -> Option<(String, SystemTime)> {
         self.warning.lock().clone()
+    }
+
+    /// Whether the host may say something that a plugin can bring about as often as it likes; how
+    /// many times it was not allowed to, and nobody has been told of.
+    pub(crate) fn speaks(&self) -> Option<u64> {
+        let Turn { speaks, dropped } = self.turn();
+        speaks.then_some(dropped)
     }
 
     fn turn(&self) -> Turn {
@@ -75,6 +97,7 @@ impl Host for GuestState {
         fields: Vec<(String, String)>,
     ) -> wasmtime::Result<()> {
         let returner = self.grants.returner.as_str();
+        let fields = &fields[..fields.len().min(MOST_FIELDS)];
         if self.is_trial() {
             return Ok(());
         }
@@ -95,9 +118,7 @@ impl Host for GuestState {
             return Ok(());
         }
         let message = words::line(&message);
-        let field =
-            |(name, value): &(String, String)| format!(" {}={:?}", words::line(name), words::line(value));
-        let fields = words::line(&fields.iter().map(field).collect::<String>());
+        let fields = words::line(&told(fields));
         if matches!(level, Level::Warn | Level::Error) {
             *self.grants.log.warning.lock() = Some((format!("{message}{fields}"), SystemTime::now()));
         }
@@ -115,6 +136,14 @@ impl Host for GuestState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_are_as_many_as_there_is_room_for() {
+        let field = |value: &str| ("a".to_owned(), value.to_owned());
+        assert_eq!(told(&[field("1"), field("\u{1b}")]), " a=\"1\" a=\" \"");
+        let long = vec![field(&"x".repeat(words::LONGEST)); 1000];
+        assert!(told(&long).len() < 3 * words::LONGEST);
+    }
 
     #[test]
     fn what_is_too_much_is_left_out_and_counted() {

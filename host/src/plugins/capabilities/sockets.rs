@@ -1,12 +1,15 @@
 //! `wasi:sockets`: to the peers that the configuration allows.
 //!
 //! WASI's own implementation asks [`check`] about each address; names are looked up here,
-//! because it would look up any.
+//! because it would look up any, on threads that the host needs.
 
+use std::any::Any;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::WasiCtxBuilder;
@@ -15,13 +18,13 @@ use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::{
 };
 use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddress, IpAddressFamily, Network};
 use wasmtime_wasi::p2::bindings::sockets::{tcp_create_socket, udp_create_socket};
-use wasmtime_wasi::p2::{DynPollable, SocketError, SocketResult, TcpSocket, UdpSocket};
+use wasmtime_wasi::p2::{DynPollable, Pollable, SocketError, SocketResult, TcpSocket, UdpSocket, subscribe};
 use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView, WasiSocketsView};
 
 use super::sent;
 use crate::connections::Protocol;
 use crate::plugins::asked::Asked;
-use crate::plugins::state::{Grants, GuestState};
+use crate::plugins::state::{Grants, GuestState, SOCKETS};
 use crate::plugins::words;
 
 /// What sockets may do. Without peers there are none: each is a file descriptor of the host.
@@ -154,9 +157,21 @@ impl network::HostNetwork for View<'_> {
     }
 }
 
+impl View<'_> {
+    /// Whether the guest may have another socket.
+    fn has_room(&mut self) -> SocketResult<()> {
+        let is_socket = |entry: &&mut (dyn Any + Send)| entry.is::<TcpSocket>() || entry.is::<UdpSocket>();
+        match self.sockets.table.iter_mut().filter(is_socket).count() {
+            ..SOCKETS => Ok(()),
+            _ => Err(ErrorCode::NewSocketLimit.into()),
+        }
+    }
+}
+
 impl tcp_create_socket::Host for View<'_> {
     fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
         self.grants.asked_for_socket(Protocol::Tcp);
+        self.has_room()?;
         tcp_create_socket::Host::create_tcp_socket(&mut self.sockets, family)
     }
 }
@@ -164,7 +179,50 @@ impl tcp_create_socket::Host for View<'_> {
 impl udp_create_socket::Host for View<'_> {
     async fn create_udp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<UdpSocket>> {
         self.grants.asked_for_socket(Protocol::Udp);
+        self.has_room()?;
         udp_create_socket::Host::create_udp_socket(&mut self.sockets, family).await
+    }
+}
+
+/// A look-up under way, or what is left to be read of it. WASI's bindings have a type of their own
+/// for it, which nobody else can make: the guest's handle says that it is one, and only what
+/// follows here reads it.
+struct LookUp {
+    answer: Pin<Box<dyn Future<Output = io::Result<Arc<[IpAddr]>>> + Send + Sync>>,
+    found: Option<Result<std::vec::IntoIter<IpAddr>, ErrorCode>>,
+}
+
+impl LookUp {
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<&mut Result<std::vec::IntoIter<IpAddr>, ErrorCode>> {
+        if self.found.is_none() {
+            let Poll::Ready(answer) = self.answer.as_mut().poll(context) else { return Poll::Pending };
+            self.found = Some(match answer {
+                Ok(found) => Ok(found.iter().map(IpAddr::to_canonical).collect::<Vec<_>>().into_iter()),
+                Err(_) => Err(ErrorCode::NameUnresolvable),
+            });
+        }
+        match &mut self.found {
+            Some(found) => Poll::Ready(found),
+            None => Poll::Pending,
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for LookUp {
+    async fn ready(&mut self) {
+        std::future::poll_fn(|context| self.poll(context).map(drop)).await
+    }
+}
+
+/// The same handle, as that of what it is.
+fn look_up(stream: &Resource<ResolveAddressStream>) -> Resource<LookUp> {
+    match stream.owned() {
+        true => Resource::new_own(stream.rep()),
+        false => Resource::new_borrow(stream.rep()),
     }
 }
 
@@ -174,11 +232,14 @@ impl ip_name_lookup::Host for View<'_> {
         network: Resource<Network>,
         name: String,
     ) -> Result<Resource<ResolveAddressStream>, SocketError> {
-        if !self.grants.peers.as_ref().is_some_and(|peers| peers.names(&name)) {
+        self.sockets.table.get(&network)?;
+        let Some(peers) = self.grants.peers.as_ref().filter(|peers| peers.names(&name)) else {
             self.grants.asked_to("look up", &words::line(&name), Some(self.grants.not_listed()));
             return Err(ErrorCode::AccessDenied.into());
-        }
-        self.sockets.resolve_addresses(network, name)
+        };
+        let look_up = LookUp { answer: Box::pin(peers.look_up(&name)), found: None };
+        let stream = self.sockets.table.push(look_up)?;
+        Ok(Resource::new_own(stream.rep()))
     }
 }
 
@@ -187,17 +248,23 @@ impl HostResolveAddressStream for View<'_> {
         &mut self,
         stream: Resource<ResolveAddressStream>,
     ) -> Result<Option<IpAddress>, SocketError> {
-        self.sockets.resolve_next_address(stream)
+        let look_up: &mut LookUp = self.sockets.table.get_mut(&look_up(&stream))?;
+        match look_up.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => Err(ErrorCode::WouldBlock.into()),
+            Poll::Ready(Ok(found)) => Ok(found.next().map(IpAddress::from)),
+            Poll::Ready(Err(error)) => Err((*error).into()),
+        }
     }
 
     fn subscribe(
         &mut self,
         stream: Resource<ResolveAddressStream>,
     ) -> wasmtime::Result<Resource<DynPollable>> {
-        self.sockets.subscribe(stream)
+        subscribe(self.sockets.table, look_up(&stream))
     }
 
     fn drop(&mut self, stream: Resource<ResolveAddressStream>) -> wasmtime::Result<()> {
-        HostResolveAddressStream::drop(&mut self.sockets, stream)
+        self.sockets.table.delete(look_up(&stream))?;
+        Ok(())
     }
 }

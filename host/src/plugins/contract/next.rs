@@ -150,7 +150,8 @@ async fn store(plugin: crate::plugins::Plugin) -> Vec<Refusal> {
     let mut instance = crate::plugins::Instance::new(&plugin, &std::sync::Arc::new(grants)).await.unwrap();
     instance.setup().await.unwrap();
     let items = [item("web1"), item("web2")];
-    let delivery = |(item, redelivered)| Delivery { given: std::sync::Arc::new(item), accepted: 1, redelivered };
+    let delivery =
+        |(item, redelivered)| Delivery { given: std::sync::Arc::new(item), accepted: 1, redelivered };
     let batch = items.into_iter().zip([false, true]).map(delivery).collect();
     instance.store(Kind::Return, batch).await.unwrap()
 }

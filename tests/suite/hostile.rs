@@ -78,6 +78,7 @@ async fn it_is_stopped_and_named_and_the_rest_is_stored() {
     let mut fixture = Fixture::new(LIMITS).await;
     for (how, words) in [
         ("loop", "more than 1s of processor time (`limits.cpu`)"),
+        ("fields", "more than 1s of processor time (`limits.cpu`)"),
         ("allocate", "needs more than 32.0 MiB of memory (`limits.memory`)"),
         ("recurse", "it trapped: "),
         ("sleep", "a call took longer than 3s"),
@@ -141,6 +142,37 @@ async fn crashes_are_told_and_run_again(host: &Host) {
     assert!(mended.expect(0).stdout.contains("it was not stopped: it refused"), "{}", mended.stdout);
     let none = command(&["crash", "show", "4711"]);
     assert!(none.expect(4).stderr.contains("no report of a crash 4711"), "{}", none.stderr);
+}
+
+/// It computes in more instances than there are processors: what comes in is still acknowledged, and
+/// stored by its neighbour, before the first of them has used up its time.
+#[tokio::test]
+async fn guests_that_compute_leave_the_host_to_everybody_else() {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let plugin = guest("hostile").await;
+    let neighbour = SqliteDatabase::new();
+    let host = Host::start(&format!(
+        "return: sqlite3\nhostile.plugin: {}\nhostile.delivery: {{workers: {}}}\n\
+         hostile.limits: {{cpu: 60s, time: 1h}}\n{}",
+        plugin.display(),
+        (4 * processors).min(64),
+        neighbour.config()
+    ))
+    .await;
+    // Each minion's items go to one worker.
+    let jid = new_jid();
+    let items: Value = (0..16 * processors)
+        .map(|number| ret(&jid, &format!("m{number}"), "test.arg", json!("loop")))
+        .collect();
+    host.post("/v1/returns?returner=hostile", &items).await.expect(202);
+    for number in 0..500 {
+        let item = ret(&new_jid(), &format!("m{number}"), "test.arg", json!("fine"));
+        host.post("/v1/returns", &item).await.expect(202);
+    }
+    host.wait_drained("sqlite3").await;
+    assert_eq!(neighbour.count("salt_returns").await, 500);
+    let entry = host.returner("hostile").await;
+    assert_eq!((&entry["failing"], &entry["dead"]), (&Value::Null, &json!(0)), "its time was over: {entry}");
 }
 
 #[tokio::test]

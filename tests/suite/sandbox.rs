@@ -350,12 +350,32 @@ async fn of_the_network_the_listed_peers() {
 #[tokio::test]
 async fn a_plugin_holds_only_so_many_sockets() {
     let host = host("reaching.allow_connect: ['udp://127.0.0.1:9']\n").await;
-    assert_said(&reach(&host, "sockets 100").await, "sockets 100", "reached: 100 at once");
-    let said = reach(&host, "sockets 100000").await;
-    assert!(said.contains("held 1000 of WASI's things at once"), "{said}");
+    assert_said(&reach(&host, "sockets 64").await, "sockets 64", "reached: 64 at once");
+    for wanted in ["sockets 65", "sockets 100000"] {
+        assert_said(&reach(&host, wanted).await, wanted, "refused: ");
+    }
     // What it held is given back, and others are served.
-    assert_said(&reach(&host, "sockets 100").await, "sockets 100", "reached: 100 at once");
+    assert_said(&reach(&host, "sockets 64").await, "sockets 64", "reached: 64 at once");
     host.get("/healthz").await.expect(200);
+}
+
+/// Each of these took a second of the host's, or more of its threads than there are, or ended one.
+#[tokio::test]
+async fn no_call_of_the_host_does_more_than_it_is_asked_for_in_bounds() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let origin = format!("http://{}", listener.local_addr().expect("an address"));
+    let peers = "reaching.allow_connect: ['tcp://localhost:9']\n";
+    let host = host(&format!("reaching.allow_http: ['{origin}']\n{peers}")).await;
+    let wanted = format!("headers {origin}/");
+    assert_said(&reach(&host, &wanted).await, &wanted, "refused: 40000 headers are more than 256");
+    assert_said(&reach(&host, "random 65536").await, "random 65536", "reached: 65536 bytes");
+    let said = reach(&host, "random 67108864").await;
+    assert!(said.starts_with("it was stopped: "), "{said}");
+    let look_ups = "look-ups 20000 localhost";
+    assert_said(&reach(&host, look_ups).await, look_ups, "reached: asked");
+    assert!(!host.log().contains("panicked at"), "the host panicked");
+    let threads = std::fs::read_dir(format!("/proc/{}/task", host.id())).expect("it runs").count();
+    assert!(threads < 100, "{threads} threads");
 }
 
 /// What it writes into requests that it never sends is the host's memory, and no grant is asked for.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use returner_engine::EPOCH;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use super::guests::Meter;
@@ -34,10 +35,19 @@ pub(super) struct Usage {
     used_before: Duration,
     /// What the host did for it elsewhere, and counts as its own.
     taken: Duration,
-    /// Processor time of this call in the host's own work.
-    host_time: Duration,
-    /// What the meter showed when the host's own work began.
-    host_call: Option<Duration>,
+    /// Epochs in which the guest was seen to run.
+    ticks: u32,
+    /// The host's own work in this call.
+    host: Spent,
+    /// When it began, and what the meter showed then.
+    host_call: Option<(Instant, Duration)>,
+}
+
+/// By the clock, and of a processor.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spent {
+    time: Duration,
+    cpu: Duration,
 }
 
 impl Usage {
@@ -53,7 +63,8 @@ impl Usage {
             meter: Arc::default(),
             used_before: Duration::ZERO,
             taken: Duration::ZERO,
-            host_time: Duration::ZERO,
+            ticks: 0,
+            host: Spent::default(),
             host_call: None,
         }
     }
@@ -69,7 +80,8 @@ impl Usage {
         self.stopped_before = PULSE.stopped();
         self.used_before = self.meter.used();
         self.taken = Duration::ZERO;
-        self.host_time = Duration::ZERO;
+        self.ticks = 0;
+        self.host = Spent::default();
         self.host_call = None;
         self.cpu_exceeded = false;
     }
@@ -79,20 +91,25 @@ impl Usage {
         Arc::clone(&self.meter)
     }
 
-    /// The processor time of this call: all that its thread did for it, but not the host's own
-    /// work. A function of the host's that only computes is the guest's.
+    /// The processor time of this call, without the host's own work: an epoch counts in which the
+    /// guest ran at all; or all that its thread did for it, where that is more, because the guest
+    /// is not seen while a function of the host's computes for it.
     fn cpu(&self) -> Duration {
-        (self.meter.used() - self.used_before).saturating_sub(self.host_time) + self.taken
+        let seen = (EPOCH * self.ticks).min(self.begun.elapsed().saturating_sub(self.host.time));
+        let measured = self.meter.used().saturating_sub(self.used_before);
+        seen.max(measured.saturating_sub(self.host.cpu)) + self.taken
     }
 
     /// The host's own work begins, which may be a wait.
     pub(super) fn host_call_begins(&mut self) {
-        self.host_call = Some(self.meter.used());
+        self.host_call = Some((Instant::now(), self.meter.used()));
     }
 
     pub(super) fn host_call_ends(&mut self) {
-        let begun = self.host_call.take();
-        self.host_time += begun.map_or(Duration::ZERO, |begun| self.meter.used().saturating_sub(begun));
+        if let Some((begun, used)) = self.host_call.take() {
+            self.host.time += begun.elapsed();
+            self.host.cpu += self.meter.used().saturating_sub(used);
+        }
     }
 
     pub(super) fn is_in_host_call(&self) -> bool {
@@ -137,6 +154,7 @@ impl Usage {
 /// Called each time the guest is seen to run in a new epoch: lets others run, or
 /// stops the guest.
 pub(super) fn on_epoch(state: &mut GuestState) -> wasmtime::Result<UpdateDeadline> {
+    state.usage.ticks += 1;
     if state.usage.cpu() > state.usage.cpu_bound {
         state.usage.cpu_exceeded = true;
         wasmtime::bail!("the processor time of a call is over");

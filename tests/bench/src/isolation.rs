@@ -26,6 +26,10 @@ pub(crate) struct Options {
 /// The returns of one request.
 const REQUEST: usize = 100;
 
+/// How many minions send what does harm: those of one go to one worker, and the host must bear that
+/// all of them are busy.
+const MINIONS: usize = 8;
+
 const OTHERS: [&str; 3] = ["redis", "mongo", "sqlite3"];
 
 pub(crate) async fn run(options: &Options) {
@@ -67,8 +71,8 @@ async fn dead(count: usize, dead: bool) -> f64 {
     others.measure(count, path, None).await
 }
 
-/// The fourth is a plugin that is sent one return with each hundred of the others': one that
-/// it stores, or one for which it does harm.
+/// The fourth is a plugin that is sent a return of each of some minions with each hundred of the
+/// others': one that it stores, or one for which it does harm.
 async fn hostile(count: usize, how: &str) -> f64 {
     let plugin = guest("hostile").await;
     let others = Others::start(&format!("hostile.plugin: {}\n", plugin.display())).await;
@@ -101,8 +105,12 @@ impl Others {
             client.post(path, &body).await;
             if let Some(how) = hostile {
                 let jid = format!("2027{:04}{from:012}", round % 10_000);
-                let item = format!(r#"{{"jid":"{jid}","id":"web1","fun":"test.arg","return":"{how}"}}"#);
-                client.post("/v1/returns?returner=hostile", &item).await;
+                let items: Vec<String> = (1..=MINIONS)
+                    .map(|number| {
+                        format!(r#"{{"jid":"{jid}","id":"web{number}","fun":"test.arg","return":"{how}"}}"#)
+                    })
+                    .collect();
+                client.post("/v1/returns?returner=hostile", &items.join("\n")).await;
             }
         }
         for name in OTHERS {

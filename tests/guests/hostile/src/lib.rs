@@ -40,6 +40,13 @@ fn harm(how: &str, index: usize, items: usize, refusals: &mut Vec<Refusal>) -> R
         }
         "recurse" => println!("{}", deeper(1)),
         "flood" => (0..20_000).for_each(|number| log::info(&format!("line {number} of a flood"))),
+        // Lines that are long to write, and to read.
+        "fields" => {
+            let fields = vec![(String::new(), String::new()); 1_000_000];
+            loop {
+                log::write(log::Level::Info, "many fields", &fields);
+            }
+        }
         "print" => (0..200_000).for_each(|number| eprintln!("line {number} of what is printed")),
         "beyond" => refusals.push(Refusal::new(items + 7, Failure::reject("an index beyond"))),
         "twice" => refusals.extend([1, 2].map(|_| Refusal::new(index, Failure::reject("said twice")))),

@@ -9,6 +9,8 @@ use returner_sdk::redis::{Reply, pipeline};
 use returner_sdk::{Failure, JobReturn, Outcome, Refusal, Returner, mongo, sql};
 use wasip2::http::outgoing_handler::handle;
 use wasip2::http::types::{Fields, Method, OutgoingRequest, Scheme};
+use wasip2::sockets::instance_network::instance_network;
+use wasip2::sockets::ip_name_lookup::resolve_addresses;
 
 struct Reaching;
 
@@ -98,6 +100,25 @@ fn reach(wanted: &str) -> Result<String, String> {
             .and_then(|socket| socket.send_to(b"x", what))
             .map(|_| "sent".to_owned())
             .map_err(|error| error.to_string()),
+        // More than a table of headers takes.
+        "headers" => {
+            let headers = (0..40_000).map(|number| (format!("x-{number}"), "x".to_owned())).collect();
+            let request = Request { method: "GET".into(), url: what.into(), headers, body: vec![] };
+            http::send(&request).map(|answer| answer.status.to_string()).map_err(|error| error.message)
+        }
+        "random" => {
+            let bytes = wasip2::random::random::get_random_bytes(what.parse().unwrap_or(0));
+            Ok(format!("{} bytes", bytes.len()))
+        }
+        // Asks, and does not wait for what comes of it.
+        "look-ups" => {
+            let (count, name) = what.split_once(' ').unwrap_or(("0", what));
+            let network = instance_network();
+            for _ in 0..count.parse().unwrap_or(0) {
+                drop(resolve_addresses(&network, name).map_err(|error| format!("{error:?}"))?);
+            }
+            Ok("asked".to_owned())
+        }
         "sockets" => (0..what.parse().unwrap_or(0))
             .map(|_| UdpSocket::bind("0.0.0.0:0"))
             .collect::<Result<Vec<_>, _>>()

@@ -366,3 +366,41 @@ async fn it_listens_where_it_is_told_to_now() {
     })
     .await;
 }
+
+/// Whatever refuses a version says where, and what to do.
+#[tokio::test]
+async fn each_refusal_has_its_line_and_a_hint() {
+    let database = SqliteDatabase::new();
+    let host = Host::start(&format!("return: sqlite3\n{}", database.config())).await;
+    let hostile = returner_servers::guest("hostile").await.display().to_string();
+    fs::write(host.directory().join("no.pem"), "no PEM").expect("a test's file");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let taken = listener.local_addr().expect("it is bound");
+    let (port, other) = (free_port(), "host.listen: 127.0.0.1:");
+    for (lines, line, words) in [
+        (format!("return: redis\nredis.port: {port}\n"), 2, "the connection `redis`"),
+        (format!("return: a\na.plugin: {hostile}\na.options: {{setup: trap}}\n"), 2, "setup of `a`"),
+        ("return: mysql\nmysql.ssl_ca: no.pem\n".to_owned(), 2, "no.pem"),
+        ("return: sqlite3\nhost.socket: /nonexistent/s\n".to_owned(), 2, "cannot listen on"),
+        ("return: sqlite3\nhost.socket: s\nhost.socket_owner: nobody-at-all\n".to_owned(), 3, "cannot give"),
+        ("return: sqlite3\nhost.max_journal: 5GiB\n".to_owned(), 2, "cannot change while the host runs"),
+    ] {
+        let answer = host.reload(&lines).await;
+        let place = format!("returner.yaml:{line}: ");
+        for part in [words, &place, "\\n  hint: "] {
+            assert!(
+                answer.status == 422 && answer.text.contains(part),
+                "nothing of `{part}`: {}",
+                answer.text
+            );
+        }
+    }
+    // The harness adds its own address behind all else.
+    let lines =
+        format!("return: sqlite3\n{other}{}\nhost.data: {}/data\n", taken.port(), host.directory().display());
+    fs::write(host.directory().join("returner.yaml"), lines).expect("a test's file");
+    let answer = host.send(Method::POST, "/v1/reload", "").await;
+    for part in ["returner.yaml:2: ", "cannot listen on", "is another host running?"] {
+        assert!(answer.status == 422 && answer.text.contains(part), "nothing of `{part}`: {}", answer.text);
+    }
+}

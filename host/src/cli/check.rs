@@ -91,7 +91,7 @@ impl Check {
         let returners = match Lanes::check(&settings, &runtime).await {
             Ok(returners) => returners,
             Err(errors) => {
-                report.findings.extend(errors.iter().map(Found::of_build));
+                report.findings.extend(errors.iter().map(|error| Found::of_build(error, &settings)));
                 return Ok(());
             }
         };
@@ -214,9 +214,9 @@ impl Found {
         }
     }
 
-    fn of_build(error: &BuildError) -> Self {
+    fn of_build(error: &BuildError, settings: &Settings) -> Self {
         let (message, hint) = hinted(&error.to_string());
-        let place = error.place().cloned();
+        let place = error.place(settings).cloned();
         Self::of(&Finding { place, message, hint }, true)
     }
 

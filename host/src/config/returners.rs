@@ -15,6 +15,7 @@ use super::host_keys;
 use super::limits;
 use super::narrowing::Narrowing;
 use super::origins::Headers;
+use super::places::Places;
 use super::postgres;
 use super::salt_keys;
 use super::section::{File, Found, Section};
@@ -55,6 +56,7 @@ pub(super) fn build(files: &[File], findings: &mut Findings) -> Settings {
         connections,
         returners,
         plugin_places,
+        places: Places::of(&root),
         declared: Arc::new(declared),
     }
 }

@@ -17,6 +17,7 @@ use super::bundled::Declared;
 use super::error::Place;
 use super::narrowing::Narrowing;
 use super::origins::Headers;
+use super::places::Places;
 use super::salt_events::SaltEventsSettings;
 use super::secret::Secret;
 
@@ -41,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) returners: BTreeMap<String, ReturnerSettings>,
     /// Where the file of a returner's plugin is named, by the returner's name.
     pub(crate) plugin_places: BTreeMap<String, Place>,
+    /// Where the rest of it is, as far as something may be found wrong with it later.
+    pub(crate) places: Places,
     /// What [`Settings::variant`] makes other returners of.
     pub(super) declared: Arc<Declared>,
 }

@@ -58,6 +58,13 @@ pub(crate) struct OpenError {
     reason: String,
 }
 
+impl OpenError {
+    /// The connection's name.
+    pub(crate) fn connection(&self) -> &str {
+        &self.name
+    }
+}
+
 /// A server that is not there, or does not let us in.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{ConfigErrors, Settings};
+use crate::config::{ConfigErrors, Place, Settings};
 use crate::delivery::{BuildError, Crashes, DeadLetters, Lanes};
 use crate::intake::{Gaps, Intake, SaltEvents};
 use crate::job_cache::JobCache;
@@ -43,27 +43,32 @@ const RESERVE: u64 = 24 << 20;
 pub(crate) enum DaemonError {
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    #[error("{}", lines(.0))]
-    Build(Vec<BuildError>),
+    /// One error a line or more.
+    #[error("{0}")]
+    Build(String),
     #[error(transparent)]
     Runtime(#[from] LoadError),
     #[error(transparent)]
     Journal(#[from] OpenError),
-    #[error(transparent)]
-    Serve(#[from] BindError),
+    #[error("{0}")]
+    Serve(String),
     #[error(transparent)]
     Data(#[from] PrivateError),
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
 }
 
-/// One error a line or more, each with `error: ` before it.
-fn lines(errors: &[BuildError]) -> String {
-    let line = |error: &BuildError| match error.place() {
+/// One error a line or more, each with `error: ` and its place before it.
+fn lines(errors: &[BuildError], settings: &Settings) -> String {
+    let line = |error: &BuildError| at(error.place(settings), error);
+    errors.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn at(place: Option<&Place>, error: &dyn std::fmt::Display) -> String {
+    match place {
         Some(place) => format!("error: {place}: {error}"),
         None => format!("error: {error}"),
-    };
-    errors.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
 }
 
 /// Runs the host until it is told to stop.
@@ -82,7 +87,8 @@ pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
     let host = Host::build(Arc::clone(&settings), Arc::clone(&reloads)).await?;
     let (router, gate) = (web::router(Arc::clone(&host.app)), Arc::clone(&host.app.gate));
     let mut serving = Serving::new(router, gate, Arc::clone(&host.app.salt_events));
-    let bound = serving.bind(&settings.host).await?;
+    let refused = |error: BindError| DaemonError::Serve(at(error.place(&settings.places), &error));
+    let bound = serving.bind(&settings.host).await.map_err(refused)?;
     serving.change(bound, &settings.host).await;
     // Whoever started it may not read what it says.
     let _ = std::io::stdout().write_all(host.greeting(&serving.addresses()).as_bytes());
@@ -122,7 +128,9 @@ struct Host {
 
 impl Host {
     async fn build(settings: Arc<Settings>, configuration: Arc<Reloads>) -> Result<Self, DaemonError> {
-        let access = Access::new(&settings.host.access).map_err(BindError::from)?;
+        let access = Access::new(&settings.host.access).map_err(BindError::from);
+        let refused = |error: BindError| DaemonError::Serve(at(error.place(&settings.places), &error));
+        let access = access.map_err(refused)?;
         let data = &settings.host.data;
         for warning in make_private(data)? {
             tracing::warn!("{warning}");
@@ -142,7 +150,7 @@ impl Host {
         let lanes =
             Lanes::start(Arc::clone(&settings), runtime, Arc::clone(&journal), Arc::clone(&metrics), crashes)
                 .await;
-        let lanes = Arc::new(lanes.map_err(DaemonError::Build)?);
+        let lanes = Arc::new(lanes.map_err(|errors| DaemonError::Build(lines(&errors, &settings)))?);
         let intake = Arc::new(Intake::new(Arc::clone(&lanes), Arc::clone(&journal), metrics.intake.clone()));
         let gaps = Gaps::open(data);
         let salt_events = SaltEvents::new(Arc::clone(&intake), gaps, metrics.salt_events.clone());

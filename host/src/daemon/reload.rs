@@ -15,11 +15,11 @@ use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::lines;
-use super::serving::Serving;
+use super::serving::{BindError, Serving};
 use super::watch::Watch;
+use super::{at, lines};
 use crate::config::{ConfigErrors, Difference, Loaded, Settings};
-use crate::delivery::Lanes;
+use crate::delivery::{BuildError, Lanes};
 use crate::telemetry::{Metrics, Reload};
 use crate::web::{Order, Reloads, Reread};
 
@@ -111,12 +111,12 @@ impl Reloader {
         let warnings = warnings(&loaded).into_iter().collect();
         let settings = Arc::new(loaded.settings);
         self.check_fixed(&settings)?;
-        let prepared = self.lanes.prepare(Arc::clone(&settings), true).await;
-        let prepared = prepared.map_err(|errors| lines(&errors))?;
-        prepared.try_out(false).await.map_err(|errors| lines(&errors))?;
+        let told = |errors: Vec<BuildError>| lines(&errors, &settings);
+        let prepared = self.lanes.prepare(Arc::clone(&settings), true).await.map_err(told)?;
+        prepared.try_out(false).await.map_err(told)?;
         // Where it would listen, and with which certificates: bound, and left again.
         let bound = self.serving.bind(&settings.host).await;
-        bound.map_err(|error| format!("error: {error}"))?;
+        bound.map_err(|error| at(error.place(&settings.places), &error))?;
         Ok(Reread { differences: prepared.differences, warnings })
     }
 
@@ -186,11 +186,13 @@ impl Reloader {
         let lanes = Arc::clone(&self.lanes);
         let get_ready = async {
             let prepared = lanes.prepare(Arc::clone(&settings), again).await;
-            let prepared = prepared.map_err(|errors| lines(&errors))?;
+            let told = |errors: Vec<BuildError>| lines(&errors, &settings);
+            let prepared = prepared.map_err(told)?;
             if !prepared.differences.is_empty() {
-                prepared.try_out(true).await.map_err(|errors| lines(&errors))?;
+                prepared.try_out(true).await.map_err(told)?;
             }
-            let bound = self.serving.bind(&settings.host).await.map_err(|error| format!("error: {error}"))?;
+            let refused = |error: BindError| at(error.place(&settings.places), &error);
+            let bound = self.serving.bind(&settings.host).await.map_err(refused)?;
             Ok::<_, String>((prepared, bound))
         };
         // Only until the change begins: that is short, and is not broken off.
@@ -219,10 +221,12 @@ impl Reloader {
         if fixed.is_empty() {
             return Ok(());
         }
-        Err(format!(
-            "error: {} cannot change while the host runs\n  hint: take the change back, or restart the host",
+        let keys: Vec<&str> = fixed.iter().map(|key| key.trim_matches('`')).collect();
+        let error = format!(
+            "{} cannot change while the host runs\n  hint: take the change back, or restart the host",
             fixed.join(", ")
-        ))
+        );
+        Err(at(settings.places.first(&keys), &error))
     }
 }
 

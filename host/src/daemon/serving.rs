@@ -9,7 +9,7 @@ use axum::Router;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{HostSettings, SocketSettings};
+use crate::config::{HostSettings, Place, Places, SocketSettings};
 use crate::intake::{Following, SaltEvents};
 use crate::web::{self, Access, Gate, Listener, ServeError, ServerTlsError, UnixSocket};
 
@@ -45,6 +45,18 @@ pub(crate) enum BindError {
     Serve(#[from] ServeError),
     #[error(transparent)]
     Tls(#[from] ServerTlsError),
+}
+
+impl BindError {
+    /// The line of the configuration that it is about.
+    pub(super) fn place<'p>(&self, places: &'p Places) -> Option<&'p Place> {
+        places.first(match self {
+            Self::Tls(_) => &["host.tls"],
+            Self::Serve(ServeError::Tcp { .. }) => &["host.listen"],
+            Self::Serve(ServeError::Owner { .. }) => &["host.socket_owner", "host.socket_group"],
+            Self::Serve(_) => &["host.socket"],
+        })
+    }
 }
 
 enum Change<P> {

@@ -34,7 +34,10 @@ pub(crate) enum BuildError {
         "the connection `{name}`: {error}\n  hint: its server must answer before the host changes over to it"
     )]
     Connect { name: String, error: CheckError },
-    #[error("setup of `{returner}`: {error}")]
+    #[error(
+        "setup of `{returner}`: {error}\n  hint: it must go through before the host changes over to it: mend the plugin, or \
+         what it asks of its server"
+    )]
     SetUp { returner: String, error: CallError },
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -42,10 +45,17 @@ pub(crate) enum BuildError {
 
 impl BuildError {
     /// The line of the configuration that it is about, as far as it is one.
-    pub(crate) fn place(&self) -> Option<&Place> {
+    pub(crate) fn place<'s>(&'s self, settings: &'s Settings) -> Option<&'s Place> {
+        let places = &settings.places;
         match self {
             Self::Plugin { place, .. } | Self::Option { place, .. } => place.as_deref(),
-            _ => None,
+            Self::Connection { error, .. } => places.of_name(error.connection()),
+            Self::Connect { name, .. } => places.of_name(name),
+            Self::SetUp { returner, .. } => {
+                settings.plugin_places.get(returner).or_else(|| places.of_name(returner))
+            }
+            Self::Interface { key, .. } => places.first(&[key]),
+            Self::Journal(_) => None,
         }
     }
 }

@@ -56,9 +56,15 @@ pub(crate) enum ServeError {
         "cannot listen on {address}: {error}\n  hint: is another host running? `host.listen` changes the address"
     )]
     Tcp { address: SocketAddr, error: io::Error },
-    #[error("cannot listen on `{}`: {error}", path.display())]
+    #[error(
+        "cannot listen on `{}`: {error}\n  hint: its directory must be there, and this user be allowed to write to it",
+        path.display()
+    )]
     Unix { path: PathBuf, error: io::Error },
-    #[error("`{}` is in use by another process", path.display())]
+    #[error(
+        "`{}` is in use by another process\n  hint: is another host running? `host.socket` names another place",
+        path.display()
+    )]
     InUse { path: PathBuf },
     #[error("cannot give `{}` to {whom}: {error}\n  hint: {hint}", path.display())]
     Owner { path: PathBuf, whom: String, error: io::Error, hint: &'static str },

@@ -30,7 +30,11 @@ pub(crate) enum ServerTlsError {
         certificate.display(), key.display()
     )]
     Pair { certificate: PathBuf, key: PathBuf, error: rustls::Error },
-    #[error("`host.tls.client_ca`: `{}` cannot be used: {reason}", path.display())]
+    #[error(
+        "`host.tls.client_ca`: `{}` cannot be used: {reason}\n  hint: it must be a PEM file with the certificates of \
+         authorities",
+        path.display()
+    )]
     ClientCa { path: PathBuf, reason: String },
 }
 

@@ -198,6 +198,29 @@ async fn what_it_says_is_cut_to_a_measure() {
     .await;
 }
 
+/// The reasons are the plugin's own words, and there is one for each item.
+#[tokio::test]
+async fn what_it_refuses_floods_no_log() {
+    let fixture = Fixture::new("hostile.limits: {log_lines: 10}\n").await;
+    let begun = Instant::now();
+    let jid = new_jid();
+    let items: Value =
+        (0..1000).map(|number| ret(&jid, &format!("m{number}"), "test.arg", json!("refuse"))).collect();
+    fixture.host.post("/v1/returns?returner=hostile", &items).await.expect(202);
+    fixture.host.wait_drained("hostile").await;
+    assert_eq!(fixture.host.returner("hostile").await["dead"], 1000);
+    let written = fixture.host.log().matches("dead letter: ").count();
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap_or(usize::MAX) + 2;
+    assert!((10..=10 * seconds).contains(&written), "{written} lines");
+    until("the lines that were left out", async || {
+        let item = ret(&new_jid(), "m", "test.arg", json!("refuse"));
+        fixture.host.post("/v1/returns?returner=hostile", &item).await.expect(202);
+        let log = fixture.host.log();
+        if log.contains("refusals and traps were left out") { Ok(()) } else { Err("nothing") }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn too_much_is_refused_with_the_limit_that_says_so() {
     let limits = "hostile.limits: {rows: 1000, statement: 2MiB, answer: 2MiB}\n";

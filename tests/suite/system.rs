@@ -76,7 +76,7 @@ async fn a_replay_whose_flush_failed_is_tried_or_can_be_asked_for_again() {
     let dead = async || host.returner("sqlite3").await["dead"].as_u64();
     until("the dead letter", async || match dead().await {
         Some(1) => Ok(()),
-        other => Err(other),
+        other => Err(format!("{other:?}")),
     })
     .await;
     database.execute("DROP TRIGGER refuses").await;

@@ -387,7 +387,7 @@ async fn each_refusal_has_its_line_and_a_hint() {
     ] {
         let answer = host.reload(&lines).await;
         let place = format!("returner.yaml:{line}: ");
-        for part in [words, &place, "\\n  hint: "] {
+        for part in [words, &place, "\"hint\":\""] {
             assert!(
                 answer.status == 422 && answer.text.contains(part),
                 "nothing of `{part}`: {}",

@@ -200,7 +200,10 @@ fn with_tls(
 
 fn setup(bound: Duration) -> String {
     let lock_wait = bound.as_secs().saturating_sub(1).max(1);
-    let (seconds, milliseconds) = (bound.as_secs_f64(), bound.as_millis().max(1));
+    // Later than the host gives up, whose error says what was too long, and ends the statement: this
+    // is for a host that is gone.
+    let bound = bound + Duration::from_secs(1);
+    let (seconds, milliseconds) = (bound.as_secs_f64(), bound.as_millis());
     // One bound is MariaDB's, which leaves out what is for MySQL from 5.7 on, and one is MySQL's.
     format!(
         "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES'), autocommit = 1, \

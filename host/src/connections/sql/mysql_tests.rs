@@ -90,7 +90,7 @@ async fn the_server_ends_statements_too() {
         "SHOW SESSION VARIABLES WHERE variable_name IN ('max_statement_time', 'max_execution_time')";
     let found = transaction.query(variables.to_owned(), Vec::new(), BOUNDS).await.expect("an answer");
     let is_set = |row: &Vec<SqlValue>| match &row[1] {
-        SqlValue::Text(text) => text == "5.000000" || text == "5000",
+        SqlValue::Text(text) => text == "6.000000" || text == "6000",
         _ => false,
     };
     assert!(found.rows.iter().any(is_set), "{found:?}");

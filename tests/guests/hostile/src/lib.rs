@@ -42,7 +42,7 @@ fn harm(how: &str, index: usize, items: usize, refusals: &mut Vec<Refusal>) -> R
         "flood" => (0..20_000).for_each(|number| log::info(&format!("line {number} of a flood"))),
         // Lines that are long to write, and to read.
         "fields" => {
-            let fields = vec![(String::new(), String::new()); 1_000_000];
+            let fields = vec![(String::new(), String::new()); 200_000];
             loop {
                 log::write(log::Level::Info, "many fields", &fields);
             }

@@ -302,7 +302,7 @@ fn without_offset(text: &str) -> &str {
                 && (moment.is_empty() || is_like(moment, MICROSECONDS)))
             .then_some(from)
         };
-        if let Some(end) = OFFSETS.iter().find_map(|offset| ends_like(&offset)) {
+        if let Some(end) = OFFSETS.iter().find_map(ends_like) {
             return &text[..end];
         }
     }
@@ -562,7 +562,7 @@ mod tests {
         let edges =
             [0, 1, -1, 127, 128, -128, -129, 255, 256, 32767, 32768, i64::MAX.into(), i64::MIN.into()];
         for value in edges.into_iter().chain([i128::from(u64::MAX), 1 << 63]) {
-            let expected: Vec<u8> = [b'i'].into_iter().chain(value.to_le_bytes()).collect();
+            let expected: Vec<u8> = b"i".iter().copied().chain(value.to_le_bytes()).collect();
             assert_eq!(counted(&value.to_string()), expected, "{value}");
         }
         let text = r#"{"b":[1,"i\u0001x",2.5,null],"a":{"i":-7,"s":true}}"#;

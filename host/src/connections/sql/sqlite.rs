@@ -219,7 +219,8 @@ impl SqliteTransaction {
         let job = spawn_blocking(move || {
             let result = work(&session.lease.connection);
             // What the connection keeps in memory ends with it.
-            let session = Some(session).filter(|_| !result.as_ref().is_err_and(is_out_of_memory));
+            let is_over = result.as_ref().is_err_and(is_out_of_memory);
+            let session = (!is_over).then_some(session);
             (session, result)
         });
         let error = match timeout(self.bound, job).await {

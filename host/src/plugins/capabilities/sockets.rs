@@ -184,11 +184,13 @@ impl udp_create_socket::Host for View<'_> {
     }
 }
 
+type Answer = dyn Future<Output = io::Result<Arc<[IpAddr]>>> + Send + Sync;
+
 /// A look-up under way, or what is left to be read of it. WASI's bindings have a type of their own
 /// for it, which nobody else can make: the guest's handle says that it is one, and only what
 /// follows here reads it.
 struct LookUp {
-    answer: Pin<Box<dyn Future<Output = io::Result<Arc<[IpAddr]>>> + Send + Sync>>,
+    answer: Pin<Box<Answer>>,
     found: Option<Result<std::vec::IntoIter<IpAddr>, ErrorCode>>,
 }
 

@@ -273,9 +273,9 @@ pub(crate) fn compile_alone(bounds: &CompileBounds, parent: u32) -> ExitCode {
 
 fn compile_bounded(bounds: &CompileBounds, parent: u32) -> Result<(), CompileError> {
     end_with(parent).map_err(CompileError::Process)?;
-    // Who serves comes before who compiles; and of the two the system is to kill this one where
-    // memory is short. Where that cannot be had it is as it was.
-    let _ = nice(5);
+    // Who serves comes a little before who compiles, for which somebody waits, too; and of the two
+    // the system is to kill this one where memory is short. Where that cannot be had it is as it was.
+    let _ = nice(1);
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     bounds.set().map_err(CompileError::Process)?;
     let mut component = Vec::new();

@@ -213,12 +213,7 @@ async fn those_of_a_lane_that_a_return_asked_for_are_tried_when_they_are_replaye
     let database = SqliteDatabase::new();
     let mut host = Host::start(&database.config()).await;
     host.wait_set_up("sqlite3").await;
-    database
-        .execute(
-            "CREATE TRIGGER refuses BEFORE INSERT ON salt_returns WHEN NEW.id = 'bad' \
-             BEGIN SELECT RAISE(ABORT, 'not this one'); END",
-        )
-        .await;
+    database.refuse_bad().await;
     let mut item = ret(&new_jid(), "bad", "test.ping", json!(true));
     item["ret_kwargs"] = json!({"timeout": 7});
     host.post("/v1/returns", &item).await.expect(202);
@@ -356,12 +351,7 @@ async fn of_more_lanes_than_there_is_room_for_all_are_tried() {
     let database = SqliteDatabase::new();
     let mut host = Host::start(&database.config()).await;
     host.wait_set_up("sqlite3").await;
-    database
-        .execute(
-            "CREATE TRIGGER refuses BEFORE INSERT ON salt_returns WHEN NEW.id = 'bad' \
-             BEGIN SELECT RAISE(ABORT, 'not this one'); END",
-        )
-        .await;
+    database.refuse_bad().await;
     for number in 1..=LANES {
         let mut item = ret(&new_jid(), "bad", "test.ping", json!(number));
         item["ret_kwargs"] = json!({"timeout": number});

@@ -66,12 +66,7 @@ async fn a_replay_whose_flush_failed_is_tried_or_can_be_asked_for_again() {
     let system = System::new();
     let host = Host::start_on(&system, Directory::new("host"), &database.config()).await;
     host.wait_set_up("sqlite3").await;
-    database
-        .execute(
-            "CREATE TRIGGER refuses BEFORE INSERT ON salt_returns WHEN NEW.id = 'bad' \
-             BEGIN SELECT RAISE(ABORT, 'not this one'); END",
-        )
-        .await;
+    database.refuse_bad().await;
     host.post("/v1/returns", &ret(&new_jid(), "bad", "test.ping", json!(1))).await.expect(202);
     let dead = async || host.returner("sqlite3").await["dead"].as_u64();
     until("the dead letter", async || match dead().await {

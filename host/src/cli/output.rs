@@ -1,11 +1,12 @@
 //! What commands print, and how they fail.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
+
+use crate::plugins::lines;
 
 /// Why a command failed, and the exit code that says so to programs.
 #[derive(Debug, thiserror::Error)]
@@ -71,15 +72,6 @@ fn escaped(json: &str) -> String {
     text
 }
 
-/// Nothing that steers a terminal: much of what is printed comes from servers, minions and plugins.
-fn harmless(text: &str) -> Cow<'_, str> {
-    let is_fit = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
-    match text.chars().all(is_fit) {
-        true => Cow::Borrowed(text),
-        false => text.chars().map(|c| if is_fit(c) { c } else { ' ' }).collect::<String>().into(),
-    }
-}
-
 /// A duration for people: its two greatest units, `3m 20s`.
 pub(super) fn duration(millis: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
@@ -117,7 +109,8 @@ pub(super) fn word(text: &str) -> String {
 
 /// A reader that went away (`returner jobs | head`) is no failure.
 pub(super) fn line(text: &str) -> Result<(), Failure> {
-    match writeln!(io::stdout().lock(), "{}", harmless(text)) {
+    // Much of what is printed comes from servers, minions and plugins.
+    match writeln!(io::stdout().lock(), "{}", lines(text)) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::failed(format!("cannot print: {error}")))
         }
@@ -127,7 +120,7 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
 
 /// Says something beside what is printed; if nobody reads that, it is not said.
 pub(super) fn complain(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", harmless(text));
+    let _ = writeln!(io::stderr().lock(), "{}", lines(text));
 }
 
 #[cfg(test)]
@@ -136,11 +129,11 @@ mod tests {
 
     #[test]
     fn nothing_printed_steers_a_terminal() {
-        assert_eq!(harmless("a\n\tb"), "a\n\tb");
-        assert_eq!(harmless("\u{1b}]0;x\u{7}\r\u{9b}31m\u{7f}"), " ]0;x   31m ");
+        assert_eq!(lines("a\n\tb"), "a\n\tb");
+        assert_eq!(lines("\u{1b}]0;x\u{7}\r\u{9b}31m\u{7f}"), " ]0;x   31m ");
         let value = serde_json::json!({"option": "\u{1b}]0;\u{7}\u{9b}\u{7f}ü"});
         let text = escaped(&serde_json::to_string_pretty(&value).unwrap());
-        assert_eq!(harmless(&text), text);
+        assert_eq!(lines(&text), text);
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 

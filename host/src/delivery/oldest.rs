@@ -69,14 +69,8 @@ mod tests {
     #[tokio::test]
     async fn the_first_after_a_place_and_the_first_that_is_held() {
         let directory = tempfile::tempdir().unwrap();
-        let bounds = Bounds {
-            size: 1 << 30,
-            window: Duration::from_secs(600),
-            keys: 1000,
-            tail: 1 << 20,
-            reserve: 4096,
-        };
-        let journal = Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
+        let journal =
+            Journal::open(directory.path(), Bounds::of_a_test(), JournalMetrics::default()).unwrap();
         let (own, other) = (journal.lane("own").await.unwrap().id, journal.lane("other").await.unwrap().id);
         let new = |accepted: u64, lane| {
             let text = format!(r#"{{"jid":"{accepted}","id":"m","fun":"f","return":1}}"#);

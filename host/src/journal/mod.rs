@@ -212,6 +212,14 @@ pub(crate) struct Bounds {
     pub(crate) reserve: u64,
 }
 
+#[cfg(test)]
+impl Bounds {
+    /// As large as a test needs, and no larger.
+    pub(crate) fn of_a_test() -> Self {
+        Self { size: 1 << 30, window: Duration::from_secs(600), keys: 1000, tail: 1 << 20, reserve: 4096 }
+    }
+}
+
 /// How many items each lane has not settled.
 type Depths = Arc<RwLock<HashMap<LaneId, u64>>>;
 

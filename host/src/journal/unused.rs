@@ -54,7 +54,6 @@ fn numbers(transaction: &Transaction<'_>, select: &str) -> rusqlite::Result<Vec<
 mod tests {
     use std::path::Path;
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
     use crate::items::{self, Kind};
@@ -62,14 +61,7 @@ mod tests {
     use crate::telemetry::JournalMetrics;
 
     fn open(directory: &Path) -> Journal {
-        let bounds = Bounds {
-            size: 1 << 30,
-            window: Duration::from_secs(600),
-            keys: 1000,
-            tail: 1 << 20,
-            reserve: 4096,
-        };
-        Journal::open(directory, bounds, JournalMetrics::default()).unwrap()
+        Journal::open(directory, Bounds::of_a_test(), JournalMetrics::default()).unwrap()
     }
 
     async fn append(journal: &Journal, lane: &LaneState, jid: &str, dedupe: bool) -> u64 {

@@ -223,7 +223,8 @@ impl Writer {
 
     /// A change that is no part of [`commit`](Self::commit), on what is known to be on disk.
     fn alone<T>(&mut self, change: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> Result<T, JournalError> {
-        let ready = if self.is_ready() { Ok(()) } else { self.reopen() };
+        let is_ready = self.trouble.is_none() && self.files.lost(&self.path).is_none();
+        let ready = if is_ready { Ok(()) } else { self.reopen() };
         ready.and_then(|()| change(self)).map_err(|error| {
             self.failed(&error);
             JournalError::Write(error)
@@ -241,8 +242,9 @@ impl Writer {
     /// Writes and answers.
     fn flush(&mut self, mut appends: Appends) {
         let resting = self.trouble.as_ref().is_some_and(|trouble| Instant::now() < trouble.rest_until);
+        let lost = self.files.lost(&self.path);
         if !appends.is_empty()
-            && let Some(refusal) = self.refusal(resting, &appends)
+            && let Some(refusal) = self.refusal(resting, lost, &appends)
         {
             for (_, reply) in appends.drain(..) {
                 let _ = reply.send(Err(refusal.clone()));
@@ -252,7 +254,7 @@ impl Writer {
         if resting || (appends.is_empty() && !waiting) {
             return;
         }
-        let ready = if self.is_ready() { Ok(()) } else { self.reopen() };
+        let ready = if self.trouble.is_none() && lost.is_none() { Ok(()) } else { self.reopen() };
         match ready.and_then(|()| self.commit(&mut appends)) {
             Ok(answers) => {
                 self.settlements.written();

@@ -38,7 +38,7 @@ fn cut(text: &str, longest: usize) -> String {
 }
 
 /// With its lines, and nothing that steers a terminal.
-pub(super) fn lines(text: &str) -> String {
+pub(crate) fn lines(text: &str) -> String {
     let is_fit = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
     text.chars().map(|c| if is_fit(c) { c } else { ' ' }).collect()
 }

@@ -45,6 +45,19 @@ impl SqliteDatabase {
         vec![("database", self.file.display().to_string()), ("timeout", "5.0".to_owned())]
     }
 
+    /// Has the database refuse returns of the minion `bad`, until the trigger `refuses` is dropped.
+    ///
+    /// # Panics
+    ///
+    /// If the table is not there yet.
+    pub async fn refuse_bad(&self) {
+        self.execute(
+            "CREATE TRIGGER refuses BEFORE INSERT ON salt_returns WHEN NEW.id = 'bad' \
+             BEGIN SELECT RAISE(ABORT, 'not this one'); END",
+        )
+        .await;
+    }
+
     /// Runs statements that give no rows; makes the file if it is not there.
     ///
     /// # Panics

@@ -30,7 +30,7 @@ fn dead_letter(entry: Arc<Entry>) -> DeadLetter {
 
 fn bounds() -> Bounds {
     // A tail of a few items, so that reading from the disk is tried too.
-    Bounds { size: 1 << 30, window: Duration::from_secs(600), keys: 1000, tail: 2000, reserve: 4096 }
+    Bounds { tail: 2000, ..Bounds::of_a_test() }
 }
 
 struct Opened {
@@ -39,7 +39,11 @@ struct Opened {
 }
 
 async fn open(path: &Path) -> Opened {
-    let journal = Journal::open(path, bounds(), JournalMetrics::default()).unwrap();
+    open_within(path, bounds()).await
+}
+
+async fn open_within(path: &Path, bounds: Bounds) -> Opened {
+    let journal = Journal::open(path, bounds, JournalMetrics::default()).unwrap();
     let mut lanes = Vec::new();
     for name in LANES {
         lanes.push(journal.lane(name).await.unwrap());
@@ -195,11 +199,7 @@ async fn a_dead_letter_that_is_dropped_late_makes_no_newer_one_new() {
 async fn what_is_dropped_is_new_whenever_it_was_accepted_and_whoever_got_it_since() {
     let directory = tempfile::tempdir().unwrap();
     let bounds = Bounds { window: Duration::from_secs(3600), ..bounds() };
-    let open = || Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
-    let mut opened = Opened { journal: open(), lanes: Vec::new() };
-    for name in LANES {
-        opened.lanes.push(opened.journal.lane(name).await.unwrap());
-    }
+    let mut opened = open_within(directory.path(), bounds).await;
     let lane = opened.lanes[0].id;
     // Accepted, by the clock of the wall, long before the window.
     let item = item(1);
@@ -215,15 +215,15 @@ async fn what_is_dropped_is_new_whenever_it_was_accepted_and_whoever_got_it_sinc
         assert_eq!(opened.append(&[1], &[other], true).await.duplicates, 0);
     }
     opened.journal.close(true).await;
-    drop(opened.journal);
-    opened.journal = open();
+    drop(opened);
+    opened = open_within(directory.path(), bounds).await;
     assert_eq!(opened.append(&[1], &[0, 1, 2], true).await.duplicates, 1);
     let ids = opened.journal.dead_ids(DeadFilter::default(), 10).await.unwrap();
     assert_eq!(opened.journal.drop_dead(ids).await.unwrap(), [lane]);
     assert_eq!(opened.append(&[1], &[1, 2], true).await.duplicates, 1);
     opened.journal.close(true).await;
-    drop(opened.journal);
-    opened.journal = open();
+    drop(opened);
+    opened = open_within(directory.path(), bounds).await;
     let again = opened.append(&[1], &[0, 1, 2], true).await;
     assert_eq!((again.duplicates, opened.read(0, 1).await), (0, vec![(again.through, 1)]));
     assert_eq!(opened.append(&[1], &[0, 1, 2], true).await.duplicates, 1);
@@ -234,11 +234,7 @@ async fn what_is_dropped_is_new_whenever_it_was_accepted_and_whoever_got_it_sinc
 async fn a_key_is_forgotten_for_each_lane_by_itself() {
     let directory = tempfile::tempdir().unwrap();
     let bounds = Bounds { window: Duration::from_secs(2), ..bounds() };
-    let journal = Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
-    let mut opened = Opened { journal, lanes: Vec::new() };
-    for name in LANES {
-        opened.lanes.push(opened.journal.lane(name).await.unwrap());
-    }
+    let opened = open_within(directory.path(), bounds).await;
     let begun = now();
     opened.append(&[1], &[0], true).await;
     while now() - begun < 1200 {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::trouble::Lost;
 use super::{Appends, Writer};
 use crate::journal::{AppendError, book, schema};
 
@@ -24,11 +25,14 @@ pub(super) struct Room {
 
 impl Writer {
     /// Why nothing can be taken in now.
-    pub(super) fn refusal(&mut self, resting: bool, appends: &Appends) -> Option<AppendError> {
-        if let Some(trouble) = self.trouble.as_ref().filter(|_| resting) {
-            return Some(AppendError::Disk(trouble.reason.clone()));
-        }
-        if self.is_gone() {
+    pub(super) fn refusal(
+        &mut self,
+        resting: bool,
+        lost: Option<Lost>,
+        appends: &Appends,
+    ) -> Option<AppendError> {
+        // Also while it rests: that says what to do.
+        if lost == Some(Lost::Database) {
             let reason = format!(
                 "`{}` was removed or replaced while the host ran: what is taken in would be lost with it. Put it back, or \
                  restart the host",
@@ -40,6 +44,9 @@ impl Writer {
             return Some(AppendError::Disk(reason));
         }
         self.gone = false;
+        if let Some(trouble) = self.trouble.as_ref().filter(|_| resting) {
+            return Some(AppendError::Disk(trouble.reason.clone()));
+        }
         let items = appends.iter().flat_map(|(items, _)| items);
         let taken = items.map(|item| item.item.text().len() as u64).sum();
         if self.reserve.take(self.book.free, taken).is_err() {

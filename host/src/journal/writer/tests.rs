@@ -10,7 +10,7 @@ use super::*;
 use crate::items::{self, Kind};
 
 fn bounds() -> Bounds {
-    Bounds { size: 1 << 30, window: Duration::ZERO, keys: 0, tail: 1 << 20, reserve: 4096 }
+    Bounds { window: Duration::ZERO, keys: 0, ..Bounds::of_a_test() }
 }
 
 fn writer(directory: &Path) -> Writer {

@@ -117,16 +117,6 @@ impl Writer {
         self.trouble.as_ref().is_some_and(|trouble| trouble.unflushed)
     }
 
-    /// Whether what is open can be written to.
-    pub(super) fn is_ready(&self) -> bool {
-        self.trouble.is_none() && self.files.lost(&self.path).is_none()
-    }
-
-    /// Whether another database stands in its place, or none.
-    pub(super) fn is_gone(&self) -> bool {
-        self.files.lost(&self.path) == Some(Lost::Database)
-    }
-
     pub(super) fn well(&mut self) {
         if let Some(trouble) = self.trouble.take() {
             let down = humantime::format_duration(Duration::from_secs(trouble.since.elapsed().as_secs()));

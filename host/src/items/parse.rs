@@ -5,29 +5,20 @@
 //! null. What no store could file is refused: a missing or mistyped `jid`, `id` or
 //! `fun`.
 
-use std::collections::HashMap;
-use std::ops::Range;
+mod fields;
+mod members;
+
 use std::sync::Arc;
 
-use jiter::Peek;
-use serde_json::Value;
-
-use super::json::{Walk, expanded, quote};
+use super::json::{expanded, quote};
 use super::{Event, Item, Key, Kind, Load, Minions, Return, Route};
+use fields::{functions, names, retcode, string_or_null, success};
+use members::{MAX_MINIONS, Members, mistyped};
 
 /// Why a text is not an item; names the member.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Invalid(pub(crate) String);
-
-/// The longest text of a member that is looked at, in bytes, and of a list of minions: what a list
-/// of small values becomes in memory is many times its text.
-const MAX_MEMBER: usize = 1 << 20;
-const MAX_MINIONS: usize = 16 << 20;
-
-/// The longest `jid`, `id`, `tag` and name of a function, in bytes. MySQL's schema
-/// of Salt has 255 characters for the first three.
-const MAX_NAME: usize = 1024;
 
 /// Makes an item of its text.
 ///
@@ -129,7 +120,7 @@ fn parse_load(members: &Members<'_>) -> Result<Load, Invalid> {
 
 fn parse_event(members: &Members<'_>) -> Result<Event, Invalid> {
     let tag = members.name("tag")?;
-    let data = members.find("data").ok_or_else(|| missing("data"))?;
+    let data = members.present("data")?;
     if !members.text[data.clone()].starts_with('{') {
         return Err(mistyped("data", &members.text[data], "an object"));
     }
@@ -158,242 +149,9 @@ pub(super) fn key_of<const N: usize>(names: [&str; N], resource: &[u8], value: &
     Key(key)
 }
 
-/// The members of an item's object that the host looks at.
-struct Members<'a> {
-    text: &'a str,
-    places: HashMap<&'static str, Range<usize>>,
-    /// The canonical form of `return`, or of an event's `data`.
-    value: Vec<u8>,
-    /// The canonical form of `resource_id`.
-    resource: Vec<u8>,
-}
-
-/// What the host looks at; a member named otherwise is Salt's business.
-const KNOWN: [&str; 14] = [
-    "jid",
-    "id",
-    "fun",
-    "return",
-    "success",
-    "retcode",
-    "resource_id",
-    "ret_config",
-    "ret_kwargs",
-    "Minions",
-    "minions",
-    "tag",
-    "data",
-    "master",
-];
-
-impl<'a> Members<'a> {
-    fn of(text: &'a str) -> Result<Self, Invalid> {
-        let mut walk = Walk::new(text);
-        let malformed = |error: super::json::Malformed| Invalid(error.to_string());
-        if walk.peek().map_err(malformed)? != Peek::Object {
-            return Err(Invalid(format!("is {}, expected an object", kind_of(text))));
-        }
-        let mut members = Self { text, places: HashMap::new(), value: Vec::new(), resource: Vec::new() };
-        let mut keys = Vec::new();
-        while let Some(key) = walk.key(keys.is_empty()).map_err(malformed)? {
-            let known = KNOWN.into_iter().find(|known| *known == key);
-            let place = match known {
-                Some("return") => walk.value_of_either_way(&mut members.value),
-                Some("data") => walk.value(Some(&mut members.value)),
-                Some("resource_id") => walk.value(Some(&mut members.resource)),
-                _ => walk.value(None),
-            };
-            let place = place.map_err(malformed)?;
-            if let Some(known) = known {
-                members.places.insert(known, place);
-            }
-            keys.push(key);
-        }
-        walk.finish().map_err(malformed)?;
-        if let Some(problem) = walk.take_problem() {
-            return Err(Invalid(problem));
-        }
-        keys.sort_unstable();
-        match keys.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(twice) => Err(Invalid(format!("has the key {} twice", quote(&twice[0])))),
-            None => Ok(members),
-        }
-    }
-
-    fn find(&self, name: &str) -> Option<Range<usize>> {
-        self.places.get(name).cloned()
-    }
-
-    fn optional<T>(
-        &self,
-        name: &str,
-        read: impl FnOnce(&Value) -> Result<T, &'static str>,
-    ) -> Result<Option<T>, Invalid> {
-        let Some(place) = self.find(name) else { return Ok(None) };
-        let text = &self.text[place];
-        let most = if matches!(name, "Minions" | "minions") { MAX_MINIONS } else { MAX_MEMBER };
-        if text.len() > most {
-            return Err(Invalid(format!("`{name}` has {} bytes, more than {most}", text.len())));
-        }
-        // The walk has seen that it is JSON.
-        let value: Value =
-            serde_json::from_str(text).map_err(|error| Invalid(format!("`{name}`: {error}")))?;
-        read(&value).map(Some).map_err(|expected| mistyped(name, text, expected))
-    }
-
-    fn required<T>(
-        &self,
-        name: &str,
-        read: impl FnOnce(&Value) -> Result<T, &'static str>,
-    ) -> Result<T, Invalid> {
-        self.optional(name, read)?.ok_or_else(|| missing(name))
-    }
-
-    /// A text that names something: not empty, of one line, not too long.
-    fn name(&self, name: &str) -> Result<Arc<str>, Invalid> {
-        let text = self.required(name, |value| value.as_str().map(str::to_owned).ok_or("a string"))?;
-        match check_name(&text) {
-            Ok(()) => Ok(text.into()),
-            Err(Unnamed::Empty) => Err(Invalid(format!("`{name}` is empty"))),
-            Err(Unnamed::Control) => {
-                Err(Invalid(format!("`{name}` has a control character: {}", quote(&text))))
-            }
-            Err(Unnamed::Long) => {
-                Err(Invalid(format!("`{name}` has {} bytes, more than {MAX_NAME}", text.len())))
-            }
-        }
-    }
-
-    /// `ret_kwargs`, where it overrides anything.
-    fn overrides(&self) -> Result<Option<Arc<str>>, Invalid> {
-        let overrides = self.optional("ret_kwargs", |value| match value {
-            Value::Null => Ok(None),
-            Value::Object(map) if map.is_empty() => Ok(None),
-            Value::Object(_) => Ok(Some(value.to_string())),
-            _ => Err("an object"),
-        })?;
-        Ok(overrides.flatten().map(Into::into))
-    }
-}
-
-fn missing(name: &str) -> Invalid {
-    Invalid(format!("`{name}` is missing"))
-}
-
-fn mistyped(name: &str, text: &str, expected: &str) -> Invalid {
-    Invalid(format!("`{name}` is {}, expected {expected}", kind_of(text)))
-}
-
-/// The kind of a JSON value, for messages.
-fn kind_of(text: &str) -> &'static str {
-    match text.trim_start().bytes().next() {
-        Some(b'"') => "a string",
-        Some(b'[') => "a list",
-        Some(b'{') => "an object",
-        Some(b't' | b'f') => "a boolean",
-        Some(b'n') => "null",
-        Some(_) => "a number",
-        None => "empty",
-    }
-}
-
-/// Why a text names nothing.
-enum Unnamed {
-    Empty,
-    Control,
-    Long,
-}
-
-fn check_name(text: &str) -> Result<(), Unnamed> {
-    match text {
-        "" => Err(Unnamed::Empty),
-        _ if text.chars().any(char::is_control) => Err(Unnamed::Control),
-        _ if text.len() > MAX_NAME => Err(Unnamed::Long),
-        _ => Ok(()),
-    }
-}
-
-/// Names of minions, or of functions.
-fn names(value: &Value) -> Result<Vec<String>, &'static str> {
-    let names = strings(value)?;
-    match names.iter().all(|name| check_name(name).is_ok()) {
-        true => Ok(names),
-        false => Err("a list of names: none empty, with control characters, or of more than 1024 bytes"),
-    }
-}
-
-fn strings(value: &Value) -> Result<Vec<String>, &'static str> {
-    let expected = "a list of strings";
-    let list = value.as_array().ok_or(expected)?;
-    list.iter().map(|item| item.as_str().map(str::to_owned).ok_or(expected)).collect()
-}
-
-fn string_or_null(value: &Value) -> Result<Option<String>, &'static str> {
-    match value {
-        Value::Null => Ok(None),
-        Value::String(text) if text.is_empty() => Ok(None),
-        Value::String(text) => Ok(Some(text.clone())),
-        _ => Err("a string"),
-    }
-}
-
-/// One function, or a compound job's list of them.
-fn functions(value: &Value) -> Result<String, &'static str> {
-    let expected = "a string, or a compound job's list of strings";
-    let named = match value {
-        Value::String(name) => vec![name.clone()],
-        Value::Array(_) => strings(value).map_err(|_| expected)?,
-        _ => return Err(expected),
-    };
-    // Of several, Salt may leave one empty.
-    let name = named.join(",");
-    match named.iter().filter(|name| !name.is_empty()).try_for_each(|name| check_name(name)) {
-        _ if name.is_empty() => Err("the name of a function, not an empty one"),
-        Err(Unnamed::Control) => Err("the name of a function, without control characters"),
-        Err(_) => Err("the name of a function, of at most 1024 bytes"),
-        Ok(()) => Ok(name),
-    }
-}
-
-/// Salt's `success`; a compound job has one for each function, by name or
-/// (`multifunc_ordered`) by place.
-fn success(value: &Value) -> Result<bool, &'static str> {
-    let truth = |value: &Value| match value {
-        Value::Null => false,
-        Value::Bool(truth) => *truth,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(_) | Value::Object(_) => true,
-    };
-    Ok(match value {
-        Value::Object(map) => map.values().all(truth),
-        Value::Array(list) => list.iter().all(truth),
-        one => truth(one),
-    })
-}
-
-/// Salt's `retcode`; of a compound job the first that is not 0. Salt itself stores
-/// whatever a module left in `__context__["retcode"]`: what is no number counts as
-/// Python counts it.
-fn retcode(value: &Value) -> Result<i32, &'static str> {
-    let code = |value: &Value| match value {
-        Value::Number(number) => match number.as_i64() {
-            Some(code) => code.clamp(i32::MIN.into(), i32::MAX.into()) as i32,
-            None => 1,
-        },
-        Value::Null | Value::Bool(false) => 0,
-        _ => 1,
-    };
-    let first = match value {
-        Value::Object(map) => map.values().map(code).find(|code| *code != 0),
-        Value::Array(list) => list.iter().map(code).find(|code| *code != 0),
-        one => Some(code(one)),
-    };
-    Ok(first.unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::members::MAX_MEMBER;
     use super::*;
 
     #[test]

@@ -4,6 +4,9 @@
 //! held), deliver it, settle it. A window is settled whole, so the cursor is all that
 //! a lane has to keep, and the table of held items what the cursor cannot say.
 
+mod change;
+mod settle;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +21,12 @@ use tokio_util::sync::CancellationToken;
 use super::backoff;
 use super::batch::{Batch, Plan, Task};
 use super::board::{Board, Reporter};
-use super::held::{self, DueItems, HeldBack};
+use super::held::{DueItems, HeldBack};
 use super::probation::{Counts, Probation};
 use super::returner::Returner;
 use super::status::Next;
-use super::worker::{Fate, Outcome, Worker};
-use crate::journal::{DeadLetter, Held, Journal, JournalError, LaneId, Seq, Settlement, Window, now};
-use crate::plugins::brief;
+use super::worker::{Outcome, Worker};
+use crate::journal::{Held, Journal, JournalError, LaneId, Seq, Settlement, Window, now};
 
 /// The wait after the journal could not be read.
 const AFTER_READ_ERROR: Duration = Duration::from_secs(1);
@@ -33,9 +35,6 @@ const AFTER_READ_ERROR: Duration = Duration::from_secs(1);
 /// nobody waits for what is in them: what comes meanwhile shares a call and a commit. The
 /// first one after a rest waits for nothing.
 const BETWEEN: Duration = Duration::from_millis(20);
-
-/// The most dead letters that are taken back from a plugin that fails its probation.
-const TAKEN_BACK: usize = 10_000;
 
 /// Which returner a lane delivers to, and which it is to change to.
 pub(super) struct Turn {
@@ -138,85 +137,6 @@ impl Run {
                     tokio::time::sleep(AFTER_READ_ERROR).await;
                 }
             }
-        }
-    }
-
-    /// Takes the next returner, or the one before if the present one failed its probation. What
-    /// the last one left waits no longer: its waits were about what was wrong with it.
-    fn change(&mut self) {
-        let probation = self.probation.take();
-        let failed = probation.as_ref().and_then(|probation| probation.failed());
-        let mut turn = self.turn.lock();
-        let (next, back_from) = match (turn.next.take(), probation, failed) {
-            (Some(next), probation, _) => (next, Err(probation)),
-            (None, Some(probation), Some(record)) => {
-                let before = Arc::clone(&probation.before);
-                self.board.went_back(&self.returner, &before, record);
-                self.shown.store(Arc::clone(&before));
-                (before, Ok(probation))
-            }
-            // It stops.
-            (None, probation, _) => {
-                self.probation = probation;
-                return;
-            }
-        };
-        self.board.begins(back_from.is_ok());
-        self.end = self.stop.child_token();
-        turn.end = self.end.clone();
-        drop(turn);
-        match back_from {
-            // One that comes back has shown what it does.
-            Ok(probation) => self.by_others = self.board.counts().without(probation.counts),
-            Err(last) => self.probation = self.begin_probation(&next, last),
-        }
-        self.returner = next;
-        self.held.wait_no_longer();
-        self.hire();
-    }
-
-    /// The probation of the next returner, which takes the place of the present one, whose own was
-    /// the last one.
-    fn begin_probation(&mut self, next: &Returner, last: Option<Arc<Probation>>) -> Option<Arc<Probation>> {
-        let all = self.board.counts();
-        let own = all.without(self.by_others);
-        let is_same = next.plugin.sha256 == self.returner.plugin.sha256;
-        let probation = match &last {
-            Some(last) if !last.passed() => last.passed_on(next, &self.returner, &self.end),
-            _ => {
-                self.rejected.truncate(self.rejected_before);
-                Probation::of(next, &self.returner, own, &self.end)
-            }
-        };
-        if !is_same {
-            self.rejected_before = self.rejected.len();
-            // The last that has passed may come back by hand, too: what it did is still its own.
-            let known = last.filter(|_| probation.is_none()).map_or(Counts::default(), |last| last.counts);
-            self.by_others = all.without(known);
-        }
-        probation
-    }
-
-    /// What was rejected on probation by a plugin that is gone is this one's to try.
-    async fn take_back(&mut self) {
-        if self.probation.is_some() || self.rejected.is_empty() {
-            return;
-        }
-        let mut rejected = std::mem::take(&mut self.rejected);
-        self.rejected_before = 0;
-        rejected.sort_unstable();
-        rejected.dedup();
-        match self.journal.replay_of(self.id, rejected).await {
-            Ok(held) => {
-                self.board.exhumed(&held);
-                self.held.extend(held);
-            }
-            Err(error) => tracing::error!(
-                returner = self.name(),
-                %error,
-                "what it rejected first stays dead letters; hint: `returner dead replay --returner '{}'`",
-                self.name()
-            ),
         }
     }
 
@@ -380,82 +300,6 @@ impl Run {
             }
         }
         whole.then_some(outcomes)
-    }
-
-    /// What a plugin rejected that fails its probation is the next one's to try.
-    fn spare(&mut self, mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
-        let Some(probation) = &self.probation else { return outcomes };
-        if probation.failed().is_some() {
-            for Outcome { task, fate } in &mut outcomes {
-                if let Fate::Dead { reason, .. } = fate {
-                    task.redelivered = true;
-                    *fate = Fate::Held { reason: std::mem::take(reason), after: None };
-                }
-            }
-        } else if probation.passed() {
-            // What it rejected itself is what a plugin that has passed rejects.
-            self.probation = None;
-            self.rejected.truncate(self.rejected_before);
-        }
-        outcomes
-    }
-
-    fn settle(&mut self, window: &Window, outcomes: Vec<Outcome>) -> Result<(), JournalError> {
-        let longest = self.returner.settings.delivery.max_backoff;
-        let (mut stored, mut newly_held) = (0, 0);
-        let mut over = HashSet::new();
-        let mut settlement = Settlement { through: window.through, ..Settlement::default() };
-        self.board.recent.push(window.entries.iter().cloned());
-        for Outcome { task, fate } in outcomes {
-            if matches!(fate, Fate::Stored | Fate::Dead { .. }) {
-                settlement.settled += 1;
-                if task.was_held {
-                    let was = self.held.release(task.seq());
-                    over.extend(was.filter(|_| matches!(fate, Fate::Stored)));
-                    settlement.released.push(task.seq());
-                }
-            }
-            match fate {
-                Fate::Stored => stored += 1,
-                Fate::Dead { reason, stderr } => {
-                    if self.probation.is_some() && self.rejected.len() < TAKEN_BACK {
-                        self.rejected.push(task.seq());
-                    }
-                    settlement.dead.push(self.dead_letter(task, reason, stderr))
-                }
-                Fate::Held { reason, after } => {
-                    newly_held += usize::from(!task.was_held);
-                    settlement.held.push(self.held.refuse(&task, reason, after, longest));
-                }
-                Fate::Pending => settlement.held.push(held::broken_off(&task)),
-            }
-        }
-        if let Some(held) = settlement.held.last().filter(|_| newly_held > 0 && self.returner.may_tell()) {
-            let (returner, reason) = (self.name(), brief(&held.reason));
-            tracing::warn!(returner, items = newly_held, "to be tried again, each on its own: {reason}");
-        }
-        let probe = self.returner.can_be_probed();
-        self.held.window_ended(stored, &mut settlement.held, newly_held, probe);
-        self.held.is_over(&over);
-        self.board.settled(stored, &settlement);
-        self.journal.settle(self.id, settlement)?;
-        self.cursor.send_replace(window.through);
-        Ok(())
-    }
-
-    fn dead_letter(&self, task: Task, reason: String, stderr: String) -> DeadLetter {
-        let plugin = self.returner.plugin.title();
-        let item = task.entry.item.title();
-        if self.returner.may_tell() {
-            let (item, reason) = (brief(&item), brief(&reason));
-            tracing::warn!(
-                returner = self.name(),
-                plugin,
-                tries = task.tries,
-                "dead letter: {item}: {reason}"
-            );
-        }
-        DeadLetter { entry: task.entry, reason, plugin, stderr, tries: task.tries, at: now() }
     }
 
     /// Lets more come, unless somebody waits for what is there.

@@ -13,6 +13,8 @@
 //! A plugin that traps on one item alone after another is restarted with growing waits,
 //! so that a broken one does not turn a whole journal into dead letters.
 
+mod judge;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,14 +24,15 @@ use tokio_util::sync::CancellationToken;
 use super::backoff;
 use super::batch::{Batch, Task};
 use super::board::Reporter;
-use super::crashes;
 use super::probation::Probation;
 use super::returner::Returner;
 use super::status::Next;
 use super::wait::{Wait, Waited};
 use crate::items::{Failure, Kind, Refusal};
-use crate::plugins::{CallError, Delivery, Instance, Stop, Trap, brief};
+use crate::plugins::{CallError, Delivery, Instance, Stop, brief};
 use crate::telemetry::CallEnd;
+
+use judge::Verdict;
 
 /// What became of an item.
 #[derive(Debug)]
@@ -83,26 +86,12 @@ const BETWEEN_SETUPS: Duration = Duration::from_secs(10);
 /// For so long the same failure is not logged again: one that lasts is tried each second.
 const LOGGED: Duration = Duration::from_secs(60);
 
-/// What to do after a call.
-enum Verdict {
-    Done(Vec<Outcome>),
-    /// Deliver these, of which the last come first; after this wait, if they are tried again and
-    /// not only told apart.
-    Deliver(Vec<Vec<Task>>, Option<Wait>),
-}
-
 /// The first of what comes next, and the rest of it after that.
 fn first_alone(parts: &mut Vec<Vec<Task>>) {
     if let Some(mut next) = parts.pop() {
         let rest = next.split_off(next.len().min(1));
         parts.extend([rest, next].into_iter().filter(|part| !part.is_empty()));
     }
-}
-
-/// The second half and the first, which is taken from the end: order matters.
-fn halves(mut tasks: Vec<Task>) -> Vec<Vec<Task>> {
-    let second = tasks.split_off(tasks.len().div_ceil(2));
-    vec![second, tasks]
 }
 
 impl Worker {
@@ -233,88 +222,6 @@ impl Worker {
         Some(result)
     }
 
-    fn judge(
-        &mut self,
-        kind: Kind,
-        mut tasks: Vec<Task>,
-        result: Result<Vec<Refusal>, CallError>,
-    ) -> Verdict {
-        let fresh = std::mem::replace(&mut self.fresh, false);
-        let printed = self.instance.as_ref().map(Instance::printed).unwrap_or_default();
-        self.replace_grown();
-        if let Err(CallError::Stopped(trap)) = &result {
-            self.reporter.crashed(&self.returner, crashes::function(kind), &tasks, trap);
-        }
-        let error = match result {
-            Ok(refusals) => {
-                self.stopped = 0;
-                self.failed = 0;
-                self.hoped = false;
-                self.reporter.well();
-                return Verdict::Done(sort_out(tasks, refusals, &printed));
-            }
-            Err(error) => error,
-        };
-        match error {
-            CallError::Failed(Failure::Reject(reason)) => match tasks.len() {
-                1 => Verdict::Done(vec![dead(tasks.remove(0), reason, printed)]),
-                _ => Verdict::Deliver(halves(tasks), None),
-            },
-            CallError::Stopped(trap) if trap.stop != Stop::HostTime => {
-                self.judge_trap(kind, tasks, trap, fresh)
-            }
-            error => self.judge_outage(kind, tasks, &error),
-        }
-    }
-
-    /// The plugin's fault: an item that is alone, in an instance of its own, is a dead letter.
-    fn judge_trap(&mut self, kind: Kind, mut tasks: Vec<Task>, trap: Box<Trap>, fresh: bool) -> Verdict {
-        self.instance = None;
-        if tasks.len() == 1 {
-            self.stopped += 1;
-        }
-        for task in &mut tasks {
-            task.redelivered = true;
-        }
-        let wait = self.backoff(self.stopped, None);
-        let stderr = trap.stderr.clone();
-        let error = CallError::Stopped(trap);
-        let reason = error.to_string();
-        let (next, verdict) = match tasks.len() {
-            // In a new instance it is the item, and not what came before it.
-            1 if fresh => (Next::GoOn, Verdict::Done(vec![dead(tasks.remove(0), reason.clone(), stderr)])),
-            1 => (Next::Store(kind, 1), Verdict::Deliver(vec![tasks], Some(wait))),
-            count => (Next::Halves(kind, count), Verdict::Deliver(halves(tasks), None)),
-        };
-        self.report(&reason, &error, next, wait.time);
-        verdict
-    }
-
-    /// The server's fault: all of them wait.
-    fn judge_outage(&mut self, kind: Kind, mut tasks: Vec<Task>, error: &CallError) -> Verdict {
-        let unclear = matches!(error, CallError::Unclear(_) | CallError::Stopped(_));
-        if unclear {
-            self.instance = None;
-        }
-        for task in &mut tasks {
-            task.redelivered |= unclear;
-        }
-        let asked = match error {
-            CallError::Failed(Failure::Retry { after, .. }) => *after,
-            _ => None,
-        };
-        self.failed += 1;
-        let wait = self.backoff(self.failed, asked);
-        let count = tasks.len();
-        // All of them may be too much for the time of one call.
-        let (next, again) = match error {
-            CallError::Stopped(_) if count > 1 => (Next::Halves(kind, count), halves(tasks)),
-            _ => (Next::Store(kind, count), vec![tasks]),
-        };
-        self.report(&error.to_string(), error, next, wait.time);
-        Verdict::Deliver(again, Some(wait))
-    }
-
     fn backoff(&self, tries: u32, asked: Option<Duration>) -> Wait {
         let longest = self.returner.settings.delivery.max_backoff;
         Wait { time: backoff::wait(tries, longest, asked), asked: asked.is_some() }
@@ -429,24 +336,4 @@ fn end_of(result: &Result<Vec<Refusal>, CallError>) -> CallEnd {
             Stop::Memory | Stop::Cpu | Stop::Time | Stop::HostTime => CallEnd::Limit,
         },
     }
-}
-
-/// The outcomes of a call that answered ok; `printed` is what the guest did by then.
-fn sort_out(tasks: Vec<Task>, refusals: Vec<Refusal>, printed: &str) -> Vec<Outcome> {
-    let mut outcomes: Vec<Outcome> =
-        tasks.into_iter().map(|task| Outcome { task, fate: Fate::Stored }).collect();
-    for Refusal { index, failure } in refusals {
-        // The instance has checked the indices.
-        if let Some(outcome) = outcomes.get_mut(index) {
-            outcome.fate = match failure {
-                Failure::Retry { message, after } => Fate::Held { reason: message, after },
-                Failure::Reject(reason) => Fate::Dead { reason, stderr: printed.to_owned() },
-            };
-        }
-    }
-    outcomes
-}
-
-fn dead(task: Task, reason: String, stderr: String) -> Outcome {
-    Outcome { task, fate: Fate::Dead { reason, stderr } }
 }

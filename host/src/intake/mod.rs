@@ -7,10 +7,12 @@
 //! It knows nothing of HTTP; whoever brings bytes calls it.
 
 mod job_ids;
+mod read;
+mod router;
 mod salt_events;
 mod whole;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,11 +21,13 @@ use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 
 use crate::delivery::{Lane, Lanes, RouteError, published};
-use crate::items::{self, Item, Key, Kind, Route};
-use crate::journal::{AppendError, Journal, JournalError, LaneId, NewItem, Seq, SetAside};
+use crate::items::{self, Item, Key, Kind};
+use crate::journal::{AppendError, Journal, JournalError, NewItem, Seq, SetAside};
 use crate::telemetry::IntakeMetrics;
 
 use job_ids::JobIds;
+use read::{Bad, Read, read, read_minions};
+use router::Router;
 use whole::Whole;
 
 pub(crate) use salt_events::{Following, Gap, Gaps, SaltEvents, knock};
@@ -122,14 +126,6 @@ pub(crate) struct BadItem {
     pub(crate) reason: String,
 }
 
-/// The items of a request, read.
-struct Read {
-    items: Vec<Item>,
-    /// Of returns with a job id of the host's, by their place: each as the load of its job.
-    loads: HashMap<usize, items::Load>,
-    assigned: Vec<(usize, Arc<str>)>,
-}
-
 impl Intake {
     pub(crate) fn new(lanes: Arc<Lanes>, journal: Arc<Journal>, metrics: IntakeMetrics) -> Self {
         let reading = Arc::new(Semaphore::new(READ_AT_ONCE));
@@ -215,8 +211,7 @@ impl Intake {
 
     async fn append(&self, read: Read, named: Option<&[String]>) -> Result<Receipt, Refused> {
         let accepted_at = now();
-        let lanes = &self.lanes;
-        let mut router = Router { lanes, named, known: HashMap::new(), used: Vec::new(), of_loads: None };
+        let mut router = Router::new(&self.lanes, named);
         let accepted = read.items.len();
         let mut new = Vec::with_capacity(accepted);
         let (mut large, mut loads) = (Vec::new(), Vec::new());
@@ -250,7 +245,7 @@ impl Intake {
             new.push(NewItem { item, accepted: accepted_at, lanes, dedupe });
         }
         bad.refuse()?;
-        let lanes = router.used;
+        let lanes = router.into_used();
         let appended = self.journal.append(new).await?;
         self.lanes.resume_where_ended(&lanes).await;
         self.whole.note(large);
@@ -263,62 +258,6 @@ impl Intake {
             seqs: appended.first..=appended.through,
             repeated: appended.repeated.into_iter().collect(),
         })
-    }
-}
-
-/// Where the items of one request go; those with the same route share the answer.
-struct Router<'a> {
-    lanes: &'a Lanes,
-    named: Option<&'a [String]>,
-    known: HashMap<Route, Arc<[LaneId]>>,
-    used: Vec<Arc<Lane>>,
-    /// Once it was looked for.
-    of_loads: Option<Option<Arc<[LaneId]>>>,
-}
-
-impl Router<'_> {
-    async fn route(&mut self, item: &Item) -> Result<Arc<[LaneId]>, RouteError> {
-        let plain = Route::default();
-        let route = match item {
-            Item::Return(item) => &item.route,
-            _ => &plain,
-        };
-        if let Some(known) = self.known.get(route) {
-            return Ok(Arc::clone(known));
-        }
-        let lanes = self.lanes.route(item, self.named).await?;
-        let ids: BTreeSet<LaneId> = lanes.iter().map(|lane| lane.id()).collect();
-        for lane in lanes {
-            if !self.used.iter().any(|known| known.id() == lane.id()) {
-                self.used.push(lane);
-            }
-        }
-        let ids: Arc<[LaneId]> = ids.into_iter().collect();
-        self.known.insert(route.clone(), Arc::clone(&ids));
-        Ok(ids)
-    }
-
-    /// Where a return goes as the load of its job: Salt's own returners save one for a return whose
-    /// job id they made. None where no returner stores loads. It is the same for all of a request.
-    async fn lanes_of_loads(&mut self, load: &items::Load) -> Option<Arc<[LaneId]>> {
-        if let Some(known) = &self.of_loads {
-            return known.clone();
-        }
-        let item = Item::Load(load.clone());
-        let mut lanes = Vec::new();
-        match self.named {
-            None => lanes.extend(self.lanes.route(&item, None).await.into_iter().flatten()),
-            // One that stores no loads is no hindrance to the others.
-            Some(names) => {
-                for name in names {
-                    let one = self.lanes.route(&item, Some(std::slice::from_ref(name))).await;
-                    lanes.extend(one.into_iter().flatten());
-                }
-            }
-        }
-        let ids: BTreeSet<LaneId> = lanes.iter().map(|lane| lane.id()).collect();
-        let found = (!ids.is_empty()).then(|| ids.into_iter().collect());
-        self.of_loads.insert(found).clone()
     }
 }
 
@@ -346,127 +285,7 @@ impl Receipt {
     }
 }
 
-fn text(body: &[u8]) -> Result<&str, Refused> {
-    std::str::from_utf8(body)
-        .map_err(|error| Refused::Malformed(format!("it is not UTF-8 at byte {}", error.valid_up_to())))
-}
-
-/// Cuts a body into its items, and says which of them cannot be read.
-fn split(body: &[u8]) -> Result<Vec<Result<&str, String>>, Refused> {
-    let not_json = |malformed: items::Malformed| format!("it is not JSON: {malformed}");
-    let texts = items::split(text(body)?, MOST_ITEMS);
-    let texts = texts.map_err(|malformed| Refused::Malformed(not_json(malformed)))?;
-    match texts.len() {
-        0 => Err(Refused::Empty),
-        1..=MOST_ITEMS => Ok(texts.into_iter().map(|text| text.map_err(not_json)).collect()),
-        _ => Err(Refused::TooMany),
-    }
-}
-
-fn read_minions(jid: &str, body: &[u8]) -> Result<Read, Refused> {
-    let texts = split(body)?;
-    let mut minions = Vec::new();
-    let mut bad = Bad::of(texts.len());
-    for (index, text) in texts.into_iter().enumerate() {
-        match text.and_then(|text| items::minion_ids(text).map_err(|invalid| invalid.0)) {
-            Ok(more) => minions.extend(more),
-            Err(reason) => bad.add(index, reason),
-        }
-        if minions.len() > MOST_MINIONS {
-            return Err(Refused::TooManyMinions);
-        }
-    }
-    bad.refuse()?;
-    if minions.is_empty() {
-        return Err(Refused::Empty);
-    }
-    let invalid = |invalid: items::Invalid| Refused::Malformed(invalid.0);
-    let item = items::parse_minions(jid, &minions).map_err(invalid)?;
-    Ok(Read { items: vec![item], loads: HashMap::new(), assigned: Vec::new() })
-}
-
-fn read(kind: Kind, body: &[u8], job_ids: &JobIds) -> Result<Read, Refused> {
-    let texts = split(body)?;
-    let mut items = Vec::with_capacity(texts.len());
-    let mut bad = Bad::of(texts.len());
-    let (mut assigned, mut loads) = (Vec::new(), HashMap::new());
-    for (index, text) in texts.into_iter().enumerate() {
-        let parsed =
-            text.and_then(|text| items::parse(kind, text, || job_ids.next()).map_err(|invalid| invalid.0));
-        match parsed {
-            Ok(item) => {
-                if let Item::Return(item) = &item
-                    && item.assigned
-                {
-                    assigned.push((index, Arc::clone(&item.jid)));
-                    loads.extend(item.as_load().map(|load| (index, load)));
-                }
-                items.push(item);
-            }
-            Err(reason) => bad.add(index, reason),
-        }
-    }
-    bad.refuse()?;
-    Ok(Read { items, loads, assigned })
-}
-
-/// The items of a request that cannot be taken.
-struct Bad {
-    /// The first of them.
-    items: Vec<BadItem>,
-    count: usize,
-    of: usize,
-}
-
-impl Bad {
-    fn of(items: usize) -> Self {
-        Self { items: Vec::new(), count: 0, of: items }
-    }
-
-    fn add(&mut self, index: usize, reason: String) {
-        self.count += 1;
-        if self.items.len() < MOST_NAMED {
-            self.items.push(BadItem { index, reason });
-        }
-    }
-
-    fn refuse(self) -> Result<(), Refused> {
-        match self.count {
-            0 => Ok(()),
-            bad => Err(Refused::Items { items: self.items, bad, of: self.of }),
-        }
-    }
-}
-
 /// Milliseconds since 1970-01-01 UTC.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn minions(body: &str) -> Result<Read, Refused> {
-        read_minions("1", body.as_bytes())
-    }
-
-    #[test]
-    fn a_request_has_a_bounded_number_of_minions() {
-        let list = |count: usize| format!(r#"{{"minions":[{}"a"]}}"#, r#""a","#.repeat(count - 1));
-        assert_eq!(minions(&list(MOST_MINIONS)).map(|read| read.items.len()).ok(), Some(1));
-        let refused = minions(&list(MOST_MINIONS + 1)).err().expect("too many");
-        assert_eq!(refused.to_string(), "there are more than 100000 minions in it");
-        // Also where they are spread over its items.
-        let lists = format!("[{0},{0}]", list(MOST_MINIONS / 2 + 1));
-        assert!(matches!(minions(&lists), Err(Refused::TooManyMinions)));
-    }
-
-    #[test]
-    fn a_return_of_the_hosts_own_job_is_read_as_a_load_with_it() {
-        let body = r#"[{"jid":"req","id":"a","fun":"f","return":1},{"jid":"1","id":"a","fun":"f"}]"#;
-        let read = read(Kind::Return, body.as_bytes(), &JobIds::default()).expect("good items");
-        assert_eq!(read.loads.keys().collect::<Vec<_>>(), [&0]);
-        assert_eq!(read.loads[&0].jid, read.assigned[0].1);
-    }
 }

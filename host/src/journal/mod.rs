@@ -34,8 +34,10 @@
 mod book;
 mod clock;
 mod dead;
+mod entry;
 mod error;
 mod mark;
+mod open;
 mod read;
 mod renew;
 mod rescue;
@@ -61,16 +63,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use rusqlite::Connection;
-use rusqlite::config::DbConfig;
 use tokio::sync::{oneshot, watch};
 
-use crate::items::{Item, Key};
+use crate::items::Key;
 use crate::telemetry::JournalMetrics;
 
 pub(crate) use clock::now;
 pub(crate) use dead::{DeadFilter, KeptDeadLetter, SetAside, WholeDeadLetter};
+pub(crate) use entry::{Appended, DeadLetter, Entry, Held, KeptLane, LaneState, NewItem, Settlement, Window};
 pub(crate) use error::{AppendError, JournalError, OpenError};
+pub(crate) use open::check;
 pub(crate) use rescue::rescue;
 pub(crate) use verify::Health;
 
@@ -89,114 +91,6 @@ const MOST_COMPARED: usize = 10_000;
 /// A lane's number in the journal; a name keeps its number for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct LaneId(pub(crate) i64);
-
-/// An item on its way into the journal.
-#[derive(Debug, Clone)]
-pub(crate) struct NewItem {
-    pub(crate) item: Item,
-    /// Milliseconds since 1970-01-01 UTC.
-    pub(crate) accepted: u64,
-    pub(crate) lanes: Arc<[LaneId]>,
-    /// Drop it for lanes that had the same key within the window.
-    pub(crate) dedupe: Option<Key>,
-}
-
-/// An item in the journal.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) seq: Seq,
-    pub(crate) accepted: u64,
-    pub(crate) item: Item,
-    lanes: Arc<[LaneId]>,
-}
-
-impl AsRef<Item> for Entry {
-    fn as_ref(&self) -> &Item {
-        &self.item
-    }
-}
-
-/// What became of items that were appended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Appended {
-    /// The items of this call have places from here on.
-    pub(crate) first: Seq,
-    /// Their last place; everything up to here is on disk.
-    pub(crate) through: Seq,
-    /// How many of them no lane gets, because all had it.
-    pub(crate) duplicates: usize,
-    /// By what those are known, and others that some lane had.
-    pub(crate) repeated: Vec<Key>,
-}
-
-/// A piece of a lane's queue.
-#[derive(Debug)]
-pub(crate) struct Window {
-    pub(crate) entries: Vec<Arc<Entry>>,
-    /// The lane has no other item up to here.
-    pub(crate) through: Seq,
-}
-
-/// What a lane has done with its items.
-#[derive(Debug, Default)]
-pub(crate) struct Settlement {
-    /// The new cursor: everything up to here is settled but what is held.
-    pub(crate) through: Seq,
-    /// How many items this settles: stored, dead or dropped.
-    pub(crate) settled: u64,
-    /// Items at or below the cursor that wait to be tried again.
-    pub(crate) held: Vec<Held>,
-    /// Held items that are settled now.
-    pub(crate) released: Vec<Seq>,
-    pub(crate) dead: Vec<DeadLetter>,
-}
-
-/// An item that waits to be tried again on its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Held {
-    pub(crate) seq: Seq,
-    /// How many times it was tried.
-    pub(crate) tries: u32,
-    /// Not before this moment, in milliseconds since 1970-01-01 UTC.
-    pub(crate) not_before: u64,
-    pub(crate) reason: String,
-    /// A try may have stored it.
-    pub(crate) redelivered: bool,
-}
-
-/// An item that a returner rejected for good.
-#[derive(Debug, Clone)]
-pub(crate) struct DeadLetter {
-    pub(crate) entry: Arc<Entry>,
-    pub(crate) reason: String,
-    /// The plugin and its version.
-    pub(crate) plugin: String,
-    /// The last lines that the plugin wrote on its stderr.
-    pub(crate) stderr: String,
-    pub(crate) tries: u32,
-    pub(crate) at: u64,
-}
-
-/// A lane as the journal knows it.
-#[derive(Debug)]
-pub(crate) struct LaneState {
-    pub(crate) id: LaneId,
-    pub(crate) cursor: Seq,
-    pub(crate) held: Vec<Held>,
-    /// How many dead letters it has.
-    pub(crate) dead: u64,
-    /// Items up to here may have been delivered before the host started.
-    pub(crate) uncertain_through: Seq,
-}
-
-/// A lane that the journal keeps something for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct KeptLane {
-    pub(crate) name: String,
-    pub(crate) id: LaneId,
-    /// How many items it has not settled, as far as that is written.
-    pub(crate) pending: u64,
-}
 
 /// The bounds of a journal.
 #[derive(Debug, Clone, Copy)]
@@ -249,12 +143,12 @@ impl Journal {
         }
         let mark = Mark::open(directory)
             .map_err(|error| OpenError::Directory { path: directory.to_owned(), error })?;
-        let (connection, clean) = match begin(directory, &path, &mark) {
+        let (connection, clean) = match open::begin(directory, &path, &mark) {
             // Settling makes room, so the host must start where only its reserve is left.
             Err(OpenError::Database { error, .. })
                 if reserve::is_full(&error) && Reserve::new(directory, bounds.reserve).release() =>
             {
-                begin(directory, &path, &mark)?
+                open::begin(directory, &path, &mark)?
             }
             other => other?,
         };
@@ -489,58 +383,6 @@ impl Journal {
     fn send(&self, command: Command) -> Result<(), JournalError> {
         self.commands.send(command).map_err(|_| JournalError::Stopped)
     }
-}
-
-/// Looks whether the journal in a directory is whole, and changes nothing.
-pub(crate) fn check(directory: &Path) -> Result<Health, OpenError> {
-    let _lock = schema::lock(directory)?;
-    let path = directory.join("journal.db");
-    let files = |error| OpenError::Directory { path: directory.to_owned(), error };
-    let mark = Mark::open(directory).map_err(files)?;
-    let (connection, health) = open_sound(directory, &path, &mark)?;
-    if renew::is_doubtful(&path) {
-        // Closing must not move the log into files that are in doubt.
-        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-    }
-    Ok(health)
-}
-
-/// Opens the database if it is whole, for use; says whether it was closed cleanly.
-fn begin(directory: &Path, path: &Path, mark: &Mark) -> Result<(Connection, bool), OpenError> {
-    let failed = |error| OpenError::Database { path: path.to_owned(), error };
-    if renew::is_doubtful(path) {
-        // Before it is moved into the database, which leaves out what is damaged.
-        look_at_log(directory, path)?;
-        renew::settle_doubt(path, mark.get()).map_err(failed)?;
-    }
-    let (mut connection, _) = open_sound(directory, path, mark)?;
-    let clean = book::begin(&mut connection).map_err(failed)?;
-    Ok((connection, clean))
-}
-
-/// Opens the database if it is whole.
-fn open_sound(directory: &Path, path: &Path, mark: &Mark) -> Result<(Connection, Health), OpenError> {
-    let damaged = |health| OpenError::Damaged { path: path.to_owned(), health };
-    // Before anything is opened: SQLite makes an empty one, and throws the log away.
-    if let Some(acknowledged) = mark.get().filter(|seq| *seq > 0 && !path.exists()) {
-        return Err(damaged(Health::gone(acknowledged)));
-    }
-    look_at_log(directory, path)?;
-    verify::read_ahead(path);
-    let connection = schema::open(path)?;
-    let failed = |error| OpenError::Database { path: path.to_owned(), error };
-    let health = verify::database(&connection, mark.get()).map_err(failed)?;
-    if health.damage.is_empty() { Ok((connection, health)) } else { Err(damaged(health)) }
-}
-
-/// Refuses a write-ahead log of which SQLite would leave out a part.
-fn look_at_log(directory: &Path, path: &Path) -> Result<(), OpenError> {
-    let health =
-        verify::log(path).map_err(|error| OpenError::Directory { path: directory.to_owned(), error })?;
-    if health.damage.is_empty() {
-        return Ok(());
-    }
-    Err(OpenError::Damaged { path: path.to_owned(), health })
 }
 
 async fn blocking<T: Send + 'static>(

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::items::{self, Kind};
+use crate::items::{self, Item, Kind};
 
 const LANES: [&str; 3] = ["a", "b", "c"];
 

@@ -4,7 +4,8 @@ use std::os::unix::fs::MetadataExt;
 
 use rusqlite::ffi;
 
-use super::super::{Journal, begin, check};
+use super::super::open::begin;
+use super::super::{Journal, check};
 use super::trouble::REST;
 use super::*;
 use crate::items::{self, Kind};

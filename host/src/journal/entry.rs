@@ -1,0 +1,114 @@
+//! What goes into the journal and what comes out of it.
+
+use std::sync::Arc;
+
+use super::{LaneId, Seq};
+use crate::items::{Item, Key};
+
+/// An item on its way into the journal.
+#[derive(Debug, Clone)]
+pub(crate) struct NewItem {
+    pub(crate) item: Item,
+    /// Milliseconds since 1970-01-01 UTC.
+    pub(crate) accepted: u64,
+    pub(crate) lanes: Arc<[LaneId]>,
+    /// Drop it for lanes that had the same key within the window.
+    pub(crate) dedupe: Option<Key>,
+}
+
+/// An item in the journal.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) seq: Seq,
+    pub(crate) accepted: u64,
+    pub(crate) item: Item,
+    pub(super) lanes: Arc<[LaneId]>,
+}
+
+impl AsRef<Item> for Entry {
+    fn as_ref(&self) -> &Item {
+        &self.item
+    }
+}
+
+/// What became of items that were appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Appended {
+    /// The items of this call have places from here on.
+    pub(crate) first: Seq,
+    /// Their last place; everything up to here is on disk.
+    pub(crate) through: Seq,
+    /// How many of them no lane gets, because all had it.
+    pub(crate) duplicates: usize,
+    /// By what those are known, and others that some lane had.
+    pub(crate) repeated: Vec<Key>,
+}
+
+/// A piece of a lane's queue.
+#[derive(Debug)]
+pub(crate) struct Window {
+    pub(crate) entries: Vec<Arc<Entry>>,
+    /// The lane has no other item up to here.
+    pub(crate) through: Seq,
+}
+
+/// What a lane has done with its items.
+#[derive(Debug, Default)]
+pub(crate) struct Settlement {
+    /// The new cursor: everything up to here is settled but what is held.
+    pub(crate) through: Seq,
+    /// How many items this settles: stored, dead or dropped.
+    pub(crate) settled: u64,
+    /// Items at or below the cursor that wait to be tried again.
+    pub(crate) held: Vec<Held>,
+    /// Held items that are settled now.
+    pub(crate) released: Vec<Seq>,
+    pub(crate) dead: Vec<DeadLetter>,
+}
+
+/// An item that waits to be tried again on its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) seq: Seq,
+    /// How many times it was tried.
+    pub(crate) tries: u32,
+    /// Not before this moment, in milliseconds since 1970-01-01 UTC.
+    pub(crate) not_before: u64,
+    pub(crate) reason: String,
+    /// A try may have stored it.
+    pub(crate) redelivered: bool,
+}
+
+/// An item that a returner rejected for good.
+#[derive(Debug, Clone)]
+pub(crate) struct DeadLetter {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) reason: String,
+    /// The plugin and its version.
+    pub(crate) plugin: String,
+    /// The last lines that the plugin wrote on its stderr.
+    pub(crate) stderr: String,
+    pub(crate) tries: u32,
+    pub(crate) at: u64,
+}
+
+/// A lane as the journal knows it.
+#[derive(Debug)]
+pub(crate) struct LaneState {
+    pub(crate) id: LaneId,
+    pub(crate) cursor: Seq,
+    pub(crate) held: Vec<Held>,
+    /// How many dead letters it has.
+    pub(crate) dead: u64,
+    /// Items up to here may have been delivered before the host started.
+    pub(crate) uncertain_through: Seq,
+}
+
+/// A lane that the journal keeps something for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeptLane {
+    pub(crate) name: String,
+    pub(crate) id: LaneId,
+    /// How many items it has not settled, as far as that is written.
+    pub(crate) pending: u64,
+}

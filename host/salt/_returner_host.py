@@ -11,6 +11,9 @@ What must stay true:
   of its own stores two things, its load and its return.
 - What the host did not acknowledge is in the spool, on disk, before the call returns, and
   leaves it only after an acknowledgement. It goes out in the order in which it came in.
+- Only a host's own words count, whatever listens at the URL: an acknowledgement is JSON with
+  ``accepted``, and what is never taken is said by a problem (RFC 9457).
+- Nothing that stands in the spool holds up what is behind it: what is damaged is put aside.
 - What is sent twice is the host's to recognise: a job id is given here, once.
 
 Options, in the configuration of the minion or master:
@@ -30,13 +33,16 @@ Options, in the configuration of the minion or master:
 import base64
 import contextlib
 import datetime
+import errno
 import http.client
 import json
 import logging
 import math
 import os
+import re
 import socket
 import ssl
+import stat
 import threading
 import time
 import urllib.parse
@@ -59,6 +65,11 @@ REST = 10
 REQUEST = 4 << 20
 # The host takes 128 levels.
 MAX_DEPTH = 100
+# What a host's errors are.
+PROBLEM = "application/problem+json"
+# What an error on opening says of this process, and not of the file.
+OWN_TROUBLE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+DAMAGED = "the file of the spool is damaged"
 LOST = "A return is lost; hint: see why the host does not answer, `NAME.flush` says it"
 
 
@@ -68,13 +79,22 @@ class Refused(Exception):
     items = ()
 
 
+class TooLarge(OSError):
+    """Somebody on the way to the host takes no request of this size."""
+
+
+class Unknown(Exception):
+    """The host has nothing of that name."""
+
+
 class Returner:
     """One returner of the host's, under the options of this minion or master."""
 
     def __init__(self, name, opts):
         self.name = name
         self.opts = opts
-        self.spool = Spool(os.path.join(opts["cachedir"], "returner", name), self._number("spool_bytes", 64 << 20))
+        directory = os.path.join(opts["cachedir"], "returner", name)
+        self.spool = Spool(directory, self._number("spool_bytes", 64 << 20), self._query())
 
     # What Salt calls to store.
 
@@ -124,8 +144,7 @@ class Returner:
         load = self.spool.load(jid)
         if not load or "return" in load:  # As a return is saved, the host may have what was published.
             try:
-                found = self._ask("/v1/jobs/{}", jid)
-                load = found["load"] if found else load
+                load = self._ask("load", "/v1/jobs/{}", jid) or load
             except (OSError, http.client.HTTPException):
                 if not load:
                     raise
@@ -134,12 +153,12 @@ class Returner:
         return load
 
     def get_jid(self, jid):
-        found = self._ask("/v1/jobs/{}/returns", jid) or {"returns": []}
-        return {entry["minion"]: entry["full"] for entry in found["returns"]}
+        found = self._ask("returns", "/v1/jobs/{}/returns", jid) or []
+        return {entry["minion"]: entry["full"] for entry in found}
 
     def get_fun(self, fun):
-        found = self._ask("/v1/functions/{}/returns", fun) or {"returns": []}
-        return {entry["minion"]: entry["full"] for entry in found["returns"]}
+        found = self._ask("returns", "/v1/functions/{}/returns", fun) or []
+        return {entry["minion"]: entry["full"] for entry in found}
 
     def get_endtime(self, jid):
         """When the last return of a job was stored that has the moment with it; or else ``False``."""
@@ -147,7 +166,7 @@ class Returner:
         return salt.utils.jid.jid_to_time(max(ends)) if ends else False
 
     def get_jids(self):
-        jobs = self._ask("/v1/jobs")["jobs"]
+        jobs = self._ask("jobs", "/v1/jobs")
         return {job["jid"]: salt.utils.jid.format_jid_instance(job["jid"], job["load"]) for job in jobs}
 
     def get_jids_filter(self, count, filter_find_job=True):
@@ -155,7 +174,7 @@ class Returner:
         wanted = int(count)
         asked = wanted
         while True:
-            jobs = self._ask("/v1/jobs", limit=asked)["jobs"]
+            jobs = self._ask("jobs", "/v1/jobs", limit=asked)
             kept = [job for job in jobs if not filter_find_job or job["load"].get("fun") != "saltutil.find_job"]
             if len(kept) >= wanted or len(jobs) < asked:
                 break
@@ -169,12 +188,12 @@ class Returner:
         return answer
 
     def get_minions(self):
-        return self._ask("/v1/minions")["minions"]
+        return self._ask("minions", "/v1/minions")
 
     def clean_old_jobs(self):
         seconds = math.ceil(float(self.opts.get("keep_jobs_seconds", 86400)))
         if seconds:  # 0 is: for ever.
-            self._ask("/v1/jobs", method="DELETE", older_than=f"{seconds}s")
+            self._ask("deleted", "/v1/jobs", method="DELETE", older_than=f"{seconds}s")
 
     # How.
 
@@ -187,12 +206,15 @@ class Returner:
     def _number(self, name, default):
         return float(self._option(name, default))
 
+    def _query(self):
+        return f"?returner={urllib.parse.quote(self.name, safe='')}"
+
     def _store(self, path, items, hurried=False):
         """
         ``hurried``: whoever calls has many more of these, and falls behind if each waits for a
         host that hangs.
         """
-        path = f"{path}?returner={urllib.parse.quote(self.name, safe='')}"
+        path += self._query()
         body = b"".join(encode(item) + b"\n" for item in items)
         deadline = time.monotonic() + self._number("timeout", 2)
         if hurried and self.spool.rests():
@@ -247,16 +269,16 @@ class Returner:
 
     def _drain(self, deadline):
         """Sends what is in the spool until it is empty or there is an error, which it gives."""
-        with self.spool.turn(deadline) as mine:
-            while mine:
-                entries = self.spool.first(REQUEST)
-                if not entries:
-                    break
-                try:
+        try:
+            with self.spool.turn(deadline) as mine:
+                while mine:
+                    entries = self.spool.first(REQUEST)
+                    if not entries:
+                        break
                     self._send_entries(entries, deadline)
-                except (OSError, http.client.HTTPException) as error:
-                    self._note(error)
-                    return said_by(error)
+        except (OSError, http.client.HTTPException) as error:
+            self._note(error)
+            return said_by(error)
         return None
 
     def _note(self, error):
@@ -264,84 +286,113 @@ class Returner:
             self.spool.rest()
 
     def _send_entries(self, entries, deadline):
-        path = entries[0].path
-        if not path:
-            self._put_aside(path, entries[0].body, Refused("the file of the spool is damaged"))
+        first = entries[0]
+        if first.damage:
+            self._put_aside_damaged(first)
         elif len(entries) == 1:
-            self._send_lines(path, entries[0].body, deadline)
+            self._send_lines(first.path, first.body, deadline)
         else:
             try:
-                self._send("POST", path, b"".join(entry.body for entry in entries), deadline)
-            except Refused:  # One of them, and only that one is to wait aside.
+                self._send("POST", first.path, b"".join(entry.body for entry in entries), deadline)
+            except (Refused, TooLarge):  # One of them, and only that one is to wait aside.
                 for entry in entries:
                     self._send_entries([entry], deadline)
                 return
         self.spool.remove(entries)
 
+    def _put_aside_damaged(self, entry):
+        if entry.body is not None:
+            self._put_aside("", entry.body, entry.damage)
+            return
+        self.spool.move_aside(entry)
+        log.error("returner %s: %s: %s is put aside", self.name, entry.damage, entry.file)
+
     def _send_lines(self, path, body, deadline):
         """Sends what the host takes; what it never will is put aside, and nothing else for it."""
-        lines = body.splitlines(keepends=True)
+        lines = [line + b"\n" for line in body.split(b"\n") if line.strip()]
         while lines:
             try:
                 self._send("POST", path, b"".join(lines), deadline)
                 return
+            except TooLarge:
+                if len(lines) == 1:
+                    raise
+                lines = self._send_half(path, lines, deadline)
             except Refused as refused:
                 bad = set(refused.items).intersection(range(len(lines)))
                 if len(lines) == 1:
                     bad = {0}
                 elif not bad:
-                    half = len(lines) // 2
-                    self._send_lines(path, b"".join(lines[:half]), deadline)
-                    lines = lines[half:]
+                    lines = self._send_half(path, lines, deadline)
                     continue
                 for place in sorted(bad):
                     self._put_aside(path, lines[place], refused)
                 lines = [line for place, line in enumerate(lines) if place not in bad]
 
-    def _ask(self, path, *names, method="GET", **query):
+    def _send_half(self, path, lines, deadline):
+        """Sends the first half of some lines, and gives the rest."""
+        half = len(lines) // 2
+        self._send_lines(path, b"".join(lines[:half]), deadline)
+        return lines[half:]
+
+    def _ask(self, member, path, *names, method="GET", **query):
+        """What the host's answer has as this member; ``None`` where it has no such thing."""
         path = path.format(*(urllib.parse.quote(str(name), safe="") for name in names))
         query = urllib.parse.urlencode({"returner": self.name, **query})
         deadline = time.monotonic() + self._number("read_timeout", 30)
         try:
-            return json.loads(self._send(method, f"{path}?{query}", None, deadline))
-        except FileNotFoundError:
+            return self._send(method, f"{path}?{query}", None, deadline, member)
+        except Unknown:
             return None
         except Refused as refused:  # Salt shows the text of this one, and a traceback of others.
             raise salt.exceptions.NotImplemented(str(refused)) from refused
 
-    def _send(self, method, path, body, deadline):
-        """One request. In a thread, because looking a name up cannot be given a bound."""
+    def _send(self, method, path, body, deadline, member="accepted"):
+        """
+        One request, and this member of the host's answer. In a thread, because looking a name up
+        cannot be given a bound.
+        """
         seconds = deadline - time.monotonic()
         if seconds <= 0:
             raise TimeoutError("there was no time left")
-        answer = []
+        done = []
 
         def exchange():
             try:
-                answer.append(self._exchange(method, path, body, seconds))
+                done.append(self._exchange(method, path, body, seconds))
             except Exception as error:  # pylint: disable=broad-except
-                answer.append(error)
+                done.append(error)
 
         thread = threading.Thread(target=exchange, daemon=True)
         thread.start()
         thread.join(seconds)
-        if not answer:
+        if not done:
             raise TimeoutError(f"no answer within {seconds:.1f} s")
-        if isinstance(answer[0], ConnectionError):
-            raise ConnectionError(f"no host answers at {self._url()}: {answer[0]}") from answer[0]
-        if isinstance(answer[0], Exception):
-            raise answer[0]
-        status, text = answer[0]
-        if status < 300:
-            return text
-        problem = f"{status} {said(text)}"
-        if status in (400, 413):
+        answer = done[0]
+        if isinstance(answer, ConnectionError):
+            raise ConnectionError(f"no host answers at {self._url()}: {answer}") from answer
+        if isinstance(answer, (OSError, http.client.HTTPException)):
+            raise answer
+        if isinstance(answer, Exception):  # An option that is none, for example: nothing was sent.
+            raise OSError(f"the host cannot be asked: {said_by(answer)}") from answer
+        return self._judge(answer, method, member)
+
+    def _judge(self, answer, method, member):
+        """A member of an answer that is a host's; or else an error."""
+        if answer.status in (200, 202) and member in answer.content:
+            return answer.content[member]
+        if not answer.is_problem:
+            error = TooLarge if answer.status == 413 else OSError
+            said = answer.text[:200].decode("utf-8", "replace")
+            raise error(f"{self._url()} answers {answer.status} in other words than a returner host: {said}")
+        problem = f"{answer.status} {answer.problem()}"
+        if answer.status in (400, 413):
             refused = Refused(problem)
-            refused.items = places(text)
+            refused.items = answer.places()
             raise refused
         # A job that is not there; but a returner that is not there may come back.
-        if status == 404 and method == "GET" and b'"known"' not in text:
-            raise FileNotFoundError(problem)
+        if answer.status == 404 and method == "GET" and "known" not in answer.content:
+            raise Unknown(problem)
         raise OSError(problem)
 
     def _exchange(self, method, path, body, seconds):
@@ -351,11 +402,14 @@ class Returner:
             with open(self._option("token_file"), encoding="utf-8") as file:
                 token = file.read().strip()
         if token:
+            # Python's own error would show it.
+            if not (str(token).isascii() and str(token).isprintable()):
+                raise OSError("`returner.token` has characters that no token has")
             headers["Authorization"] = f"Bearer {token}"
         with contextlib.closing(self._connection(seconds)) as connection:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
-            return response.status, response.read()
+            return Answer(response.status, response.getheader("Content-Type"), response.read())
 
     def _connection(self, seconds):
         url = self._url()
@@ -387,6 +441,30 @@ class Returner:
         return f"http://[{master}]:{PORT}" if ":" in master else f"http://{master}:{PORT}"
 
 
+class Answer:
+    """What somebody answered who may be no host: nothing of its form can be relied on."""
+
+    def __init__(self, status, kind, text):
+        self.status = status
+        self.text = text
+        self.content = object_of(text)
+        kind = (kind or "").partition(";")[0].strip().lower()
+        self.is_problem = kind == PROBLEM and isinstance(self.content.get("detail"), str)
+
+    def problem(self):
+        """What the host says is wrong, in one line."""
+        reasons = [item["reason"] for item in self._items() if isinstance(item.get("reason"), str)]
+        return "; ".join([self.content["detail"], *reasons])
+
+    def places(self):
+        """The places of the items that the host says are wrong."""
+        return [item["index"] for item in self._items() if isinstance(item.get("index"), int)]
+
+    def _items(self):
+        items = self.content.get("items")
+        return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path, timeout):
         super().__init__("localhost", timeout=timeout)
@@ -399,22 +477,32 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Entry:
-    def __init__(self, file, path, body):
+    """
+    One file of the spool. ``damage`` says why it is no request: its body is all that stands in
+    it then, or ``None`` where that cannot be read.
+    """
+
+    def __init__(self, file, path, body, damage=None):
         self.file = file
         self.path = path
         self.body = body
+        self.damage = damage
 
 
 class Spool:
     """
     A directory of requests that wait, numbered in the order in which they came in. The first
-    line of a file is the path of the request, the rest its body. ``refused/`` has what the
-    host will never take, each with the reason in its first line.
+    line of a file is the path of the request, which ends in ``query``, the rest its body.
+    ``refused/`` has what the host will never take, each with the reason in its first line; and
+    as it was what is damaged so that it cannot be read.
     """
 
-    def __init__(self, directory, bound):
+    def __init__(self, directory, bound, query):
         self.directory = directory
         self.bound = bound
+        # What is none of these was not written here: it would be asked for for ever.
+        kinds = r"/v1/(?:returns|loads|events|jobs/[A-Za-z0-9_.~%-]+/minions)"
+        self.paths = re.compile((kinds + re.escape(query)).encode())
 
     def count(self):
         return len(self._files(self.directory))
@@ -422,8 +510,8 @@ class Spool:
     def is_empty(self):
         try:
             with os.scandir(self.directory) as entries:
-                return not any(entry.name.isdigit() for entry in entries)
-        except FileNotFoundError:
+                return not any(is_number(entry.name) for entry in entries)
+        except OSError:  # None that can be listed holds up what comes.
             return True
 
     def refused(self):
@@ -450,24 +538,41 @@ class Spool:
         line = json.dumps({"path": path, "reason": reason}).encode()
         self._write(os.path.join(self.directory, "refused"), line + b"\n" + body)
 
+    def move_aside(self, entry):
+        directory = os.path.join(self.directory, "refused")
+        with self._index(directory) as index:
+            self._free(index, directory)
+            os.rename(entry.file, os.path.join(directory, f"{index.next:012}"))
+            index.next += 1
+
     def first(self, size):
         """The oldest entries that go to the same path, of about this size together."""
         entries = []
         for file in self._files(self.directory):
             try:
-                with open(file, "rb") as opened:
-                    path, _, body = opened.read().partition(b"\n")
+                entry = self._entry(file)
             except FileNotFoundError:  # Another process had its turn.
                 continue
-            size -= len(body)
-            # What is no path is damage, and an entry of its own.
-            path = path.decode() if path.startswith(b"/v1/") and path.isascii() else ""
-            if entries and (size < 0 or path != entries[0].path):
+            size -= len(entry.body or b"")
+            if entries and (size < 0 or entry.damage or entry.path != entries[0].path):
                 break
-            entries.append(Entry(file, path, body))
-            if not path or "/minions?" in path:  # One array a request.
+            entries.append(entry)
+            if entry.damage or "/minions?" in entry.path:  # One array a request.
                 break
         return entries
+
+    def _entry(self, file):
+        try:
+            with opened(file) as content:
+                text = content.read()
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) or error.errno in OWN_TROUBLE:
+                raise
+            return Entry(file, "", None, f"{DAMAGED} ({error})")
+        path, _, body = text.partition(b"\n")
+        if self.paths.fullmatch(path) and body.strip():
+            return Entry(file, path.decode(), body)
+        return Entry(file, "", text, DAMAGED)
 
     def load(self, jid):
         """
@@ -476,9 +581,9 @@ class Spool:
         """
         found = {}
         for file in reversed(self._files(self.directory)):
-            with contextlib.suppress(OSError, ValueError), open(file, "rb") as opened:
-                if opened.readline().startswith(b"/v1/loads?"):
-                    load = json.loads(opened.readline())
+            with contextlib.suppress(OSError), opened(file) as content:
+                if content.readline().startswith(b"/v1/loads?"):
+                    load = object_of(content.readline())
                     if load.get("jid") == jid:
                         found = load
                         if "return" not in load:
@@ -514,8 +619,7 @@ class Spool:
                 index.count()
             if index.size + len(content) > self.bound:
                 raise OSError(f"{directory} is full ({index.size} bytes, `returner.spool_bytes` is {self.bound:.0f}).")
-            if os.path.exists(os.path.join(directory, f"{index.next:012}")):  # After a crash.
-                index.count()
+            self._free(index, directory)
             written = os.path.join(directory, "new")
             with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(content)
@@ -531,11 +635,17 @@ class Spool:
             finally:
                 os.close(opened)
 
+    @staticmethod
+    def _free(index, directory):
+        """The next number is that of no file, after a crash either."""
+        if os.path.lexists(os.path.join(directory, f"{index.next:012}")):
+            index.count()
+
     @contextlib.contextmanager
     def _index(self, directory):
         """The next number and the bytes that are kept, for one process at a time."""
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        with open(os.path.join(directory, "index"), "a+", encoding="ascii") as file:
+        with open(os.path.join(directory, "index"), "a+", encoding="ascii", errors="replace") as file:
             if fcntl:
                 fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
@@ -547,7 +657,7 @@ class Spool:
     @staticmethod
     def _files(directory):
         try:
-            names = sorted(name for name in os.listdir(directory) if name.isdigit())
+            names = sorted(name for name in os.listdir(directory) if is_number(name))
         except FileNotFoundError:
             return []
         return [os.path.join(directory, name) for name in names]
@@ -579,22 +689,24 @@ def said_by(error):
     return str(error) or type(error).__name__
 
 
-def places(text):
-    """The places of the items that the host says are wrong."""
+def object_of(text):
+    """The object that is written there as JSON, or ``{}``."""
     try:
-        return [item["index"] for item in json.loads(text).get("items", [])]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return []
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def said(text):
-    """What the host says is wrong, in one line."""
-    try:
-        problem = json.loads(text)
-        reasons = [item["reason"] for item in problem.get("items", [])]
-        return "; ".join([problem["detail"], *reasons])
-    except (ValueError, KeyError, TypeError):
-        return text[:200].decode("utf-8", "replace")
+def is_number(name):
+    return name.isascii() and name.isdigit()
+
+
+def opened(file):
+    """To read it. A pipe would keep the reader waiting; what is no file was not put there."""
+    if not stat.S_ISREG(os.lstat(file).st_mode):
+        raise OSError(errno.EINVAL, "it is no file", file)
+    return open(file, "rb")
 
 
 def encode(value):

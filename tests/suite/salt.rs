@@ -1,6 +1,7 @@
 //! A real Salt with the modules that `returner salt install` writes: what minions return by
 //! them stands in the stores, and a master has its jobs there. On both versions.
 
+mod answers;
 mod away;
 mod bus;
 mod events;

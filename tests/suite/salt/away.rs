@@ -106,8 +106,16 @@ async fn what_the_host_refuses_for_good_holds_nothing_up() {
     // So is what a disk has damaged.
     std::fs::write(spool.join("000000000003"), b"\xff\xfe/v1/\n{}\n").expect("a file");
     std::fs::write(spool.join("000000000004"), "").expect("a file");
+    std::fs::write(spool.join("000000000005"), "/v1/returns\u{1}returner=mysql\n{}\n").expect("a file");
+    std::fs::write(spool.join("000000000006"), "/v1/returns?returner=mysqm\n{}\n").expect("a file");
+    std::fs::write(spool.join("000000000007"), "/v1/returns?returner=mysql\n").expect("a file");
+    // What is no file at all is put aside as it is, and what has no number is not looked at.
+    std::fs::create_dir(spool.join("000000000008")).expect("a directory");
+    std::os::unix::fs::symlink("/nowhere", spool.join("000000000009")).expect("a link");
+    std::fs::write(spool.join("\u{b2}"), "two").expect("a file");
     std::fs::write(spool.join("index"), "-5 0").expect("a file");
     fixture.minion.call(&["--local", "test.echo", "last", "--return", "mysql"]);
+    std::fs::write(spool.join("index"), b"\xff 0").expect("a file");
     fixture.host.restart().await;
     fixture.minion.call(&["--local", "test.echo", "then", "--return", "mysql"]);
     fixture.in_mysql("test.echo", &json!("last")).await;
@@ -115,16 +123,19 @@ async fn what_the_host_refuses_for_good_holds_nothing_up() {
     let aside: Vec<String> = std::fs::read_dir(spool.join("refused"))
         .expect("what was refused")
         .flatten()
-        .filter_map(|file| std::fs::read_to_string(file.path()).ok())
+        .filter_map(|file| std::fs::read(file.path()).ok())
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .collect();
     assert!(
         aside.iter().any(|text| text.contains("`id` is missing") && text.contains("\"jid\": 7")),
         "{aside:?}"
     );
-    assert_eq!(aside.iter().filter(|text| text.contains("the file of the spool is damaged")).count(), 2);
+    assert_eq!(aside.iter().filter(|text| text.contains("the file of the spool is damaged")).count(), 5);
     let files = std::fs::read_dir(&spool).expect("a spool").flatten();
     let left = files.filter(|file| file.file_name().to_string_lossy().parse::<u64>().is_ok()).count();
-    assert_eq!((left, aside.len()), (0, 4), "three, and their index: {aside:?}");
+    assert_eq!((left, aside.len()), (0, 7), "six, and their index: {aside:?}");
+    let all = std::fs::read_dir(spool.join("refused")).expect("what was refused").count();
+    assert_eq!(all, 9, "the directory and the link, too");
 }
 
 /// A master hands over many events at once (`event_return_queue`): one that is bad takes no others

@@ -5,10 +5,11 @@
 //! quotes keys and names, not the values of secret keys. Does not know what the keys
 //! mean.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use super::watched::Watched;
 
 /// A line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl fmt::Display for Finding {
 pub(crate) struct ConfigErrors {
     pub(crate) findings: Vec<Finding>,
     /// Whose change can make it right: see [`Loaded::watched`](super::Loaded).
-    pub(crate) watched: BTreeSet<PathBuf>,
+    pub(crate) watched: Watched,
 }
 
 impl fmt::Display for ConfigErrors {
@@ -94,7 +95,7 @@ impl fmt::Display for ConfigErrors {
 pub(super) struct Findings {
     errors: Vec<Finding>,
     warnings: Vec<Finding>,
-    watched: BTreeSet<PathBuf>,
+    watched: Watched,
 }
 
 impl Findings {
@@ -110,9 +111,16 @@ impl Findings {
         }
     }
 
-    /// What is read, or looked into, depends on what stands there.
+    /// What is going to be read, or looked into, depends on what stands there.
     pub(super) fn watch(&mut self, path: Option<PathBuf>) {
-        self.watched.extend(path);
+        if let Some(path) = path {
+            self.watched.add(path);
+        }
+    }
+
+    /// What stood in a file that is watched.
+    pub(super) fn read(&mut self, path: &Path, content: &[u8]) {
+        self.watched.read(path, content);
     }
 
     /// Keeps the value, or the error.
@@ -122,10 +130,7 @@ impl Findings {
 
     /// The warnings and what is to be watched if nothing is wrong, or else the errors.
     /// Findings are in the order of `files`; what is nowhere comes last.
-    pub(super) fn end(
-        mut self,
-        files: &[Arc<Path>],
-    ) -> Result<(Vec<Finding>, BTreeSet<PathBuf>), ConfigErrors> {
+    pub(super) fn end(mut self, files: &[Arc<Path>]) -> Result<(Vec<Finding>, Watched), ConfigErrors> {
         let order = |finding: &Finding| match &finding.place {
             Some(place) => {
                 (files.iter().position(|file| *file == place.file).unwrap_or(files.len()), place.line)

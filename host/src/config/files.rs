@@ -22,6 +22,9 @@ use super::yaml::{self, Content, Node, SyntaxError};
 const MAX_BYTES: u64 = 8 << 20;
 const MAX_FILES: usize = 1000;
 
+/// A pattern that looks into more is likely not meant, and every reload would take its time.
+const MAX_DIRECTORIES: usize = 1000;
+
 /// What was read.
 pub(super) struct Files {
     /// In order, the later ones winning.
@@ -75,7 +78,7 @@ impl Reader<'_> {
 
     fn root(&mut self, path: &Path, said: Option<&Place>) -> Result<Node, Finding> {
         let place = Place { file: Arc::from(path), line: 0 };
-        let text = text(path).map_err(|error| {
+        let text = text(path, self.findings).map_err(|error| {
             let finding = Finding::new(&place, format!("cannot read the configuration: {error}"));
             match said {
                 Some(said) => finding.hint(format!("an `include` of {} names it", said.file.display())),
@@ -117,8 +120,10 @@ impl Reader<'_> {
         patterns.extend(root.get("include", |found| found.texts(), self.findings).unwrap_or_default());
         let mut paths = Vec::new();
         for (index, (place, pattern)) in patterns.into_iter().enumerate() {
-            for directory in directories(&place, &pattern) {
-                self.findings.watch(Some(directory));
+            if let Err(finding) = self.watch_directories(&place, &pattern) {
+                self.read.is_whole = false;
+                self.findings.error(finding);
+                continue;
             }
             let matches = matching(&place, &pattern, self.findings);
             if matches.is_empty() && index >= quiet {
@@ -127,6 +132,25 @@ impl Reader<'_> {
             paths.extend(matches.into_iter().map(|path| (path, place.clone())));
         }
         paths
+    }
+
+    /// Where a pattern looks, each directory before it is listed: what appears in it later is a
+    /// change.
+    fn watch_directories(&mut self, place: &Place, pattern: &str) -> Result<(), Finding> {
+        let wrong = |what: &str| {
+            let finding = Finding::new(place, format!("`include: {pattern}` {what}"));
+            finding.hint("name the directories, as in `conf.d/*/*.yaml`")
+        };
+        if pattern.split('/').any(|part| part == "**") {
+            return Err(wrong("looks through a whole tree"));
+        }
+        for (count, directory) in directories(place, pattern).enumerate() {
+            if count == MAX_DIRECTORIES {
+                return Err(wrong(&format!("looks into more than {MAX_DIRECTORIES} directories")));
+            }
+            self.findings.watch(Some(directory));
+        }
+        Ok(())
     }
 }
 
@@ -138,18 +162,19 @@ fn usual(place: &Place) -> Vec<(Place, String)> {
 }
 
 /// Where files appear that a pattern matches: the part of it that is no pattern, and what there is
-/// of the directories that the rest matches (`conf.d/*` of `conf.d/*/r.yaml`).
-fn directories(place: &Place, pattern: &str) -> Vec<PathBuf> {
+/// of the directories that the rest matches (`conf.d/*` of `conf.d/*/r.yaml`). Each is given before
+/// it is listed for the next.
+fn directories(place: &Place, pattern: &str) -> impl Iterator<Item = PathBuf> {
     let begin = pattern.find(['*', '?', '[']).unwrap_or(pattern.len());
-    let ends = pattern.match_indices('/').map(|(end, _)| end).filter(|end| *end > begin);
-    let below = ends.filter_map(|end| glob::glob(&whole(place, &pattern[..end])).ok());
+    let ends = pattern.match_indices('/').map(|(end, _)| end).filter(move |end| *end > begin);
+    let below = ends.filter_map(move |end| glob::glob(&whole(place, &pattern[..end])).ok());
     let below = below.flat_map(|paths| paths.filter_map(Result::ok)).filter(|path| path.is_dir());
     let literal = pattern[..begin].rsplit_once('/').map_or("", |(directory, _)| directory);
     let literal = match (literal.strip_prefix('~'), std::env::home_dir()) {
         (Some(rest), Some(home)) => beside(&home.join("file"), rest.trim_start_matches('/')),
         _ => beside(&place.file, literal),
     };
-    std::iter::once(literal).chain(below).take(MAX_FILES).collect()
+    std::iter::once(literal).chain(below)
 }
 
 /// A pattern as it is seen from anywhere.
@@ -192,10 +217,11 @@ pub(super) fn open(path: &Path) -> io::Result<Handle> {
     }
 }
 
-fn text(path: &Path) -> Result<String, String> {
+fn text(path: &Path, findings: &mut Findings) -> Result<String, String> {
     let mut bytes = Vec::new();
     let handle = open(path).map_err(|error| error.to_string())?;
     handle.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    findings.read(path, &bytes);
     if bytes.len() as u64 > MAX_BYTES {
         return Err("it is larger than 8 MiB".to_owned());
     }

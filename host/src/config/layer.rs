@@ -50,12 +50,11 @@ impl Layer {
         let mut layer = Layer::default();
         for key in keys {
             let Some(found) = section.find(key.name, findings) else { continue };
-            match key.kind {
-                Kind::File => findings.watch(found.path().ok()),
-                Kind::Secret => findings.watch(secret::file_of(&found)),
-                _ => {}
+            if matches!(key.kind, Kind::File) {
+                findings.watch(found.path().ok());
             }
-            if let Some(Some(value)) = findings.take(read(key, &found)) {
+            let value = read(key, &found, findings);
+            if let Some(Some(value)) = findings.take(value) {
                 layer.0.insert(key.name, value);
             }
         }
@@ -119,7 +118,7 @@ impl Layer {
 /// A value as its key's kind; none where it is empty.
 ///
 /// Salt documents `None` for what is not there, which YAML reads as a text.
-pub(super) fn read(key: &Key, found: &Found<'_>) -> Result<Option<Value>, Finding> {
+pub(super) fn read(key: &Key, found: &Found<'_>, findings: &mut Findings) -> Result<Option<Value>, Finding> {
     let is_none = match found.value {
         Written::Scalar(scalar) if scalar.text.is_empty() || scalar.is_null() => return Ok(None),
         Written::Scalar(scalar) => scalar.text.eq_ignore_ascii_case("none"),
@@ -130,7 +129,7 @@ pub(super) fn read(key: &Key, found: &Found<'_>) -> Result<Option<Value>, Findin
         Kind::Text | Kind::Host | Kind::HostOrDirectory if is_none => Ok(None),
         Kind::Path | Kind::File | Kind::Flag | Kind::FlagOrForeign if is_none => Ok(None),
         Kind::FlagOrForeign if matches!(found.value, Written::Map(_)) => Ok(None),
-        Kind::Secret => secret::read(found).map(|secret| Some(Value::Secret(secret))),
+        Kind::Secret => secret::read(found, findings).map(|secret| Some(Value::Secret(secret))),
         Kind::Text => found.text().map(|text| Some(Value::Text(text))),
         Kind::Host => host(found, found.text()?),
         Kind::HostOrDirectory => match found.text()? {

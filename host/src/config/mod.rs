@@ -37,13 +37,13 @@ mod section;
 mod settings;
 mod values;
 mod variant;
+mod watched;
 mod yaml;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub(crate) use access::{AccessSettings, Role, ServerTlsSettings, SocketSettings, TokenSettings};
 pub(crate) use difference::Difference;
@@ -60,6 +60,7 @@ pub(crate) use settings::{
     SqliteSettings, TlsSettings,
 };
 pub(crate) use variant::{Variant, VariantError};
+pub(crate) use watched::{Identity, Seen, Watched};
 
 /// What loading gives.
 #[derive(Debug)]
@@ -67,9 +68,8 @@ pub(crate) struct Loaded {
     pub(crate) settings: Settings,
     /// What is likely not meant as it is.
     pub(crate) warnings: Vec<Finding>,
-    /// The files that were read, plugins, certificates and secrets included, and the
-    /// directories where further ones would be included from.
-    pub(crate) watched: BTreeSet<PathBuf>,
+    /// What it depends on.
+    pub(crate) watched: Watched,
 }
 
 impl Settings {

@@ -87,19 +87,19 @@ fn with_headers(
     let section = below.under("headers");
     let headers = names.iter().filter_map(|name| {
         let found = section.find(name, findings)?;
-        findings.watch(secret::file_of(&found));
-        findings.take(header(name, &found))
+        let header = header(name, &found, findings);
+        findings.take(header)
     });
     (origin, headers.collect())
 }
 
-fn header(name: &str, found: &Found<'_>) -> Result<(String, Secret), Finding> {
+fn header(name: &str, found: &Found<'_>, findings: &mut Findings) -> Result<(String, Secret), Finding> {
     let header = HeaderName::from_bytes(name.as_bytes());
     let header = header.map_err(|_| found.wrong("is the header of no name that can be sent"))?;
     if OWN_HEADERS.contains(&header) {
         return Err(found.wrong("is a header that the host sets itself"));
     }
-    let secret = secret::read(found)?;
+    let secret = secret::read(found, findings)?;
     // Without the text: it is a secret.
     HeaderValue::from_str(secret.expose()).map_err(|_| {
         Finding::new(&found.place, format!("what `{}` holds cannot be sent in a header", found.key))

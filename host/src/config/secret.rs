@@ -4,14 +4,12 @@
 
 use std::fmt;
 use std::io::Read;
-use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::error::{ConfigErrors, Finding, Findings};
 use super::files::open;
 use super::section::{Found, Section, Value};
-use super::values::beside;
 use super::yaml::{Content, Node};
 
 /// A file that is larger holds something else.
@@ -61,32 +59,25 @@ pub(super) fn is_reference(node: &Node) -> bool {
     matches!(pairs.as_slice(), [(key, Node { content: Content::Scalar(_), .. })] if matches!(key.text.as_str(), "env" | "file"))
 }
 
-/// The file that it is in, if it is in one.
-pub(super) fn file_of(found: &Found<'_>) -> Option<PathBuf> {
-    let Value::Map(section) = &found.value else { return None };
-    let path = section.find("file", &mut Findings::default())?;
-    Some(beside(&path.place.file, &path.text().ok()?))
-}
-
 /// Reads where it is and gets it from there.
-pub(super) fn read(found: &Found<'_>) -> Result<Secret, Finding> {
+pub(super) fn read(found: &Found<'_>, findings: &mut Findings) -> Result<Secret, Finding> {
     match &found.value {
         Value::Scalar(scalar) => Ok(Secret::from(scalar.text.as_str())),
         Value::List(_) => Err(found.wrong("is a list, expected a secret").hint(FORMS)),
-        Value::Map(section) => reference(found, section),
+        Value::Map(section) => reference(found, section, findings),
     }
 }
 
-fn reference(found: &Found<'_>, section: &Section<'_>) -> Result<Secret, Finding> {
-    let mut findings = Findings::default();
-    let [env, file] = ["env", "file"].map(|name| section.find(name, &mut findings));
+fn reference(found: &Found<'_>, section: &Section<'_>, findings: &mut Findings) -> Result<Secret, Finding> {
+    let mut own = Findings::default();
+    let [env, file] = ["env", "file"].map(|name| section.find(name, &mut own));
     // The same thing said twice.
-    if let Err(ConfigErrors { findings: errors, .. }) = findings.end(&[]) {
+    if let Err(ConfigErrors { findings: errors, .. }) = own.end(&[]) {
         return Err(errors.into_iter().next().unwrap_or_else(|| found.wrong("cannot be read")));
     }
     match (env, file) {
         (Some(name), None) if section.names().len() == 1 => environment(&name),
-        (None, Some(path)) if section.names().len() == 1 => self::file(&path),
+        (None, Some(path)) if section.names().len() == 1 => self::file(&path, findings),
         _ => Err(found.wrong("is a map, expected a secret").hint(FORMS)),
     }
 }
@@ -110,12 +101,14 @@ fn environment(name: &Found<'_>) -> Result<Secret, Finding> {
 }
 
 /// The text of the file without the line end that editors leave.
-fn file(path: &Found<'_>) -> Result<Secret, Finding> {
-    let file = beside(&path.place.file, &path.text()?);
+fn file(path: &Found<'_>, findings: &mut Findings) -> Result<Secret, Finding> {
+    let file = path.path()?;
+    findings.watch(Some(file.clone()));
     let wrong = |error: String| path.wrong(format!("names the file `{}`: {error}", file.display()));
     let mut text = String::new();
     let handle = open(&file).map_err(|error| wrong(error.to_string()))?;
     handle.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| wrong(error.to_string()))?;
+    findings.read(&file, text.as_bytes());
     if text.len() as u64 > MAX_BYTES {
         return Err(wrong("it is too large for a secret".to_owned()));
     }

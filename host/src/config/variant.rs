@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
-use super::error::{Place, nearest};
+use super::error::{Findings, Place, nearest};
 use super::layer::{self, Chain, Layer, Value};
 use super::salt_keys::{self, ByReturn, Key, Kind};
 use super::section::{Found, Value as Written};
@@ -187,7 +187,8 @@ fn read_one(key: &Key, value: &Json) -> Result<Option<Value>, Refused> {
     check_length(key.name, &scalar.text)?;
     let place = Place { file: Arc::from(Path::new("")), line: 0 };
     let found = Found { key: key.name.to_owned(), place, value: Written::Scalar(&scalar) };
-    let value = layer::read(key, &found).map_err(|finding| Refused::Value(finding.message))?;
+    let value = layer::read(key, &found, &mut Findings::default())
+        .map_err(|finding| Refused::Value(finding.message))?;
     Ok(value.or(nothing))
 }
 

@@ -75,9 +75,8 @@ fn at(place: Option<&Place>, error: &dyn std::fmt::Display) -> String {
 pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
     keep_memory_private();
     open_as_many_files_as_allowed();
-    // A file that changes while it is read the first time is not looked for.
     let loaded = Settings::load(config)?;
-    let watch = Watch::of(loaded.watched.clone());
+    let (watch, full) = (Watch::new(loaded.watched.seen().clone()), loaded.watched.full());
     let warned = reload::warn(&loaded, &BTreeSet::new());
     let mut signals = Signals::listen().map_err(DaemonError::Signals)?;
     let hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
@@ -95,7 +94,7 @@ pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
     let stop = CancellationToken::new();
     let reloader = Reloader {
         path: config.map(Path::to_owned),
-        full: watch.full(),
+        full,
         watch,
         lanes: Arc::clone(&host.lanes),
         reloads,

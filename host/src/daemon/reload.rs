@@ -78,13 +78,10 @@ impl Reloader {
     }
 
     /// What a file that changed must not do on its own.
-    async fn check_followed(&self, loaded: &Loaded) -> Result<(), String> {
+    fn check_followed(&self, loaded: &Loaded) -> Result<(), String> {
         // An editor that was broken off, or a disk that was full, leaves an empty file; that
         // it is one without a word about all that it said is not what anybody means.
-        for path in &self.full {
-            if !tokio::fs::metadata(path).await.is_ok_and(|metadata| metadata.len() == 0) {
-                continue;
-            }
+        if let Some(path) = self.full.iter().find(|path| loaded.watched.is_empty(path)) {
             return Err(format!(
                 "error: `{}` of the configuration is empty now, and is not taken\n  hint: `returner reload` takes it as it is",
                 path.display()
@@ -127,15 +124,16 @@ impl Reloader {
             read = self.load() => read,
         };
         self.watch = watch;
+        let full = loaded.as_ref().map(|loaded| loaded.watched.full()).unwrap_or_default();
         let taken = match loaded {
-            Ok(loaded) => match self.check_followed(&loaded).await {
+            Ok(loaded) => match self.check_followed(&loaded) {
                 Err(message) if why == Why::Changed => Err(message),
                 _ => self.take(loaded, why != Why::Changed).await,
             },
             Err(errors) => Err(errors.to_string()),
         };
         if taken.is_ok() {
-            self.full = self.watch.full();
+            self.full = full;
         }
         match &taken {
             Ok(changes) if changes.is_empty() => {
@@ -168,12 +166,12 @@ impl Reloader {
         let read = tokio::task::spawn_blocking(move || {
             let before = Watch::of(known);
             let loaded = Settings::load(path.as_deref());
-            let watched = match &loaded {
-                Ok(loaded) => loaded.watched.clone(),
+            let watch = match &loaded {
+                Ok(loaded) => Watch::new(loaded.watched.seen().clone()),
                 // What was not come to may be what has to change.
-                Err(errors) => errors.watched.union(&before.paths()).cloned().collect(),
+                Err(errors) => before.with(errors.watched.seen()),
             };
-            (loaded, Watch::since(before, watched))
+            (loaded, watch)
         });
         read.await.expect("reading a configuration does not panic")
     }

@@ -5,10 +5,11 @@
 //! mounts), and files on a network, which notifications of the system's do not all see; and
 //! a burst of changes is one, because it waits until nothing changes any more.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::config::{Identity, Seen};
 
 /// From one look to the next.
 const EVERY: Duration = Duration::from_millis(500);
@@ -20,46 +21,29 @@ pub(crate) struct Watch {
     seen: Seen,
 }
 
-/// What the system says of each path; none where there is nothing.
-type Seen = BTreeMap<PathBuf, Option<Identity>>;
-
-/// Differs when another file stands there, or it was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity {
-    file: (u64, u64),
-    size: u64,
-    written: (i64, i64),
-    changed: (i64, i64),
-    is_file: bool,
-}
-
 impl Watch {
-    /// Of paths that are read after this.
-    pub(crate) fn of(paths: BTreeSet<PathBuf>) -> Self {
-        Self { seen: paths.iter().map(|path| (path.clone(), identity(path))).collect() }
+    /// Of what was seen before it was read.
+    pub(super) fn new(seen: Seen) -> Self {
+        Self { seen }
     }
 
-    /// The paths that were read now. `before` was looked at before they were read: what
-    /// changed meanwhile is a change.
-    pub(super) fn since(before: Self, paths: BTreeSet<PathBuf>) -> Self {
-        let mut seen = Self::of(paths).seen;
-        for (path, identity) in &mut seen {
-            if let Some(earlier) = before.seen.get(path) {
-                *identity = *earlier;
-            }
-        }
-        Self { seen }
+    /// Of paths that are read after this.
+    pub(crate) fn of(paths: BTreeSet<PathBuf>) -> Self {
+        let seen = |path: PathBuf| {
+            let identity = Identity::of(&path);
+            (path, identity)
+        };
+        Self::new(paths.into_iter().map(seen).collect())
+    }
+
+    /// Of these, too, as they were seen before they were read.
+    pub(super) fn with(mut self, seen: &Seen) -> Self {
+        self.seen.extend(seen.iter().map(|(path, identity)| (path.clone(), *identity)));
+        self
     }
 
     pub(super) fn paths(&self) -> BTreeSet<PathBuf> {
         self.seen.keys().cloned().collect()
-    }
-
-    /// The files in which something stood.
-    pub(super) fn full(&self) -> BTreeSet<PathBuf> {
-        let full = |identity: &Identity| identity.is_file && identity.size > 0;
-        let all = self.seen.iter().filter(|(_, identity)| identity.as_ref().is_some_and(full));
-        all.map(|(path, _)| path.clone()).collect()
     }
 
     /// Waits for a change, and until it is over; but not for ever, where something is written
@@ -85,17 +69,6 @@ impl Watch {
         let look = tokio::task::spawn_blocking(move || Self::of(paths).seen).await;
         look.unwrap_or_else(|_| self.seen.clone())
     }
-}
-
-fn identity(path: &PathBuf) -> Option<Identity> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some(Identity {
-        file: (metadata.dev(), metadata.ino()),
-        size: metadata.size(),
-        written: (metadata.mtime(), metadata.mtime_nsec()),
-        changed: (metadata.ctime(), metadata.ctime_nsec()),
-        is_file: metadata.is_file(),
-    })
 }
 
 #[cfg(test)]
@@ -148,7 +121,7 @@ mod tests {
         // Written in place, with the same length.
         fs::write(path("plain"), "b").unwrap();
         assert!(sees(&watch).await);
-        let watch = Watch::since(watch, paths.clone());
+        let watch = Watch::of(paths.clone()).with(&watch.seen);
         assert!(sees(&watch).await, "it changed before it was read");
         let watch = Watch::of(paths.clone());
         // Renamed over.

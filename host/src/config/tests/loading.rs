@@ -171,8 +171,40 @@ fn directories_in_which_a_pattern_finds_its_files_are_watched() {
     ]);
     let loaded = Settings::load(Some(&directory.path("conf"))).expect("a good configuration");
     for part in ["conf.d", "conf.d/a", "conf.d/b"] {
-        assert!(loaded.watched.contains(&directory.path(part)), "{part}: {:?}", loaded.watched);
+        assert!(loaded.watched.seen().contains_key(&directory.path(part)), "{part}: {:?}", loaded.watched);
     }
+}
+
+#[test]
+fn a_pattern_that_would_look_through_the_whole_disk_is_an_error() {
+    let looks = errors("include: /**/*.yaml\n");
+    assert!(looks.contains("conf:1: `include: /**/*.yaml` looks through a whole tree\n  hint: "), "{looks}");
+    let directory = Directory::new(&[("conf", "include: many/*/*/r.yaml\n"), ("many/a/b/r.yaml", "")]);
+    directory.load().expect("a good configuration");
+    for number in 0..=1000 {
+        std::fs::create_dir(directory.path(&format!("many/{number}"))).expect("a directory");
+    }
+    let looks = directory.load().expect_err("too many directories");
+    assert!(looks.contains("`include: many/*/*/r.yaml` looks into more than 1000 directories"), "{looks}");
+}
+
+/// Its identity is of before it was opened, and whether it was empty is what was read.
+#[test]
+fn what_changes_after_it_was_read_is_a_change_and_does_not_count() {
+    let directory = Directory::new(&[
+        ("conf", "include: [full.yaml, empty.yaml]\nmysql.pass: {file: secret}\n"),
+        ("full.yaml", "return: mysql\n"),
+        ("empty.yaml", ""),
+        ("secret", ""),
+    ]);
+    let loaded = Settings::load(Some(&directory.path("conf"))).expect("a good configuration");
+    for (name, text) in [("full.yaml", ""), ("empty.yaml", "return: mysql\n"), ("secret", "s")] {
+        let path = directory.path(name);
+        std::fs::write(&path, text).expect("a file");
+        assert_ne!(loaded.watched.seen()[&path], Identity::of(&path), "{name}");
+        assert_eq!(loaded.watched.is_empty(&path), !text.is_empty(), "{name}");
+    }
+    assert_eq!(loaded.watched.full(), ["conf", "full.yaml"].map(|name| directory.path(name)).into());
 }
 
 #[test]

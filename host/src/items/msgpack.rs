@@ -30,8 +30,12 @@ const MAX_READ: usize = 1024;
 #[error("it is no MessagePack: {0}")]
 pub(crate) struct NoMsgpack(String);
 
-/// Reads one value, which takes all of the bytes.
-pub(crate) fn from_msgpack(bytes: &[u8]) -> Result<Value, NoMsgpack> {
+/// Reads one value, which takes all of the bytes, and has no more than `most` in it: each takes
+/// many times its bytes once it is read.
+pub(crate) fn from_msgpack(bytes: &[u8], most: usize) -> Result<Value, NoMsgpack> {
+    if has_more(bytes, most) {
+        return Err(NoMsgpack(format!("there are more than {most} values in it")));
+    }
     let mut rest = bytes;
     let value = rmpv::decode::read_value_ref_with_max_depth(&mut rest, MAX_READ)
         .map_err(|error| NoMsgpack(error.to_string()))?;
@@ -39,6 +43,58 @@ pub(crate) fn from_msgpack(bytes: &[u8]) -> Result<Value, NoMsgpack> {
         0 => Ok(plain(&value, 0)),
         more => Err(NoMsgpack(format!("{more} bytes follow its end"))),
     }
+}
+
+/// Whether there are more values than `most`, keys and all levels included. What is cut off or
+/// wrong is for its reader to say.
+fn has_more(bytes: &[u8], most: usize) -> bool {
+    let (mut rest, mut missing, mut seen) = (bytes, 1_u64, 0);
+    while missing > 0 {
+        let Some((members, behind)) = rest.split_first().and_then(|(marker, rest)| step(*marker, rest))
+        else {
+            return false;
+        };
+        seen += 1;
+        if seen > most {
+            return true;
+        }
+        (rest, missing) = (behind, (missing - 1).saturating_add(members));
+    }
+    false
+}
+
+/// How many values stand in the one with this marker, and what follows its own bytes.
+fn step(marker: u8, rest: &[u8]) -> Option<(u64, &[u8])> {
+    let (members, (length, rest)) = match marker {
+        0x80..=0x8f => (2 * u64::from(marker & 0x0f), (0, rest)),
+        0x90..=0x9f => (u64::from(marker & 0x0f), (0, rest)),
+        0xdc..=0xdf => {
+            let (said, rest) = number(rest, if matches!(marker, 0xdc | 0xde) { 2 } else { 4 })?;
+            (if marker < 0xde { said } else { 2 * said }, (0, rest))
+        }
+        0xa0..=0xbf => (0, (u64::from(marker & 0x1f), rest)),
+        0xc4 | 0xd9 => (0, number(rest, 1)?),
+        0xc5 | 0xda => (0, number(rest, 2)?),
+        0xc6 | 0xdb => (0, number(rest, 4)?),
+        // The type of an extension stands before it.
+        0xc7..=0xc9 => {
+            let (said, rest) = number(rest, 1 << (marker - 0xc7))?;
+            (0, (said + 1, rest))
+        }
+        0xd4..=0xd8 => (0, (1 + (1 << (marker - 0xd4)), rest)),
+        0xca => (0, (4, rest)),
+        0xcb => (0, (8, rest)),
+        0xcc..=0xcf => (0, (1 << (marker - 0xcc), rest)),
+        0xd0..=0xd3 => (0, (1 << (marker - 0xd0), rest)),
+        _ => (0, (0, rest)),
+    };
+    Some((members, rest.get(usize::try_from(length).ok()?..)?))
+}
+
+/// The number in so many bytes, and what follows it.
+fn number(rest: &[u8], width: usize) -> Option<(u64, &[u8])> {
+    let (said, rest) = rest.split_at_checked(width)?;
+    Some((said.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)), rest))
 }
 
 fn plain(value: &ValueRef<'_>, depth: usize) -> Value {
@@ -115,10 +171,60 @@ mod tests {
 
     use super::*;
 
-    fn read(value: &Packed) -> Value {
+    fn packed(value: &Packed) -> Vec<u8> {
         let mut packed = Vec::new();
         rmpv::encode::write_value(&mut packed, value).expect("memory can be written to");
-        from_msgpack(&packed).expect("it is MessagePack")
+        packed
+    }
+
+    fn from_msgpack(bytes: &[u8]) -> Result<Value, NoMsgpack> {
+        super::from_msgpack(bytes, 1 << 20)
+    }
+
+    fn read(value: &Packed) -> Value {
+        from_msgpack(&packed(value)).expect("it is MessagePack")
+    }
+
+    fn count(value: &Packed) -> usize {
+        match value {
+            Packed::Array(values) => 1 + values.iter().map(count).sum::<usize>(),
+            Packed::Map(members) => {
+                1 + members.iter().map(|(key, value)| count(key) + count(value)).sum::<usize>()
+            }
+            _ => 1,
+        }
+    }
+
+    /// One of each form that MessagePack has.
+    fn every_form() -> Packed {
+        let mut values = vec![Packed::Nil, true.into(), Packed::F32(0.5), Packed::F64(0.5)];
+        values.extend([0_u64, 1 << 7, 1 << 8, 1 << 16, 1 << 32].map(Packed::from));
+        values.extend([-1_i64, -(1 << 7), -(1 << 8), -(1 << 16), -(1 << 33)].map(Packed::from));
+        for length in [0, 1, 2, 3, 4, 8, 16, 40, 300, 70_000] {
+            values.push("x".repeat(length).into());
+            values.push(Packed::Binary(vec![0xff; length]));
+            values.push(Packed::Ext(7, vec![0xff; length]));
+            values.push(Packed::Array(vec![Packed::Nil; length]));
+            values.push(Packed::Map((0..length).map(|key| (key.into(), vec![Packed::Nil].into())).collect()));
+        }
+        Packed::Array(values)
+    }
+
+    #[test]
+    fn values_are_counted_before_they_are_read() {
+        let (value, bytes) = (every_form(), packed(&every_form()));
+        let all = count(&value);
+        assert!(super::from_msgpack(&bytes, all).is_ok());
+        let error = super::from_msgpack(&bytes, all - 1).expect_err("one too many");
+        assert!(error.to_string().ends_with(&format!("there are more than {} values in it", all - 1)));
+        // A value is a byte, and much more in memory.
+        for (each, length) in [(&b"\xc0"[..], 1), (b"\x80", 1), (b"\x91\xc0", 2), (b"\x81\xc0\xc0", 3)] {
+            let many = 1_u32 << 20;
+            let bytes = [&[0xdd][..], &many.to_be_bytes(), &each.repeat(many as usize)].concat();
+            let error = from_msgpack(&bytes).expect_err("too many");
+            assert!(error.to_string().contains("1048576 values"), "{each:?}");
+            assert!(!has_more(&bytes, many as usize * length + 1), "{each:?}");
+        }
     }
 
     #[test]

@@ -129,7 +129,8 @@ fn read_return(path: &Path, jid: &str, load: &Map<String, Value>) -> Result<Retu
 
 fn unpack(path: &Path) -> Result<Value, String> {
     let bytes = fs::read(path).map_err(|error| error.to_string())?;
-    from_msgpack(&bytes).map_err(|error| error.to_string())
+    // However many values Salt has read and kept: it is one file at a time.
+    from_msgpack(&bytes, usize::MAX).map_err(|error| error.to_string())
 }
 
 /// What is not there is not wanted; nor is what is no file.

@@ -18,6 +18,9 @@ use serde_json::{Map, Value, json};
 use crate::config::{SaltEventsSettings, Tags};
 use crate::items::{Kind, NoMsgpack, from_msgpack, mark_trimmed};
 
+/// The most values of a message: as many as there can be in one of Salt's `max_event_size`.
+const MOST_VALUES: usize = 1 << 20;
+
 /// How many runs of the master that have begun are remembered.
 const MOST_RUNS: usize = 1000;
 
@@ -67,7 +70,7 @@ impl Sorter {
     pub(super) fn sort(&mut self, rules: &Rules, body: &[u8]) -> Result<Option<Sorted>, BadMessage> {
         let end = body.windows(2).position(|pair| pair == b"\n\n").ok_or(BadMessage::NoTag)?;
         let tag = String::from_utf8_lossy(&body[..end]).into_owned();
-        let mut data = match from_msgpack(&body[end + 2..])? {
+        let mut data = match from_msgpack(&body[end + 2..], MOST_VALUES)? {
             Value::Object(data) => data,
             other => Map::from_iter([("data".to_owned(), other)]),
         };

@@ -1,4 +1,7 @@
 //! Talking to a running host.
+//!
+//! Promises: what is sent goes to the host that was named, and to no other that this one names;
+//! and whatever listens there, a command ends.
 
 use std::error::Error;
 use std::io;
@@ -7,21 +10,30 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use reqwest::header::LOCATION;
+use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client as Http, Identity, Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use super::body::{self, Unread};
+use super::problem::Problem;
 use super::{ConfigArgs, Failure, HostArgs, Reach};
 use crate::config::Settings;
 
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How long a question may take; a host that hangs takes connections and says nothing. What
-/// changes something may take as long as it needs.
+/// How long a question may take, and the body of any answer; a host that hangs takes connections
+/// and says nothing.
 const ANSWER: Duration = Duration::from_secs(60);
+
+/// How long a change may take: far longer than any that ends.
+const CHANGE: Duration = Duration::from_hours(1);
+
+/// The most characters that are shown of a place to which somebody sends.
+const MOST_SHOWN: usize = 200;
 
 /// How often a request is made again whose connection broke off under its body.
 const AGAIN: usize = 5;
@@ -40,25 +52,6 @@ pub(super) struct Shown<'a> {
     pub(super) token: Option<SecretString>,
     pub(super) ca: Option<(&'a Path, Vec<u8>)>,
     pub(super) identity: Option<(&'a Path, Vec<u8>)>,
-}
-
-/// An answer that is no success.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Problem {
-    #[serde(skip)]
-    pub(super) status: StatusCode,
-    pub(super) detail: String,
-    pub(super) hint: Option<String>,
-    pub(super) items: Vec<BadItem>,
-    pub(super) known: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct BadItem {
-    pub(super) index: usize,
-    pub(super) reason: String,
-    pub(super) hint: Option<String>,
 }
 
 /// Why there is no answer.
@@ -92,7 +85,7 @@ impl Client {
     /// The host at a URL, or behind a socket.
     pub(super) fn at(base: String, socket: Option<PathBuf>, shown: Shown<'_>) -> Result<Self, Failure> {
         let place = socket.as_ref().map_or_else(|| base.clone(), |path| format!("unix:{}", path.display()));
-        let mut http = Http::builder().connect_timeout(CONNECT).no_proxy();
+        let mut http = Http::builder().connect_timeout(CONNECT).no_proxy().redirect(Policy::none());
         if let Some(path) = socket {
             http = http.unix_socket(path);
         }
@@ -174,10 +167,8 @@ impl Client {
             let value: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
             url += &format!("{}{name}={value}", if at == 0 { '?' } else { '&' });
         }
-        let mut request = self.http.request(method.clone(), url);
-        if method == Method::GET {
-            request = request.timeout(ANSWER);
-        }
+        let within = if method == Method::GET { ANSWER } else { CHANGE };
+        let request = self.http.request(method, url).timeout(within);
         match &self.token {
             Some(token) => request.bearer_auth(token.expose_secret()),
             None => request,
@@ -188,16 +179,16 @@ impl Client {
         &self,
         sent: Result<Response, reqwest::Error>,
     ) -> Result<T, NoAnswer> {
-        let unreachable = |error: reqwest::Error| {
-            let cause = cause(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            NoAnswer::Unreachable(format!(
-                "no answer from {}: {cause}\n  hint: is the host running (`returner serve`)? `--url` names another",
-                self.place
-            ))
-        };
-        let response = sent.map_err(unreachable)?;
+        let response = sent.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
-        let body = response.bytes().await.map_err(unreachable)?;
+        if status.is_redirection() {
+            return Err(self.sent_elsewhere(&response));
+        }
+        let most = if status.is_success() { body::MOST } else { body::MOST_OF_A_PROBLEM };
+        let body = body::read(response, most, ANSWER).await.map_err(|error| match error {
+            Unread::Broken(error) => self.unreachable(&error),
+            error => NoAnswer::Unreachable(format!("no answer from {}: {error}", self.place)),
+        })?;
         if status.is_success() {
             let answer = serde_json::from_slice(&body);
             return answer.map_err(|error| {
@@ -210,6 +201,28 @@ impl Client {
             ..Problem::default()
         });
         Err(NoAnswer::Refused(Problem { status, ..problem }))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> NoAnswer {
+        let cause = cause(error).map_or_else(|| error.to_string(), ToString::to_string);
+        NoAnswer::Unreachable(format!(
+            "no answer from {}: {cause}\n  hint: is the host running (`returner serve`)? `--url` names another",
+            self.place
+        ))
+    }
+
+    /// A host never does that, and whoever does will do it again.
+    fn sent_elsewhere(&self, response: &Response) -> NoAnswer {
+        let status = response.status();
+        let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
+        // It may be as long as whoever answers likes.
+        let to: String = to.unwrap_or("nowhere").chars().take(MOST_SHOWN).collect();
+        NoAnswer::Refused(Problem {
+            status,
+            detail: format!("{} sends elsewhere ({status}, to {to}), which is not followed", self.place),
+            hint: Some("name the host itself by `--url`".to_owned()),
+            ..Problem::default()
+        })
     }
 }
 
@@ -323,15 +336,40 @@ impl From<NoAnswer> for Failure {
     }
 }
 
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.detail)?;
-        if !self.known.is_empty() {
-            write!(f, "\n  hint: there are `{}`", self.known.join("`, `"))?;
-        }
-        if let Some(hint) = &self.hint {
-            write!(f, "\n  hint: {hint}")?;
-        }
-        Ok(())
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// The items would go with it.
+    #[tokio::test]
+    async fn nothing_is_sent_to_where_a_server_sends() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let [here, there] = [TcpListener::bind("127.0.0.1:0").await, TcpListener::bind("127.0.0.1:0").await]
+            .map(|listener| listener.expect("a free port"));
+        let base = format!("http://{}", here.local_addr().expect("an address"));
+        let to = format!("http://{}/v1/returns", there.local_addr().expect("an address"));
+        let answer = format!("HTTP/1.1 307 X\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+        let client = Client::at(base, None, Shown::default()).expect("a client");
+        let redirects = async {
+            let (mut socket, _) = here.accept().await.expect("a client");
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\nbody") {
+                asked.push(socket.read_u8().await.expect("a request"));
+            }
+            socket.write_all(answer.as_bytes()).await.expect("the client reads");
+            std::future::pending::<()>().await;
+        };
+        let sent = tokio::select! {
+            sent = client.post::<Value>("/v1/returns", &[], b"body".to_vec()) => sent,
+            () = redirects => unreachable!("it does not end"),
+            _ = there.accept() => panic!("it was followed"),
+        };
+        let Err(NoAnswer::Refused(problem)) = sent else { panic!("{sent:?}") };
+        let message = problem.to_string();
+        assert!(message.contains("307") && message.contains(&to) && message.contains("`--url`"), "{message}");
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod bench;
+mod body;
 mod check;
 mod client;
 mod compile;
@@ -14,6 +15,7 @@ mod minions;
 mod new;
 mod output;
 mod plugins;
+mod problem;
 mod reload;
 mod replay;
 mod returners;

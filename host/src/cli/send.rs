@@ -16,7 +16,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::client::{Client, NoAnswer, Problem};
+use super::client::{Client, NoAnswer};
+use super::problem::Problem;
 use super::{Failure, HostArgs, output};
 use crate::items::{self, Malformed};
 

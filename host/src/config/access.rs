@@ -1,9 +1,10 @@
 //! Who may talk to the host: `host.tokens`, `host.tls`, and whose the Unix socket is.
 //!
-//! Promises: a token's digest is one, a role exists, and what is beyond loopback asks who
+//! Promises: a token's digest is one and no other token has it, a role exists, and what is beyond loopback asks who
 //! it is. Does not look into certificates, only at which files they are in.
 
 use std::net::SocketAddr;
+use std::os::unix::net::SocketAddr as SocketPath;
 use std::path::PathBuf;
 
 use super::bundled::contents;
@@ -116,7 +117,7 @@ pub(super) fn read(host: &Section<'_>, findings: &mut Findings) -> AccessSetting
 fn tokens(host: &Section<'_>, findings: &mut Findings) -> Vec<TokenSettings> {
     host.get("tokens", expect_map, findings);
     let tokens = host.under("tokens");
-    let mut read = Vec::new();
+    let mut read: Vec<TokenSettings> = Vec::new();
     for (name, place) in tokens.names() {
         tokens.get(name, expect_map, findings);
         let token = tokens.under(name);
@@ -128,6 +129,14 @@ fn tokens(host: &Section<'_>, findings: &mut Findings) -> Vec<TokenSettings> {
             findings.error(
                 finding.hint(format!("`returner token {name} --role ROLE` makes a token and its lines")),
             );
+        }
+        if let Some(digest) = digest
+            && let Some(same) = read.iter().find(|known| known.digest == digest)
+        {
+            // Whoever shows it would have a role that nobody can see in the file.
+            let (this, that) = (token.key_of("sha256"), tokens.under(&same.name).key_of("sha256"));
+            let finding = Finding::new(place, format!("`{this}` is the same as `{that}`"));
+            findings.error(finding.hint("one token has one role: take one of them out"));
         }
         if let (Some(digest), Some(role)) = (digest, role) {
             read.push(TokenSettings { name: name.to_owned(), digest, role });
@@ -167,7 +176,7 @@ fn tls(host: &Section<'_>, findings: &mut Findings) -> Option<ServerTlsSettings>
 }
 
 pub(super) fn socket(host: &Section<'_>, findings: &mut Findings) -> Option<SocketSettings> {
-    let path = host.get("socket", |found| found.path(), findings);
+    let path = host.get("socket", socket_path, findings);
     let mode = host.get("socket_mode", mode, findings);
     let mut text = |name: &str| host.get(name, |found| found.text(), findings);
     let (owner, group) = (text("socket_owner"), text("socket_group"));
@@ -180,6 +189,17 @@ pub(super) fn socket(host: &Section<'_>, findings: &mut Findings) -> Option<Sock
         }
     }
     Some(SocketSettings { path: path?, mode: mode.unwrap_or(MODE), owner, group })
+}
+
+/// The system has a bound for the path of a socket, and nobody could connect to a longer one.
+fn socket_path(found: &Found<'_>) -> Result<PathBuf, Finding> {
+    let path = found.path()?;
+    match SocketPath::from_pathname(&path) {
+        Ok(_) => Ok(path),
+        Err(error) => Err(found
+            .wrong(format!("is `{}`, where nobody could connect: {error}", path.display()))
+            .hint("name a place with a shorter path, such as `/run/returner/returner.sock`")),
+    }
 }
 
 /// Octal, with or without quotes: `0660`.

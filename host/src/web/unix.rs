@@ -7,7 +7,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -31,6 +31,8 @@ impl UnixSocket {
     pub(crate) fn bind(settings: &SocketSettings, ours: bool) -> Result<Self, ServeError> {
         let path = &settings.path;
         let failed = |error| ServeError::Unix { path: path.clone(), error };
+        // It is bound under a short name, which says nothing of whether its own can be connected to.
+        SocketAddr::from_pathname(path).map_err(failed)?;
         if !ours {
             check_place(path)?;
         }
@@ -114,6 +116,22 @@ fn in_file(file: &str, name: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The system has a bound for the paths of sockets; a path below it can be connected to.
+    #[tokio::test]
+    async fn a_path_that_nobody_could_connect_to_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = |length: usize| {
+            let name = "s".repeat(length - directory.path().as_os_str().len() - 1);
+            SocketSettings { path: directory.path().join(name), mode: 0o600, owner: None, group: None }
+        };
+        let longest = settings(107);
+        let socket = UnixSocket::bind(&longest, false).unwrap();
+        socket.publish().unwrap();
+        assert!(UnixStream::connect(&longest.path).is_ok());
+        let refused = UnixSocket::bind(&settings(108), false).err().expect("it is too long");
+        assert!(matches!(refused, ServeError::Unix { .. }), "{refused}");
+    }
 
     #[test]
     fn names_have_numbers() {

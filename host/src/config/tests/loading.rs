@@ -218,6 +218,31 @@ fn listening_is_for_this_machine_only() {
     assert!(errors("host: 5").contains("`host` is a single value or a list, expected keys below it"));
 }
 
+/// Whoever shows it would have the one role or the other, and nobody could see which.
+#[test]
+fn a_token_has_one_name() {
+    let (one, other) = ("9f86d081".repeat(8), "0f86d081".repeat(8));
+    let tokens = |second: &str| {
+        format!(
+            "host.tokens.a: {{sha256: {one}, role: write}}\nhost.tokens.b: {{sha256: {second}, role: admin}}\n"
+        )
+    };
+    assert_eq!(settings(&tokens(&other)).host.access.tokens.len(), 2);
+    for second in [one.clone(), one.to_uppercase()] {
+        let found = errors(&tokens(&second));
+        let said = "conf:2: `host.tokens.b.sha256` is the same as `host.tokens.a.sha256`";
+        assert!(found.contains(said) && !found.contains("9f86d081"), "{found}");
+    }
+}
+
+#[test]
+fn a_socket_that_nobody_could_connect_to_is_an_error() {
+    let path = |length: usize| format!("/{}", "s".repeat(length - 1));
+    assert!(settings(&format!("host.socket: {}\n", path(107))).host.socket.is_some());
+    let found = errors(&format!("host.socket: {}\n", path(108)));
+    assert!(found.contains("conf:1: `host.socket` is `/sss") && found.contains("shorter path"), "{found}");
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::lanes::Lanes;
 use crate::journal::{DeadFilter, Held, Journal, JournalError, KeptDeadLetter, LaneId, WholeDeadLetter};
 
-/// How many are changed in one transaction of the journal.
+/// The most that are changed in one transaction of the journal; of large ones it gives fewer.
 const AT_ONCE: usize = 500;
 
 pub(crate) struct DeadLetters {
@@ -85,7 +85,7 @@ impl DeadLetters {
         Ok(dropped)
     }
 
-    /// The ids of all that fit, in parts.
+    /// The ids of all that fit, in parts of one transaction each.
     async fn all(&self, filter: DeadFilter) -> Result<Vec<Vec<i64>>, JournalError> {
         self.journal.catch_up().await;
         let mut parts = Vec::new();

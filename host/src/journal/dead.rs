@@ -39,6 +39,31 @@ pub(crate) struct SetAside {
     pub(crate) rejected: bool,
 }
 
+/// Dead letters that one transaction changes. Whoever waits for an acknowledgement waits for its
+/// end, and they may be large.
+#[derive(Debug, Default)]
+struct Portion {
+    ids: Vec<i64>,
+    bytes: u64,
+}
+
+impl Portion {
+    /// So many, of so many bytes; but at least one.
+    const MOST: usize = 500;
+    const BYTES: u64 = 4 << 20;
+
+    /// Whether it has a place for one more.
+    fn add(&mut self, id: i64, bytes: u64) -> bool {
+        let is_full = self.ids.len() >= Self::MOST || self.bytes + bytes > Self::BYTES;
+        if is_full && !self.ids.is_empty() {
+            return false;
+        }
+        self.ids.push(id);
+        self.bytes += bytes;
+        true
+    }
+}
+
 /// A dead letter as the journal keeps it.
 #[derive(Debug)]
 pub(crate) struct KeptDeadLetter {
@@ -69,8 +94,9 @@ const COLUMNS: &str = "dead.lane, dead.seq, dead.kind, dead.accepted, dead.body,
 /// The one of this id.
 pub(super) fn whole(connection: &Connection, id: i64) -> Result<Option<WholeDeadLetter>, JournalError> {
     let filter = DeadFilter { ids: vec![id], ..DeadFilter::default() };
-    let read =
-        |row: &Row<'_>| Ok(WholeDeadLetter { letter: letter(row)?, body: row.get(4)?, stderr: row.get(7)? });
+    let read = |row: &Row<'_>| {
+        Ok(Some(WholeDeadLetter { letter: letter(row)?, body: row.get(4)?, stderr: row.get(7)? }))
+    };
     Ok(select(connection, COLUMNS, &filter, 1, read)?.pop())
 }
 
@@ -81,25 +107,42 @@ pub(super) fn list(
     filter: &DeadFilter,
     limit: usize,
 ) -> Result<Vec<KeptDeadLetter>, JournalError> {
-    select(connection, COLUMNS, filter, limit, letter)
+    select(connection, COLUMNS, filter, limit, |row| letter(row).map(Some))
 }
 
-/// The same, by their ids only: also of those that cannot be read any more.
+/// The ids of the oldest that fit, at most so many and no more than one transaction changes: also
+/// of those that cannot be read any more.
 pub(super) fn ids(
     connection: &Connection,
     filter: &DeadFilter,
     limit: usize,
 ) -> Result<Vec<i64>, JournalError> {
-    select(connection, "dead.id", filter, limit, |row| Ok(row.get(0)?))
+    let mut portion = Portion::default();
+    select(connection, "dead.id, octet_length(dead.body)", filter, limit, |row| {
+        let id = row.get(0)?;
+        Ok(portion.add(id, row.get(1)?).then_some(id))
+    })
 }
 
-/// The ids of those that a lane made of these items.
-pub(super) fn of(connection: &Connection, lane: LaneId, seqs: &[Seq]) -> Result<Vec<i64>, JournalError> {
+/// The ids of those that a lane made of these items, in parts that one transaction changes each.
+pub(super) fn of(connection: &Connection, lane: LaneId, seqs: &[Seq]) -> Result<Vec<Vec<i64>>, JournalError> {
     let seqs = serde_json::json!(seqs).to_string();
-    let mut statement = connection
-        .prepare_cached("SELECT id FROM dead WHERE lane = ?1 AND seq IN (SELECT value FROM json_each(?2))")?;
-    let rows = statement.query_map(params![lane.0, seqs], |row| row.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut statement = connection.prepare_cached(
+        "SELECT id, octet_length(body) FROM dead WHERE lane = ?1 AND seq IN (SELECT value FROM json_each(?2))",
+    )?;
+    let mut rows = statement.query(params![lane.0, seqs])?;
+    let (mut parts, mut portion) = (Vec::new(), Portion::default());
+    while let Some(row) = rows.next()? {
+        let (id, bytes) = (row.get(0)?, row.get(1)?);
+        if !portion.add(id, bytes) {
+            parts.push(std::mem::take(&mut portion).ids);
+            portion.add(id, bytes);
+        }
+    }
+    if !portion.ids.is_empty() {
+        parts.push(portion.ids);
+    }
+    Ok(parts)
 }
 
 /// Which of these items a lane has set aside: those at these places, and earlier ones that these
@@ -166,12 +209,13 @@ fn has_one(
     Ok((false, compared <= most))
 }
 
+/// At most so many, up to the first of which `read` makes nothing.
 fn select<T>(
     connection: &Connection,
     columns: &str,
     filter: &DeadFilter,
     limit: usize,
-    read: impl Fn(&Row<'_>) -> Result<T, JournalError>,
+    mut read: impl FnMut(&Row<'_>) -> Result<Option<T>, JournalError>,
 ) -> Result<Vec<T>, JournalError> {
     let ids = serde_json::json!(filter.ids).to_string();
     let all = filter.ids.is_empty();
@@ -187,7 +231,8 @@ fn select<T>(
     let mut rows = statement.query(&parameters[..])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(read(row)?);
+        let Some(one) = read(row)? else { break };
+        found.push(one);
     }
     Ok(found)
 }
@@ -303,4 +348,56 @@ pub(super) fn remove(
     transaction.commit()?;
     book.seen.committed(seen, fresh, now);
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::journal::{Bounds, DeadLetter, Journal, NewItem, Settlement};
+    use crate::telemetry::JournalMetrics;
+
+    /// Whoever waits for an acknowledgement does not wait for all of them.
+    #[tokio::test]
+    async fn large_dead_letters_are_changed_a_few_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal =
+            Journal::open(directory.path(), Bounds::of_a_test(), JournalMetrics::default()).unwrap();
+        let lane = journal.lane("a").await.unwrap().id;
+        let new = |number: usize| {
+            let value = "x".repeat(if number == 5 { 6 << 20 } else { 1 << 20 });
+            let text = format!(r#"{{"jid":"{number}","id":"m","fun":"f","return":"{value}"}}"#);
+            let item = items::parse(Kind::Return, &text, String::new).unwrap();
+            NewItem { item, accepted: 1, lanes: Arc::from([lane]), dedupe: None }
+        };
+        journal.append((1..=10).map(new).collect()).await.unwrap();
+        let entries = journal.next(lane, 0, 100, 100 << 20).await.unwrap().entries;
+        let (reason, plugin, stderr) = ("r".to_owned(), "p".to_owned(), String::new());
+        let letter = DeadLetter { entry: Arc::clone(&entries[0]), reason, plugin, stderr, tries: 1, at: 1 };
+        let dead = entries.into_iter().map(|entry| DeadLetter { entry, ..letter.clone() }).collect();
+        journal.settle(lane, Settlement { through: 10, settled: 10, dead, ..Settlement::default() }).unwrap();
+        // Writes what was settled before.
+        journal.lane("a").await.unwrap();
+        let (mut parts, mut filter) = (Vec::new(), DeadFilter::default());
+        loop {
+            let ids = journal.dead_ids(filter.clone(), 500).await.unwrap();
+            let Some(last) = ids.last() else { break };
+            filter.after = *last;
+            parts.push(ids.len());
+        }
+        assert_eq!(parts, [3, 1, 1, 3, 2], "by bytes; a large one is alone");
+        let whole =
+            of(&rusqlite::Connection::open(directory.path().join("journal.db")).unwrap(), lane, &[1, 5, 6]);
+        assert_eq!(whole.unwrap().iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
+        let held = journal.replay_of(lane, (1..=10).collect()).await.unwrap();
+        assert_eq!(held.iter().map(|held| held.seq).collect::<Vec<_>>(), (1..=10).collect::<Vec<_>>());
+        assert_eq!((journal.depth(lane), journal.dead_count(lane).await.unwrap()), (10, 0));
+    }
+
+    #[test]
+    fn small_ones_are_counted() {
+        let mut portion = Portion::default();
+        assert!((0..500).all(|id| portion.add(id, 1)) && !portion.add(500, 1));
+    }
 }

@@ -313,7 +313,8 @@ impl Journal {
         blocking(move || reader.dead_letter(id)).await
     }
 
-    /// The same, by their ids only.
+    /// The same, by their ids only: no more than one transaction should change. Whoever takes in
+    /// waits for its end.
     pub(crate) async fn dead_ids(&self, filter: DeadFilter, limit: usize) -> Result<Vec<i64>, JournalError> {
         let reader = Arc::clone(&self.questions);
         blocking(move || reader.dead_ids(&filter, limit)).await
@@ -347,8 +348,11 @@ impl Journal {
         }
         self.catch_up().await;
         let reader = Arc::clone(&self.questions);
-        let dead = blocking(move || reader.dead_of(lane, &seqs)).await?;
-        Ok(self.replay(dead).await?.into_iter().map(|(_, held)| held).collect())
+        let mut replayed = Vec::new();
+        for dead in blocking(move || reader.dead_of(lane, &seqs)).await? {
+            replayed.extend(self.replay(dead).await?.into_iter().map(|(_, held)| held));
+        }
+        Ok(replayed)
     }
 
     /// Removes dead letters for good; gives the lane of each that was there.

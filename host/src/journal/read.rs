@@ -126,7 +126,7 @@ impl Reader {
     }
 
     /// As [`super::Journal::replay_of`]: the ids.
-    pub(super) fn dead_of(&self, lane: LaneId, seqs: &[Seq]) -> Result<Vec<i64>, JournalError> {
+    pub(super) fn dead_of(&self, lane: LaneId, seqs: &[Seq]) -> Result<Vec<Vec<i64>>, JournalError> {
         dead::of(&*self.connection()?, lane, seqs)
     }
 

@@ -2,10 +2,10 @@
 //! `/v1/jobs/{jid}/minions`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Json;
+use axum::body::BodyDataStream;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::StatusCode;
@@ -16,15 +16,13 @@ use serde::{Deserialize, Serialize};
 
 use super::App;
 use super::problem::Problem;
+use super::receiving::{SHORT, Share};
+use super::seats::Origin;
 use crate::intake::{Receipt, Refused};
 use crate::items::Kind;
 
 /// The time that a client has to send the body of a request: connections are few.
 const BODY_TIME: Duration = Duration::from_secs(60);
-
-/// The most bytes of bodies at once, so that no number of clients fills the memory; but at
-/// least room for two of the largest.
-const MOST_RECEIVED: u64 = 512 << 20;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -154,40 +152,15 @@ pub(super) struct Body {
     pub(super) bytes: Bytes,
 }
 
-/// A body, and its share of what may be taken in at once.
+/// A body, and its share of what may be taken in at once, where it is long.
 struct Received {
     bytes: BytesMut,
-    _share: Share,
+    _share: Option<Share>,
 }
 
 impl AsRef<[u8]> for Received {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
-    }
-}
-
-/// The bytes of all bodies that are being taken in.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Receiving(Arc<AtomicU64>);
-
-/// What one body has of them.
-#[derive(Debug)]
-struct Share {
-    of: Receiving,
-    bytes: u64,
-}
-
-impl Share {
-    /// Whether there is room for so many more.
-    fn grow(&mut self, bytes: u64, bound: u64) -> bool {
-        self.bytes += bytes;
-        self.of.0.fetch_add(bytes, Ordering::Relaxed) + bytes <= bound
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.of.0.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -213,40 +186,72 @@ async fn receive(request: Request, app: &App) -> Result<Body, Problem> {
         let detail = format!("the body is longer than {} (`host.max_body`)", bytesize::ByteSize(max));
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).hint("send it in parts")
     };
-    let mut share = Share { of: app.receiving.clone(), bytes: 0 };
+    let from = request.extensions().get::<Origin>().copied();
+    let mut share: Option<Share> = None;
     let mut body = request.into_body().into_data_stream();
     let mut bytes = BytesMut::new();
-    while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|error| {
-            Problem::new(StatusCode::BAD_REQUEST, format!("the body was broken off: {error}"))
-        })?;
+    while let Some(chunk) = next(&mut body, share.as_ref(), app).await? {
         if (bytes.len() + chunk.len()) as u64 > max {
             return Err(too_large());
         }
-        if !share.grow(chunk.len() as u64, MOST_RECEIVED.max(2 * max)) {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() <= SHORT {
+            continue;
+        }
+        let (share, more) = match &mut share {
+            Some(share) => (share, chunk.len()),
+            none => (none.insert(app.receiving.share(from)), bytes.len()),
+        };
+        if !share.grow(more, max) {
             app.metrics.intake.refused("busy");
             return Err(Problem::busy("too much is being received at once"));
         }
-        bytes.extend_from_slice(&chunk);
+    }
+    if share.as_ref().is_some_and(|share| !share.arrived()) {
+        return Err(lost(app));
     }
     Ok(Body { bytes: Bytes::from_owner(Received { bytes, _share: share }) })
 }
 
+/// The next piece of a body; a problem where another has its room now.
+async fn next(body: &mut BodyDataStream, share: Option<&Share>, app: &App) -> Result<Option<Bytes>, Problem> {
+    let left = async {
+        match share {
+            Some(share) => share.lost().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = left => Err(lost(app)),
+        chunk = body.next() => chunk.transpose().map_err(|error| {
+            Problem::new(StatusCode::BAD_REQUEST, format!("the body was broken off: {error}"))
+        }),
+    }
+}
+
+fn lost(app: &App) -> Problem {
+    app.metrics.intake.refused("too-slow");
+    Problem::busy("the body came slowly, and its room was needed for those of others")
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::receiving::Receiving;
     use super::*;
 
     #[test]
     fn a_body_counts_as_long_as_somebody_reads_it() {
-        let of = Receiving::default();
-        let mut share = Share { of: of.clone(), bytes: 0 };
-        assert!(share.grow(4, 10) && !share.grow(7, 10));
-        let bytes = Bytes::from_owner(Received { bytes: BytesMut::from("four"), _share: share });
+        let (of, largest) = (Receiving::default(), 256 << 20);
+        let share = of.share(None);
+        assert!(share.grow(400 << 20, largest));
+        let bytes = Bytes::from_owner(Received { bytes: BytesMut::from("four"), _share: Some(share) });
         let body = Body { bytes };
         let reader = body.bytes.clone();
         drop(body);
-        assert_eq!((&*reader, of.0.load(Ordering::Relaxed)), (&b"four"[..], 11), "the client has left");
+        assert_eq!(&*reader, b"four");
+        assert!(!of.share(None).grow(200 << 20, largest), "the client has left");
         drop(reader);
-        assert_eq!(of.0.load(Ordering::Relaxed), 0);
+        assert!(of.share(None).grow(200 << 20, largest));
     }
 }

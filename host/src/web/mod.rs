@@ -15,6 +15,7 @@ mod journal;
 mod lanes;
 mod metrics;
 mod problem;
+mod receiving;
 mod returners;
 mod salt_events;
 mod seats;
@@ -42,8 +43,8 @@ use problem::Problem;
 
 pub(crate) use access::{Access, Gate};
 pub(crate) use configuration::{Order, Reloads, Reread};
-pub(crate) use items::Receiving;
 pub(crate) use problem::hinted;
+pub(crate) use receiving::Receiving;
 pub(crate) use serve::{Listener, ServeError, serve};
 pub(crate) use tls::ServerTlsError;
 pub(crate) use unix::UnixSocket;

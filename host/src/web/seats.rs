@@ -41,7 +41,7 @@ struct Seat {
 
 /// The part of an address that is one client's: of IPv6 a network is as easily had as an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
+pub(super) enum Origin {
     V4(Ipv4Addr),
     V6([u16; 4]),
 }
@@ -50,12 +50,15 @@ enum Origin {
 pub(super) struct Held {
     seats: Arc<Seats>,
     number: u64,
+    /// Whose it is; none of this machine's own.
+    pub(super) from: Option<Origin>,
     /// Another has the place now.
     pub(super) leave: CancellationToken,
 }
 
 impl Origin {
-    fn of(address: IpAddr) -> Option<Self> {
+    /// None of this machine's own, which may speak for many.
+    pub(super) fn of(address: IpAddr) -> Option<Self> {
         let address = address.to_canonical();
         if address.is_loopback() {
             return None;
@@ -112,7 +115,7 @@ impl Seats {
         taken.next += 1;
         let seat = Seat { from, known: false, idle: Some(Instant::now()), leave: leave.clone() };
         taken.seats.insert(number, seat);
-        Held { seats: Arc::clone(self), number, leave }
+        Held { seats: Arc::clone(self), number, from, leave }
     }
 }
 

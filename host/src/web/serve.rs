@@ -250,6 +250,9 @@ impl Client {
         self.held.begins(known);
         request.extensions_mut().insert(self.peer);
         request.extensions_mut().insert(judges);
+        if let Some(origin) = self.held.from {
+            request.extensions_mut().insert(origin);
+        }
         let answer = router.oneshot(request).await;
         self.held.ends();
         answer

@@ -6,6 +6,7 @@
 //! exist and an option that nobody knows change nothing.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,6 +28,32 @@ pub(crate) struct Variant {
     /// Its name says what is special: `mysql`, `alternative.mysql`, `mysql{"db":"x"}`.
     pub(crate) settings: ReturnerSettings,
     pub(crate) connections: BTreeMap<String, ConnectionSettings>,
+    /// The declared returner that it is a variant of.
+    pub(crate) base: String,
+    pub(crate) options: Options,
+}
+
+/// What of `ret_kwargs` makes a variant: values none of which is longer than [`MAX_TEXT`]. It is not
+/// shown, because a secret may be among them.
+#[derive(Clone, Default)]
+pub(crate) struct Options(Map<String, Json>);
+
+impl Options {
+    fn of(kwargs: &Map<String, Json>, makes: impl Fn(&str) -> bool) -> Self {
+        let making = kwargs.iter().filter(|(key, _)| makes(key));
+        Self(making.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    /// As `ret_kwargs`.
+    pub(crate) fn kwargs(&self) -> &Map<String, Json> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// Why a return cannot be stored as it asks for.
@@ -101,7 +128,8 @@ impl Settings {
         settings.name = named(&plain.name, effective.0.iter().map(|(key, value)| (*key, shown(value))));
         settings.connections.values_mut().for_each(|host| host.clone_from(&settings.name));
         let connections = BTreeMap::from([(settings.name.clone(), connection)]);
-        Ok(Variant { settings, connections })
+        let options = Options::of(kwargs, |key| given.0.contains_key(key));
+        Ok(Variant { settings, connections, base: plain.name.clone(), options })
     }
 
     /// Only options that the configuration has can be changed.
@@ -122,17 +150,18 @@ impl Settings {
             changed.insert(key.as_str(), Json::String(digest(&text)));
             *option = text;
         }
+        let options = Options::of(kwargs, |key| changed.contains_key(key));
         if !changed.is_empty() {
             settings.name = named(&plain.name, changed.into_iter());
         }
-        Ok(self.granted(settings))
+        Ok(Variant { base: plain.name.clone(), options, ..self.granted(settings) })
     }
 
     /// A returner whose connections are declared ones.
     fn granted(&self, settings: ReturnerSettings) -> Variant {
         let declared = |name: &String| Some((name.clone(), self.connections.get(name)?.clone()));
         let connections = settings.connections.values().filter_map(declared).collect();
-        Variant { settings, connections }
+        Variant { base: settings.name.clone(), options: Options::default(), settings, connections }
     }
 }
 

@@ -4,7 +4,7 @@
 //! What the present version of the configuration made is a [`Snapshot`]. Another version
 //! takes its place at once ([`super::reload`]), and takes over the lanes that stay.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::crashes::Crashes;
 use super::lane::Lane;
 use super::loads::Loads;
 use super::returner::Returner;
-use super::variants::MOST_VARIANTS;
+use super::variants::{Asked, MOST_VARIANTS, Routes};
 use crate::config::{Settings, Variant, VariantError};
 use crate::connections::Connection;
 use crate::items::{Item, Kind, Route};
@@ -54,8 +54,10 @@ pub(super) struct Snapshot {
     pub(super) plugins: BTreeMap<String, Arc<Plugin>>,
     pub(super) connections: Connections,
     pub(super) lanes: RwLock<BTreeMap<String, Arc<Lane>>>,
-    /// What was asked for beyond the declared ones.
-    pub(super) routes: RwLock<HashMap<(String, Route), Arc<Lane>>>,
+    /// Where what returns ask for leads.
+    pub(super) routes: RwLock<Routes>,
+    /// Of those lanes that they made, by name.
+    pub(super) asked: RwLock<BTreeMap<String, Asked>>,
 }
 
 /// A lane that the journal keeps something for, and that has no returner.
@@ -321,6 +323,7 @@ impl Snapshot {
             connections: built.connections,
             lanes: RwLock::new(lanes),
             routes: RwLock::default(),
+            asked: RwLock::default(),
         }
     }
 

@@ -7,7 +7,7 @@
 //!   end first, and one that is gone has stopped before it can come back.
 //! - A returner that would be the same again goes on as it is: instances, connections, lane.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::lane::Lane;
 use super::lanes::{Lanes, Snapshot};
 use super::returner::Returner;
 use crate::config::{Difference, Settings};
-use crate::items::{Failure, Route};
+use crate::items::Failure;
 use crate::plugins::CallError;
 
 /// A version that could take the place of the one that runs. No other is made meanwhile; only what
@@ -158,33 +158,27 @@ impl Snapshot {
     /// What earlier returns asked for by `ret_config` and `ret_kwargs`, as this version has
     /// it. What it has no longer is left out.
     fn take_variants(&self, old: &Snapshot, again: bool) -> Vec<(Arc<Lane>, Arc<Returner>)> {
-        let routes: HashMap<(String, Route), Arc<Lane>> = old.routes.read().clone();
         let mut changed = Vec::new();
-        for ((base, route), lane) in routes {
-            let Ok(variant) = self.variant(&base, &route) else { continue };
-            if variant.settings.name != lane.name() {
+        for (name, asked) in old.asked.read().iter() {
+            let Ok(lane) = old.get(name) else { continue };
+            let variant = self.settings.variant(&asked.base, None, Some(asked.options.kwargs()));
+            let Ok(variant) = variant else { continue };
+            // Also where it is declared now: that one has the name already.
+            if variant.settings.name != *name || self.lanes.read().contains_key(name) {
                 continue;
             }
-            let declared = self.lanes.read().contains_key(lane.name());
-            if !declared {
-                let Some(plugin) = self.plugins.get(&base) else { continue };
-                let known = lane.returner();
-                let mut opened = self.connections.clone();
-                let made = make(
-                    &variant.settings,
-                    Arc::clone(plugin),
-                    &variant.connections,
-                    &mut opened,
-                    &known.open,
-                );
-                let Ok(returner) = made else { continue };
-                let failed = lane.failed().is_some_and(|failed| !again && failed.is_same(&returner));
-                if !failed && !known.is_same(&returner) {
-                    changed.push((Arc::clone(&lane), Arc::new(returner)));
-                }
-                self.lanes.write().insert(lane.name().to_owned(), Arc::clone(&lane));
+            let Some(plugin) = self.plugins.get(&variant.base) else { continue };
+            let known = lane.returner();
+            let mut opened = self.connections.clone();
+            let made =
+                make(&variant.settings, Arc::clone(plugin), &variant.connections, &mut opened, &known.open);
+            let Ok(returner) = made else { continue };
+            let failed = lane.failed().is_some_and(|failed| !again && failed.is_same(&returner));
+            if !failed && !known.is_same(&returner) {
+                changed.push((Arc::clone(&lane), Arc::new(returner)));
             }
-            self.routes.write().insert((base, route), lane);
+            self.lanes.write().insert(name.clone(), lane);
+            self.asked.write().insert(name.clone(), asked.clone());
         }
         changed
     }

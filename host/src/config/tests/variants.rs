@@ -52,6 +52,30 @@ fn single_options_are_overridden_by_a_return() {
     assert!(variant(&found, "redis", json!({"db": [1]})).is_err());
 }
 
+/// What is kept of a variant is what makes it, and not what else a return said, which may be long.
+#[test]
+fn a_variant_is_made_again_of_what_makes_it() {
+    let found = settings(&format!("{ALL}alternative.mysql.host: other\n"));
+    let long = "A".repeat(1 << 20);
+    let mine = json!({"host": "mine", "user": "me", "pass": null, "db": null, "zzz": long});
+    let (mysql, audit) = (json!({"db": "x", "zzz": [1]}), json!({"severity": 5, "other": long, "db": "x"}));
+    for (returner, profile, kwargs, kept) in [
+        ("mysql", None, &mysql, json!({"db": "x"})),
+        ("mysql", Some("alternative"), &mysql, json!({"db": "x"})),
+        ("mysql", None, &mine, json!({"host": "mine", "user": "me", "pass": null})),
+        ("audit", None, &audit, json!({"severity": 5})),
+    ] {
+        let first = found.variant(returner, profile, kwargs.as_object()).expect("a variant");
+        assert_eq!(Json::Object(first.options.kwargs().clone()), kept);
+        let again = found.variant(&first.base, None, Some(first.options.kwargs())).expect("a variant");
+        assert_eq!(again.settings, first.settings);
+        assert_eq!(again.connections, first.connections);
+    }
+    let plain =
+        found.variant("mysql", Some("alternative"), json!({"zzz": 1}).as_object()).expect("a variant");
+    assert_eq!((plain.base.as_str(), plain.options.kwargs().len()), ("alternative.mysql", 0));
+}
+
 #[test]
 fn a_return_cannot_send_the_configured_secrets_elsewhere() {
     let found = settings(ALL);

@@ -11,6 +11,7 @@ mod command_line;
 mod compiling;
 mod dead_letters;
 mod faults;
+mod greedy;
 mod hang;
 mod hostile;
 mod journal;

@@ -118,6 +118,13 @@ struct Journal {
     limit: u64,
     refuses: Option<Refusal>,
     commits: Option<Commits>,
+    asked_for: AskedFor,
+}
+
+/// What is kept for returners that returns asked for.
+#[derive(Debug, Deserialize)]
+struct AskedFor {
+    refuses: Option<Refusal>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -336,6 +343,9 @@ impl Journal {
             };
             text.extend(hint.map(|hint| format!("\n  hint: {hint}")));
         }
+        if let Some(Refusal { message, .. }) = &self.asked_for.refuses {
+            text += &format!("\n  REFUSES what asks for a returner by `ret_kwargs`: {message}");
+        }
         text
     }
 }
@@ -363,7 +373,8 @@ mod tests {
         });
         let more = returner.as_object().unwrap().clone();
         whole.as_object_mut().unwrap().extend(more);
-        let mut queue = json!({"bytes": 8192, "limit": 1 << 20, "refuses": null, "commits": null});
+        let asked_for = json!({"bytes": 0, "limit": 1 << 17, "refuses": null});
+        let mut queue = json!({"bytes": 8192, "limit": 1 << 20, "refuses": null, "commits": null, "asked_for": asked_for});
         queue.as_object_mut().unwrap().extend(journal.as_object().unwrap().clone());
         serde_json::from_value(
             json!({"returners": [whole], "orphaned": [], "configuration": {"error": null}, "journal": queue}),
@@ -432,6 +443,16 @@ mod tests {
                     30.0ms\n  error  the journal is full\n  \
                     hint: bring the returner that is furthest behind up again, or raise `host.max_journal`";
         assert_eq!(answer.paragraphs(), [text]);
+    }
+
+    #[test]
+    fn what_is_refused_for_the_quota_of_those_that_returns_asked_for_is_told() {
+        let refuses = json!({"reason": "quota", "message": "it keeps too much\n  hint: remove it"});
+        let asked_for = json!({"bytes": 2, "limit": 1, "refuses": refuses});
+        let told = answer(json!({}), json!({"asked_for": asked_for})).paragraphs();
+        let text = "journal: taking in; 8.0 KiB of 1.0 MiB\n  \
+                    REFUSES what asks for a returner by `ret_kwargs`: it keeps too much\n  hint: remove it";
+        assert_eq!(told, [text]);
     }
 
     #[test]

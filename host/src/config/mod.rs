@@ -59,7 +59,7 @@ pub(crate) use settings::{
     MysqlSettings, PluginSource, PostgresSettings, PostgresTls, RedisSettings, ReturnerSettings, Settings,
     SqliteSettings, TlsSettings,
 };
-pub(crate) use variant::{Options, Variant, VariantError};
+pub(crate) use variant::{Options, Variant, VariantError, is_variant};
 pub(crate) use watched::{Identity, Seen, Watched};
 
 /// What loading gives.

@@ -262,6 +262,12 @@ fn named<'a>(plain: &str, changed: impl Iterator<Item = (&'a str, Json)>) -> Str
     format!("{plain}{}", Json::Object(changed))
 }
 
+/// Whether a name is one of those that [`named`] makes.
+pub(crate) fn is_variant(name: &str) -> bool {
+    let options = name.find('{').and_then(|at| name.get(at..));
+    options.is_some_and(|options| serde_json::from_str::<Map<String, Json>>(options).is_ok())
+}
+
 fn shown(value: &Value) -> Json {
     match value {
         Value::Nothing => Json::Null,

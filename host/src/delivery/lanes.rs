@@ -17,6 +17,7 @@ use super::build::{BuildError, Built, Connections, Running};
 use super::crashes::Crashes;
 use super::lane::Lane;
 use super::loads::Loads;
+use super::quota::Quota;
 use super::returner::Returner;
 use super::variants::{Asked, MOST_VARIANTS, Routes};
 use crate::config::{Settings, Variant, VariantError};
@@ -46,6 +47,8 @@ pub(crate) struct Lanes {
     pub(super) changing: tokio::sync::Mutex<()>,
     /// Items wait for a lane that could not be begun because there were too many.
     pub(super) wanting: AtomicBool,
+    /// What the lanes may keep that returns asked for.
+    pub(super) quota: Quota,
 }
 
 /// What one version of the configuration made.
@@ -109,6 +112,7 @@ impl Lanes {
         metrics: Arc<Metrics>,
         crashes: Arc<Crashes>,
     ) -> Result<Self, Vec<BuildError>> {
+        let quota = Quota::new(settings.host.max_journal);
         let built = Built::new(settings, &runtime, &Running::default()).await?;
         let mut started = BTreeMap::new();
         for (name, returner) in &built.returners {
@@ -127,6 +131,7 @@ impl Lanes {
             making: tokio::sync::Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             wanting: AtomicBool::new(false),
+            quota,
         };
         lanes.resume().await.map_err(|error| vec![error.into()])?;
         Ok(lanes)

@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 
-use crate::delivery::{Lane, Lanes, RouteError, published};
+use crate::delivery::{Lane, Lanes, QuotaError, RouteError, published};
 use crate::items::{self, Item, Key, Kind};
 use crate::journal::{AppendError, Journal, JournalError, NewItem, Seq, SetAside};
 use crate::telemetry::IntakeMetrics;
@@ -98,6 +98,8 @@ pub(crate) enum Refused {
     #[error(transparent)]
     Route(#[from] RouteError),
     #[error(transparent)]
+    Quota(#[from] QuotaError),
+    #[error(transparent)]
     Journal(#[from] AppendError),
 }
 
@@ -114,6 +116,7 @@ impl Refused {
             Refused::TooMany | Refused::TooManyMinions => "too-many",
             Refused::Items { .. } => "invalid",
             Refused::Route(_) => "route",
+            Refused::Quota(_) => "quota",
             Refused::Journal(error) => error.reason(),
         }
     }
@@ -246,7 +249,9 @@ impl Intake {
         }
         bad.refuse()?;
         let lanes = router.into_used();
+        let admitted = self.lanes.admit(&lanes, &new).await?;
         let appended = self.journal.append(new).await?;
+        drop(admitted);
         self.lanes.resume_where_ended(&lanes).await;
         self.whole.note(large);
         self.lanes.loads.note(loads);

@@ -49,6 +49,7 @@ mod tail;
 mod unused;
 mod verify;
 mod wal;
+mod weight;
 mod writer;
 
 #[cfg(test)]
@@ -75,6 +76,7 @@ pub(crate) use error::{AppendError, JournalError, OpenError};
 pub(crate) use open::check;
 pub(crate) use rescue::rescue;
 pub(crate) use verify::Health;
+pub(crate) use weight::of_text as kept_bytes_of;
 
 use mark::Mark;
 use read::Reader;
@@ -218,6 +220,12 @@ impl Journal {
     pub(crate) async fn kept_lanes(&self) -> Result<Vec<KeptLane>, JournalError> {
         let reader = Arc::clone(&self.questions);
         blocking(move || reader.kept_lanes()).await
+    }
+
+    /// How many bytes are kept for each of these lanes, as far as that is written.
+    pub(crate) async fn kept_bytes(&self, lanes: Vec<LaneId>) -> Result<HashMap<LaneId, u64>, JournalError> {
+        let reader = Arc::clone(&self.questions);
+        blocking(move || reader.kept_bytes(&lanes)).await
     }
 
     /// How many dead letters a lane has.

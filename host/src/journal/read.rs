@@ -1,6 +1,6 @@
 //! Reading items back from the disk, for lanes that are behind.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, Row, params};
 
 use super::dead::{self, DeadFilter, KeptDeadLetter, SetAside, WholeDeadLetter};
 use super::sum::Sum;
-use super::{Entry, JournalError, KeptLane, LaneId, Seq, Window};
+use super::{Entry, JournalError, KeptLane, LaneId, Seq, Window, weight};
 use crate::items::{self, Key, Kind};
 
 /// A connection of its own: in SQLite's WAL mode, reading does not wait for the
@@ -159,6 +159,11 @@ impl Reader {
             Ok(KeptLane { name: row.get(0)?, id: LaneId(row.get(1)?), pending: row.get(2)? })
         })?;
         Ok(lanes.collect::<Result<_, _>>()?)
+    }
+
+    /// As [`super::Journal::kept_bytes`].
+    pub(super) fn kept_bytes(&self, lanes: &[LaneId]) -> Result<HashMap<LaneId, u64>, JournalError> {
+        weight::of_lanes(&*self.connection()?, lanes)
     }
 
     /// As [`super::Journal::dead_count`].

@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::App;
 use super::problem::Problem;
-use crate::journal::{AppendError, Journal as Queue};
+use crate::delivery;
+use crate::journal::{AppendError, Journal as Queue, JournalError};
 use crate::telemetry;
 
 /// How long the journal may take to say that it takes items in. A disk that hangs must
@@ -26,6 +27,15 @@ pub(super) struct Journal {
     refuses: Option<Refusal>,
     /// None before the first one.
     commits: Option<Commits>,
+    /// What is kept for those returners that returns asked for by `ret_kwargs`.
+    asked_for: AskedFor,
+}
+
+#[derive(Debug, Serialize)]
+struct AskedFor {
+    bytes: u64,
+    limit: u64,
+    refuses: Option<Refusal>,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,16 +61,17 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, P
     }
 }
 
-pub(super) async fn look(app: &App) -> Journal {
+pub(super) async fn look(app: &App) -> Result<Journal, JournalError> {
     let metrics = &app.metrics.journal;
     let refuses = refusal(&app.journal).await;
-    Journal {
+    Ok(Journal {
         bytes: metrics.bytes(),
         limit: metrics.limit(),
         taking_in: refuses.is_none(),
         refuses,
         commits: metrics.commits().map(Commits::from),
-    }
+        asked_for: app.lanes.asked_for().await?.into(),
+    })
 }
 
 /// Why the journal takes nothing in, if it does not.
@@ -78,6 +89,14 @@ pub(super) async fn refusal(journal: &Queue) -> Option<Refusal> {
 impl From<AppendError> for Refusal {
     fn from(error: AppendError) -> Self {
         Self { reason: error.reason(), message: error.to_string() }
+    }
+}
+
+impl From<delivery::AskedFor> for AskedFor {
+    fn from(asked: delivery::AskedFor) -> Self {
+        let delivery::AskedFor { bytes, limit, refuses } = asked;
+        let refuses = refuses.map(|error| Refusal { reason: "quota", message: error.to_string() });
+        Self { bytes, limit, refuses }
     }
 }
 

@@ -150,6 +150,7 @@ impl From<Refused> for Problem {
             }
             Refused::Items { items, .. } => Problem::new(StatusCode::BAD_REQUEST, detail).items(items),
             Refused::Route(error) => error.into(),
+            Refused::Quota(error) => Problem::busy(&error.to_string()),
             Refused::Journal(error) => error.into(),
         }
     }

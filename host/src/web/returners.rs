@@ -165,7 +165,7 @@ pub(super) async fn list(
         returners,
         orphaned,
         configuration,
-        journal: journal::look(&app).await,
+        journal: journal::look(&app).await?,
         salt_events,
     }))
 }

@@ -165,7 +165,7 @@ impl Taker {
                 }
                 // Nobody stores these.
                 Refused::Route(_) => return self.events.metrics.unwanted(texts.len()),
-                Refused::Journal(error) => {
+                error @ (Refused::Quota(_) | Refused::Journal(_)) => {
                     if !std::mem::replace(&mut said, true) {
                         tracing::warn!(
                             "what Salt's event bus says waits ({}): {error}",

@@ -36,6 +36,7 @@ mod clock;
 mod dead;
 mod entry;
 mod error;
+mod keep;
 mod mark;
 mod open;
 mod read;

@@ -115,7 +115,7 @@ fn take_turn(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn is_whole(copy: &Connection, acknowledged: Option<Seq>) -> rusqlite::Result<()> {
+pub(super) fn is_whole(copy: &Connection, acknowledged: Option<Seq>) -> rusqlite::Result<()> {
     let health = verify::database(copy, acknowledged)?;
     match health.damage.first() {
         None => Ok(()),
@@ -126,7 +126,7 @@ fn is_whole(copy: &Connection, acknowledged: Option<Seq>) -> rusqlite::Result<()
     }
 }
 
-fn beside(path: &Path, end: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     PathBuf::from(name)
@@ -138,7 +138,7 @@ fn copy(mut from: &File, to: &Path) -> io::Result<()> {
     new.sync_all()
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -146,7 +146,7 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Whether what was written is on the disk: the system forgets what it has of it in memory.
-fn read_back(path: &Path) -> io::Result<()> {
+pub(super) fn read_back(path: &Path) -> io::Result<()> {
     let file = File::open(path)?;
     file.sync_all()?;
     let written = digest(path)?;

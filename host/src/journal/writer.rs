@@ -39,7 +39,7 @@ mod tests;
 
 use room::Room;
 use settlements::Settlements;
-use trouble::{Files, Trouble};
+use trouble::{Files, Lost, Trouble};
 
 /// The most items of one transaction: bounds how long the last of them waits.
 const GROUP: usize = 4096;
@@ -250,7 +250,10 @@ impl Writer {
                 let _ = reply.send(Err(refusal.clone()));
             }
         }
-        let waiting = !self.settlements.waiting.is_empty() || self.untrimmed || self.trouble.is_some();
+        let waiting = !self.settlements.waiting.is_empty()
+            || self.untrimmed
+            || self.trouble.is_some()
+            || lost == Some(Lost::Log);
         if resting || (appends.is_empty() && !waiting) {
             return;
         }

@@ -2,6 +2,7 @@
 
 mod damage;
 mod fuzz;
+mod lost;
 mod model;
 
 use std::collections::BTreeMap;

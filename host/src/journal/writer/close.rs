@@ -5,7 +5,7 @@ use std::time::Instant;
 use rusqlite::config::DbConfig;
 
 use super::{Appends, Writer};
-use crate::journal::{renew, reserve, schema};
+use crate::journal::{keep, renew, reserve, schema};
 
 impl Writer {
     /// Whether every lane has passed what a crash left unclear. What it has not is as
@@ -21,6 +21,9 @@ impl Writer {
             trouble.rest_until = Instant::now();
         }
         self.flush(Appends::new());
+        if self.files.lost(&self.path).is_some() {
+            return self.keep();
+        }
         if self.trouble.is_some() {
             return self.leave();
         }
@@ -40,6 +43,39 @@ impl Writer {
             return self.leave();
         }
         self.end();
+    }
+
+    /// Its files were removed or replaced: only what is open here has all of it. The log is not moved
+    /// into a file without a name, which ends with this process.
+    fn keep(mut self) {
+        let path = self.path.display();
+        let kept = if self.files.have_moved(&self.path) {
+            Err(keep::KeepError::Moved)
+        } else {
+            // The copy may need its room.
+            self.reserve.release();
+            keep::keep(&self.connection, &self.path, *self.head.borrow())
+        };
+        match kept {
+            Ok(keep::Kept::InPlace { replaced: None }) => tracing::error!(
+                "`{path}` was removed while the host ran; all that it had is in its place again"
+            ),
+            Ok(keep::Kept::InPlace { replaced: Some(replaced) }) => tracing::error!(
+                "`{path}` was replaced while the host ran; all that it had is in its place again, and what stood there \
+                 is `{}` now",
+                replaced.display()
+            ),
+            Ok(keep::Kept::Beside { kept, error }) => tracing::error!(
+                "`{path}` was removed or replaced while the host ran, and cannot be put back: {error}. All that it had \
+                 is in `{}`: put that in its place, and remove `{path}-wal`, before the next start",
+                kept.display()
+            ),
+            Err(error) => tracing::error!(
+                "`{path}` was removed or replaced while the host ran, and what it had was not saved: {error}. The files \
+                 are left as they are"
+            ),
+        }
+        self.leave();
     }
 
     /// Closes it and leaves the log alone: a flush has failed, and no renewal has gone through.

@@ -26,9 +26,10 @@ pub(super) struct Trouble {
     unflushed: bool,
 }
 
-/// The files that are written to, each by its device and number.
+/// The files that are written to and their directory, each by its device and number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Files {
+    directory: Option<(u64, u64)>,
     database: Option<(u64, u64)>,
     log: Option<(u64, u64)>,
 }
@@ -43,7 +44,13 @@ pub(super) enum Lost {
 impl Files {
     pub(super) fn at(path: &Path) -> Self {
         let place = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
-        Self { database: place(path), log: place(&wal::path_of(path)) }
+        let directory = path.parent().and_then(place);
+        Self { directory, database: place(path), log: place(&wal::path_of(path)) }
+    }
+
+    /// Whether another directory stands where theirs was, or none: what is in it is not the host's.
+    pub(super) fn have_moved(self, path: &Path) -> bool {
+        Self::at(path).directory != self.directory
     }
 
     /// Looks whether what is written to is still what stands there.

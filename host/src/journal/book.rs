@@ -8,12 +8,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, ffi, params};
 
-use super::clock::Anchor;
-use super::seen::{self, Fresh, Seen};
+use super::seen::{Fresh, Seen};
 use super::sum::Sum;
-use super::{Bounds, DeadLetter, Entry, Held, LaneId, Seq, Settlement, now, schema, unused, wal};
+use super::{Bounds, DeadLetter, Entry, Held, LaneId, Seq, Settlement, now, schema, wal};
 use crate::items::Key;
 
 /// What the tables say, in memory. Read again after a transaction that failed.
@@ -56,9 +55,8 @@ impl Book {
     pub(super) fn load(connection: &Connection, bounds: Bounds) -> rusqlite::Result<Self> {
         let lanes = lanes(connection)?;
         let targets = targets(connection)?;
-        // Numbers are never used again: every removed item was below some cursor.
         let newest: Option<Seq> = connection.query_row("SELECT max(seq) FROM items", [], |row| row.get(0))?;
-        let last = lanes.values().map(|lane| lane.cursor).chain(newest).max().unwrap_or(0);
+        let last = reached(connection, &lanes)?.max(newest.unwrap_or(0));
         let seen = Seen::load(connection, bounds.window, bounds.keys, now())?;
         let mut book = Self { last, lanes, targets, seen, bytes: 0, free: 0 };
         book.measure(connection)?;
@@ -146,6 +144,21 @@ pub(super) fn lanes(connection: &Connection) -> rusqlite::Result<HashMap<LaneId,
         Ok((LaneId(row.get(0)?), lane))
     })?;
     lanes.collect()
+}
+
+/// How far the journal reached, but for the items that are there. Places are never given again: every
+/// removed item was below some cursor, or is named by what [`keep_places`] noted.
+pub(super) fn reached(connection: &Connection, lanes: &HashMap<LaneId, Lane>) -> rusqlite::Result<Seq> {
+    let given = schema::state(connection, GIVEN)?.map_or(0, i64::cast_unsigned);
+    Ok(lanes.values().map(|lane| lane.cursor).max().unwrap_or(0).max(given))
+}
+
+/// In the table `state`: a place up to which all were given, though no cursor says so.
+const GIVEN: &str = "given";
+
+/// Notes that places up to this one were given.
+pub(super) fn keep_places(connection: &Connection, through: Seq) -> rusqlite::Result<()> {
+    schema::set_state(connection, GIVEN, through.cast_signed())
 }
 
 pub(super) fn targets(connection: &Connection) -> rusqlite::Result<Vec<Target>> {
@@ -295,16 +308,20 @@ pub(super) fn abandon(
     Ok(abandoned)
 }
 
+/// A place has one item: what another one has become is not written over.
 fn bury(transaction: &Transaction<'_>, lane: LaneId, dead: &DeadLetter) -> rusqlite::Result<()> {
     let (seq, accepted) = (dead.entry.seq, dead.entry.accepted);
     let (kind, body) = (dead.entry.item.kind().code(), dead.entry.item.text());
     let sum = Sum::default().integer(lane.0).number(seq).integer(kind).number(accepted).text(body);
     let sum = sum.text(&dead.reason).text(&dead.plugin).text(&dead.stderr).number(dead.tries.into());
-    transaction
+    let buried = transaction
         .prepare_cached(
-            "INSERT OR REPLACE INTO dead
+            "INSERT INTO dead
                  (lane, seq, kind, accepted, body, reason, plugin, stderr, tries, at, sum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+             ON CONFLICT (lane, seq) DO UPDATE SET
+                 (accepted, reason, plugin, stderr, tries, at, sum) = (?4, ?6, ?7, ?8, ?9, ?10, ?11)
+             WHERE kind = ?3 AND body = ?5",
         )?
         .execute(params![
             lane.0,
@@ -319,6 +336,13 @@ fn bury(transaction: &Transaction<'_>, lane: LaneId, dead: &DeadLetter) -> rusql
             dead.at,
             sum.number(dead.at).value()
         ])?;
+    if buried == 0 {
+        let text = format!(
+            "the place {seq} of a dead letter has another one already; `returner dead show` has what is in it, and \
+             `returner dead drop` makes room"
+        );
+        return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CONSTRAINT), Some(text)));
+    }
     Ok(())
 }
 
@@ -347,43 +371,6 @@ pub(super) fn trim(
         target.trimmed = through;
     }
     Ok(left)
-}
-
-/// Notes that the journal is in use; says whether it was closed cleanly. If not, any item
-/// that was held may have been delivered, which is written to it: it stays so until it is
-/// settled, however often the host starts and stops meanwhile.
-pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<bool> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let clean = schema::is_clean(&transaction)?;
-    if clean {
-        schema::set_clean(&transaction, false)?;
-    } else {
-        for lane in lanes(&transaction)?.into_keys() {
-            for certain in held(&transaction, lane)?.into_iter().filter(|held| !held.redelivered) {
-                hold(&transaction, lane, &Held { redelivered: true, ..certain })?;
-            }
-        }
-    }
-    redate(&transaction)?;
-    let forgotten = unused::forget(&transaction)?;
-    transaction.commit()?;
-    if forgotten > 0 {
-        tracing::info!(lanes = forgotten, "forgot lanes that returns once asked for, and nothing names");
-    }
-    Ok(clean)
-}
-
-/// Dates what was seen by this process's clock, where the wall clock was set since: the
-/// window is as long as it would have been.
-fn redate(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    let Some(here) = Anchor::here() else { return Ok(()) };
-    match Anchor::kept(transaction)?.and_then(|kept| here.ahead_of(kept)) {
-        // The one that is kept stays, so that small differences do not add up.
-        Some(0) => return Ok(()),
-        Some(ahead) => seen::shift(transaction, ahead)?,
-        None => {}
-    }
-    here.keep(transaction)
 }
 
 /// What a lane holds, oldest first. A wait ends no later than it would have when it was

@@ -288,12 +288,25 @@ pub(super) fn replay(
         if !book.lanes.contains_key(&lane) {
             continue;
         }
-        let target = targets.id(&[lane])?;
-        let sum = book::item_sum(seq, kind, accepted, target, &body);
         // It is still there where another lane has not settled it.
-        transaction
-            .prepare_cached("INSERT OR IGNORE INTO items VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-            .execute(params![seq, kind, accepted, target, body, sum])?;
+        let there: Option<String> = transaction
+            .prepare_cached("SELECT body FROM items WHERE seq = ?1")?
+            .query_row([seq], |row| row.get(0))
+            .optional()?;
+        match there {
+            Some(other) if other != body => {
+                tracing::warn!("the dead letter {id} is not replayed: another item has its place {seq}");
+                continue;
+            }
+            Some(_) => {}
+            None => {
+                let target = targets.id(&[lane])?;
+                let sum = book::item_sum(seq, kind, accepted, target, &body);
+                transaction
+                    .prepare_cached("INSERT INTO items VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                    .execute(params![seq, kind, accepted, target, body, sum])?;
+            }
+        }
         let held = held(seq, tries);
         book::hold(&transaction, lane, &held)?;
         transaction.prepare_cached("DELETE FROM dead WHERE id = ?1")?.execute([id])?;

@@ -15,6 +15,8 @@
 //!
 //! 6. Damage is reported: a row whose checksum does not fit is never delivered, and a
 //!    journal that has lost something that was acknowledged is not opened.
+//! 7. A place has one item: none is given twice, also after a rescue, and what stands in one is
+//!    never written over by another.
 //!
 //! # On disk
 //! `journal.db`, an SQLite database that a person can open at any time (see

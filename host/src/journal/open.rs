@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::clock::Anchor;
 use super::error::OpenError;
 use super::mark::Mark;
-use super::{Health, book, renew, schema, verify};
+use super::{Health, Held, Seq, book, renew, schema, seen, unused, verify};
 
 /// Looks whether the journal in a directory is whole, and changes nothing.
 pub(crate) fn check(directory: &Path) -> Result<Health, OpenError> {
@@ -32,7 +33,7 @@ pub(super) fn begin(directory: &Path, path: &Path, mark: &Mark) -> Result<(Conne
         renew::settle_doubt(path, mark.get()).map_err(failed)?;
     }
     let (mut connection, _) = open_sound(directory, path, mark)?;
-    let clean = book::begin(&mut connection).map_err(failed)?;
+    let clean = take_in_use(&mut connection).map_err(failed)?;
     Ok((connection, clean))
 }
 
@@ -59,4 +60,54 @@ fn look_at_log(directory: &Path, path: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     Err(OpenError::Damaged { path: path.to_owned(), health })
+}
+
+/// Notes that the journal is in use; says whether it was closed cleanly. If not, any item
+/// that was held may have been delivered, which is written to it: it stays so until it is
+/// settled, however often the host starts and stops meanwhile.
+fn take_in_use(connection: &mut Connection) -> rusqlite::Result<bool> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let clean = schema::is_clean(&transaction)?;
+    if clean {
+        schema::set_clean(&transaction, false)?;
+    } else {
+        for lane in book::lanes(&transaction)?.into_keys() {
+            for certain in book::held(&transaction, lane)?.into_iter().filter(|held| !held.redelivered) {
+                book::hold(&transaction, lane, &Held { redelivered: true, ..certain })?;
+            }
+        }
+    }
+    redate(&transaction)?;
+    keep_places(&transaction)?;
+    let forgotten = unused::forget(&transaction)?;
+    transaction.commit()?;
+    if forgotten > 0 {
+        tracing::info!(lanes = forgotten, "forgot lanes that returns once asked for, and nothing names");
+    }
+    Ok(clean)
+}
+
+/// Dates what was seen by this process's clock, where the wall clock was set since: the
+/// window is as long as it would have been.
+fn redate(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let Some(here) = Anchor::here() else { return Ok(()) };
+    match Anchor::kept(transaction)?.and_then(|kept| here.ahead_of(kept)) {
+        // The one that is kept stays, so that small differences do not add up.
+        Some(0) => return Ok(()),
+        Some(ahead) => seen::shift(transaction, ahead)?,
+        None => {}
+    }
+    here.keep(transaction)
+}
+
+/// What a dead letter or a held item has is no place for another, though no cursor may have reached
+/// it: a rescue does not know how far each lane was.
+fn keep_places(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let newest = "SELECT max(seq) FROM (SELECT seq FROM dead UNION ALL SELECT seq FROM held)";
+    let newest: Option<Seq> = transaction.query_row(newest, [], |row| row.get(0))?;
+    let reached = book::reached(transaction, &book::lanes(transaction)?)?;
+    match newest.filter(|newest| *newest > reached) {
+        Some(newest) => book::keep_places(transaction, newest),
+        None => Ok(()),
+    }
 }

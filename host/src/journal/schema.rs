@@ -81,7 +81,8 @@ const SCHEMA: &str = "
         sum  INTEGER NOT NULL
     );
     -- `clean`: 1 after a stop at which nothing was left unclear. `boot`, `at_boot`: which
-    -- boot of the machine `seen.at` was dated in, and what the clock showed at it.
+    -- boot of the machine `seen.at` was dated in, and what the clock showed at it. `given`: a
+    -- place up to which all were given, where no cursor says so.
     CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
 ";
 

@@ -158,7 +158,7 @@ impl Health {
     fn counts(&mut self, connection: &Connection, acknowledged: Option<Seq>) -> rusqlite::Result<()> {
         let lanes = book::lanes(connection)?;
         let (mut found, mut unknown) = (HashMap::<LaneId, u64>::new(), BTreeMap::<LaneId, u64>::new());
-        let mut last = lanes.values().map(|lane| lane.cursor).max().unwrap_or(0);
+        let mut last = book::reached(connection, &lanes)?;
         let targets = book::targets(connection)?;
         let targets: HashMap<i64, _> = targets.into_iter().map(|target| (target.id, target.lanes)).collect();
         let mut items = connection.prepare("SELECT seq, target FROM items ORDER BY seq")?;

@@ -148,7 +148,9 @@ impl Found {
             }
             Ok(())
         })?;
-        let reached = self.lanes.values().map(|lane| lane.cursor).chain(newest).max().unwrap_or(0);
+        let aside = held.iter().chain(&dead).map(|row| integer(&row[1]).cast_unsigned());
+        let cursors = self.lanes.values().map(|lane| lane.cursor);
+        let reached = cursors.chain(newest).chain(aside).max().unwrap_or(0);
         if reached < self.acknowledged {
             let (lost, end) = (self.acknowledged - reached, self.acknowledged);
             missing.push(format!("the newest {lost} items, up to {end}, are lost; they were acknowledged"));
@@ -167,6 +169,8 @@ impl Found {
         let keys = Keys::read(damaged);
         missing.extend(keys.write(&transaction, &mut self.targets, &lost.collect(), reached)?);
         self.write_lanes(&transaction, &mut missing)?;
+        // What comes next has a place of its own, whatever of this was lost.
+        book::keep_places(&transaction, reached.max(self.acknowledged))?;
         // Nobody knows what was delivered: all of it says so.
         schema::set_clean(&transaction, false)?;
         transaction.commit()?;

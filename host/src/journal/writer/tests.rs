@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use rusqlite::ffi;
 
 use super::super::open::begin;
-use super::super::{Journal, check};
+use super::super::{DeadLetter, Entry, Journal, check};
 use super::trouble::REST;
 use super::*;
 use crate::items::{self, Kind};
@@ -209,4 +209,45 @@ fn what_a_renewal_left_goes_at_the_next_start() {
     }
     drop(Journal::open(directory.path(), bounds(), JournalMetrics::default()).unwrap());
     assert!(left.iter().all(|path| !path.exists()));
+}
+
+/// Two items never have one place; should they have, none of them is written over.
+#[test]
+fn a_dead_letter_in_the_place_of_another_is_refused_and_neither_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path());
+    assert!(append(&mut writer, 10) && append(&mut writer, 20));
+    let dead = |body: &Entry| {
+        let item = items::parse(Kind::Return, body.item.text(), String::new).unwrap();
+        let entry = Entry { seq: 1, accepted: 1, item, lanes: Arc::from([LaneId(1)]) };
+        let (plugin, stderr) = ("p".to_owned(), String::new());
+        DeadLetter { entry: Arc::new(entry), reason: "r".to_owned(), plugin, stderr, tries: 1, at: 1 }
+    };
+    let window = writer.shared.tail.next(LaneId(1), 0, 2, 9, 1 << 20).unwrap();
+    let [first, second] = [0, 1].map(|at| dead(&window.entries[at]));
+    let bury = |writer: &mut Writer, dead: &DeadLetter| {
+        let settlement = Settlement { dead: vec![dead.clone()], ..Settlement::default() };
+        writer.note(LaneId(1), settlement);
+        writer.commit(&mut Appends::new())
+    };
+    for _ in 0..2 {
+        bury(&mut writer, &first).unwrap();
+        writer.settlements.written();
+    }
+    let refused = bury(&mut writer, &second).unwrap_err();
+    assert!(
+        refused.to_string().contains("the place 1 of a dead letter has another one already"),
+        "{refused}"
+    );
+    writer.failed(&refused);
+    assert!(!writer.is_unflushed(), "nothing was written");
+    writer.reopen().unwrap();
+    let body: String = writer.connection.query_row("SELECT body FROM dead", [], |row| row.get(0)).unwrap();
+    assert_eq!(body, first.entry.item.text());
+    // Its own item went on: another one has its place, and is not taken for it.
+    writer.connection.execute("UPDATE items SET seq = 0 WHERE seq = 1", []).unwrap();
+    writer.connection.execute("UPDATE items SET seq = 1 WHERE seq = 2", []).unwrap();
+    let replayed = dead::replay(&mut writer.connection, &mut writer.book, &[1]).unwrap();
+    assert!(replayed.is_empty());
+    assert_eq!(dead::count(&writer.connection, LaneId(1)).unwrap(), 1);
 }

@@ -103,12 +103,17 @@ impl Writer {
         }
         let rest_until = if gave { now } else { now + REST };
         let was_unflushed = self.is_unflushed();
-        // Nothing was written: there was no room, it may not be written to, or somebody else writes.
-        let code = error.sqlite_error_code();
+        // Nothing was written: there was no room, it may not be written to, somebody else writes, or
+        // it does not fit what is there.
         let refused = is_full
             || matches!(
-                code,
-                Some(ErrorCode::ReadOnly | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+                error.sqlite_error_code(),
+                Some(
+                    ErrorCode::ReadOnly
+                        | ErrorCode::DatabaseBusy
+                        | ErrorCode::DatabaseLocked
+                        | ErrorCode::ConstraintViolation
+                )
             );
         let lost = self.files.lost(&self.path).is_some();
         let unflushed = was_unflushed || !(refused || lost) || reserve::is_flush(error);

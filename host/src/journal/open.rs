@@ -1,5 +1,7 @@
 //! Opening the database of a journal: only one that is whole is used.
 
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
@@ -8,7 +10,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::clock::Anchor;
 use super::error::OpenError;
 use super::mark::Mark;
-use super::{Health, Held, Seq, book, renew, schema, seen, unused, verify};
+use super::{Health, Held, Seq, book, renew, schema, seen, unused, verify, wal};
 
 /// Looks whether the journal in a directory is whole, and changes nothing.
 pub(crate) fn check(directory: &Path) -> Result<Health, OpenError> {
@@ -28,8 +30,8 @@ pub(crate) fn check(directory: &Path) -> Result<Health, OpenError> {
 pub(super) fn begin(directory: &Path, path: &Path, mark: &Mark) -> Result<(Connection, bool), OpenError> {
     let failed = |error| OpenError::Database { path: path.to_owned(), error };
     if renew::is_doubtful(path) {
-        // Before it is moved into the database, which leaves out what is damaged.
-        look_at_log(directory, path)?;
+        // Before the log is moved into the database, which leaves out what is damaged.
+        look_at_files(directory, path, mark)?;
         renew::settle_doubt(path, mark.get()).map_err(failed)?;
     }
     let (mut connection, _) = open_sound(directory, path, mark)?;
@@ -39,23 +41,29 @@ pub(super) fn begin(directory: &Path, path: &Path, mark: &Mark) -> Result<(Conne
 
 /// Opens the database if it is whole.
 fn open_sound(directory: &Path, path: &Path, mark: &Mark) -> Result<(Connection, Health), OpenError> {
-    let damaged = |health| OpenError::Damaged { path: path.to_owned(), health };
-    // Before anything is opened: SQLite makes an empty one, and throws the log away.
-    if let Some(acknowledged) = mark.get().filter(|seq| *seq > 0 && !path.exists()) {
-        return Err(damaged(Health::gone(acknowledged)));
-    }
-    look_at_log(directory, path)?;
+    look_at_files(directory, path, mark)?;
     verify::read_ahead(path);
     let connection = schema::open(path)?;
     let failed = |error| OpenError::Database { path: path.to_owned(), error };
     let health = verify::database(&connection, mark.get()).map_err(failed)?;
+    let damaged = |health| OpenError::Damaged { path: path.to_owned(), health };
     if health.damage.is_empty() { Ok((connection, health)) } else { Err(damaged(health)) }
 }
 
-/// Refuses a write-ahead log of which SQLite would leave out a part.
-fn look_at_log(directory: &Path, path: &Path) -> Result<(), OpenError> {
-    let health =
-        verify::log(path).map_err(|error| OpenError::Directory { path: directory.to_owned(), error })?;
+/// Refuses what SQLite would throw away without a word, so before it opens anything: a log whose
+/// database is empty or not there, and what is behind a damaged frame of one.
+fn look_at_files(directory: &Path, path: &Path, mark: &Mark) -> Result<(), OpenError> {
+    let files = |error| OpenError::Directory { path: directory.to_owned(), error };
+    let size = match fs::metadata(path) {
+        Ok(database) => Some(database.len()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(files(error)),
+    };
+    let acknowledged = mark.get().filter(|seq| *seq > 0);
+    let health = match size {
+        None | Some(0) => Health::gone(size.is_some(), wal::has_frames(path), acknowledged),
+        Some(_) => verify::log(path).map_err(files)?,
+    };
     if health.damage.is_empty() {
         return Ok(());
     }

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -69,20 +69,27 @@ pub(crate) fn rescue(directory: &Path) -> Result<Rescued, RescueError> {
     let files = |error| RescueError::Files { path: directory.to_owned(), error };
     let work = directory.join("rescue");
     put_back(directory, &work).map_err(files)?;
-    let copy = copied(directory, &work).map_err(files)?;
-    let rescued = from_copy(directory, &work, &copy);
-    if rescued.is_err() && directory.join(DATABASE).exists() {
+    let source = Source::of(directory).map_err(files)?;
+    let rescued =
+        copied(directory, &work, source).and_then(|copy| from_copy(directory, &work, &copy, source));
+    if rescued.is_err() && (directory.join(DATABASE).exists() || !work.join(NEW).exists()) {
         // What is left would take room that the next try needs.
         let _ = fs::remove_dir_all(&work);
     }
     rescued
 }
 
-fn from_copy(directory: &Path, work: &Path, copy: &Path) -> Result<Rescued, RescueError> {
+fn from_copy(directory: &Path, work: &Path, copy: &Path, source: Source) -> Result<Rescued, RescueError> {
     let files = |error| RescueError::Files { path: directory.to_owned(), error };
     if let Some(found) = newer_layout(copy) {
         let path = directory.join(DATABASE);
         return Err(OpenError::Newer { path, found, known: schema::LAYOUT }.into());
+    }
+    let mut missing = Vec::new();
+    if let (Source::Log, (lacking @ 1.., pages)) = (source, wal::lacking(copy).map_err(files)?) {
+        missing.push(format!(
+            "the database was empty or not there, and its log has not all of it: {lacking} of {pages} pages are lost"
+        ));
     }
     mend(copy).map_err(files)?;
     let unreadable = |error| RescueError::Unreadable { path: directory.to_owned(), error };
@@ -93,24 +100,55 @@ fn from_copy(directory: &Path, work: &Path, copy: &Path) -> Result<Rescued, Resc
     let written = found.write(&damaged, &new);
     let written = written.map_err(|error| RescueError::New { path: directory.to_owned(), error })?;
     let kept = swap(directory, work, &new).map_err(files)?;
-    Ok(Rescued { items: written.items, dead: written.dead, missing: written.missing, kept })
+    missing.extend(written.missing);
+    Ok(Rescued { items: written.items, dead: written.dead, missing, kept })
 }
 
-fn copied(directory: &Path, work: &Path) -> io::Result<PathBuf> {
+/// What is there to be read.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Database,
+    /// The database is empty.
+    Log,
+}
+
+impl Source {
+    /// Where there is no database beside a log, an empty one is made. It says no less, and what was
+    /// broken off in the middle of a [`swap`] is told by that there is none.
+    fn of(directory: &Path) -> io::Result<Self> {
+        let database = directory.join(DATABASE);
+        if !wal::has_frames(&database) {
+            return Ok(Self::Database);
+        }
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&database)?;
+        Ok(if file.metadata()?.len() == 0 { Self::Log } else { Self::Database })
+    }
+}
+
+fn copied(directory: &Path, work: &Path, source: Source) -> Result<PathBuf, RescueError> {
+    let files = |error| RescueError::Files { path: directory.to_owned(), error };
     if work.exists() {
-        fs::remove_dir_all(work)?;
+        fs::remove_dir_all(work).map_err(files)?;
     }
-    fs::create_dir(work)?;
+    fs::create_dir(work).map_err(files)?;
     let (original, copy) = (directory.join(DATABASE), work.join(DATABASE));
-    let log = wal::path_of(&original);
-    let copied = fs::copy(&original, &copy).and_then(|_| match log.exists() {
-        true => fs::copy(log, wal::path_of(&copy)).map(drop),
-        false => Ok(()),
-    });
-    if copied.is_err() {
-        let _ = fs::remove_dir_all(work);
+    match source {
+        Source::Database => fs::copy(&original, &copy).map(drop).map_err(files)?,
+        Source::Log => begin_anew(&copy)?,
     }
-    copied.map(|()| copy)
+    let log = wal::path_of(&original);
+    if log.exists() {
+        fs::copy(log, wal::path_of(&copy)).map_err(files)?;
+    }
+    Ok(copy)
+}
+
+/// SQLite throws the log of an empty database away, so one that has the tables of every journal, and
+/// nothing in them, stands below what the log has.
+fn begin_anew(copy: &Path) -> Result<(), RescueError> {
+    let new = schema::open(copy)?;
+    let closed = schema::fold(&new).and_then(|()| new.close().map_err(|(_, error)| error));
+    closed.map_err(|error| RescueError::New { path: copy.to_owned(), error })
 }
 
 /// The layout of a journal that a newer host wrote, and that is not damaged: it is that host's to

@@ -90,10 +90,13 @@ pub(super) fn database(connection: &Connection, acknowledged: Option<Seq>) -> ru
 }
 
 impl Health {
-    /// There is no database, and there was one.
-    pub(super) fn gone(acknowledged: Seq) -> Self {
-        let damage = format!("it is not there, and the item {acknowledged} was acknowledged");
-        Self { damage: vec![damage], items: None }
+    /// There is nothing in the database, or no database, and there was something: in its log, or
+    /// acknowledged.
+    pub(super) fn gone(is_there: bool, has_log: bool, acknowledged: Option<Seq>) -> Self {
+        let what = if is_there { "it is empty" } else { "it is not there" };
+        let log = has_log.then(|| format!("{what}, and its write-ahead log has something"));
+        let acknowledged = acknowledged.map(|seq| format!("{what}, and the item {seq} was acknowledged"));
+        Self { damage: log.into_iter().chain(acknowledged).collect(), items: None }
     }
 
     /// What can be saved, for a report.

@@ -8,6 +8,7 @@
 //!
 //! The format is described in <https://www.sqlite.org/fileformat2.html#walformat>.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::ops::Range;
@@ -33,6 +34,16 @@ pub(super) fn path_of(database: &Path) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push("-wal");
     path.into()
+}
+
+/// Whether something stands in the log. SQLite throws that away where the database is empty.
+pub(super) fn has_frames(database: &Path) -> bool {
+    fs::metadata(path_of(database)).is_ok_and(|log| log.len() > (HEADER + FRAME_HEADER) as u64)
+}
+
+/// How many pages of the database the log does not have, and of how many.
+pub(super) fn lacking(database: &Path) -> io::Result<(usize, usize)> {
+    Ok(Wal::parse(fs::read(path_of(database))?).map_or((0, 0), |wal| wal.lacking()))
 }
 
 /// Looks for damage that SQLite would take for the log's end.
@@ -106,6 +117,18 @@ impl Wal {
 
     fn commits(&self, frame: usize) -> bool {
         word(&self.bytes, self.start(frame) + 4) != 0
+    }
+
+    fn lacking(&self) -> (usize, usize) {
+        let (mut had, mut written, mut pages) = (HashSet::new(), Vec::new(), 0);
+        for frame in (0..self.frames()).take_while(|frame| self.fits(*frame)) {
+            written.push(word(&self.bytes, self.start(frame)) as usize);
+            if self.commits(frame) {
+                pages = word(&self.bytes, self.start(frame) + 4) as usize;
+                had.extend(written.drain(..));
+            }
+        }
+        ((1..=pages).filter(|page| !had.contains(page)).count(), pages)
     }
 
     /// The frames that fit each on its own, behind the first that does not.

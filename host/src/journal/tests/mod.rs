@@ -1,9 +1,11 @@
 //! What the journal's tests share, and what it does when nothing goes wrong.
 
 mod damage;
+mod empty;
 mod fuzz;
 mod lost;
 mod model;
+mod places;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -129,6 +129,11 @@ impl Lane {
         self.pending += items;
         self.changed = true;
     }
+
+    pub(super) fn take_pending(&mut self, items: u64) {
+        self.pending = self.pending.saturating_sub(items);
+        self.changed = true;
+    }
 }
 
 pub(super) fn lanes(connection: &Connection) -> rusqlite::Result<HashMap<LaneId, Lane>> {
@@ -222,8 +227,7 @@ pub(super) fn settle(
     let Some(lane) = lanes.get_mut(&id).filter(|lane| lane.settlements < number) else { return Ok(()) };
     lane.settlements = number;
     lane.cursor = lane.cursor.max(settlement.through);
-    lane.pending = lane.pending.saturating_sub(settlement.settled);
-    lane.changed = true;
+    lane.take_pending(settlement.settled);
     for dead in &settlement.dead {
         bury(transaction, id, dead)?;
     }

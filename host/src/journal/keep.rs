@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ffi};
 
+use super::refused::Acknowledged;
 use super::renew::{beside, is_whole, read_back, remove};
-use super::{Seq, renew, schema, wal};
+use super::{refused, renew, schema, wal};
 
 /// Where the whole journal is now.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ pub(super) enum KeepError {
 ///
 /// # Errors
 /// There may be no room for a copy, or what is open may not be whole; nothing has changed then.
-pub(super) fn keep(open: &Connection, path: &Path, acknowledged: Seq) -> Result<Kept, KeepError> {
+pub(super) fn keep(open: &Connection, path: &Path, acknowledged: Acknowledged) -> Result<Kept, KeepError> {
     renew::tidy(path)?;
     let new = beside(path, ".new");
     let kept = copy(open, &new, acknowledged).and_then(|()| match put_back(&new, path) {
@@ -62,7 +63,7 @@ pub(super) fn keep(open: &Connection, path: &Path, acknowledged: Seq) -> Result<
 
 /// The same pages under the same numbers: a log that is left beside them puts into them what they
 /// have.
-fn copy(open: &Connection, new: &Path, acknowledged: Seq) -> Result<(), KeepError> {
+fn copy(open: &Connection, new: &Path, acknowledged: Acknowledged) -> Result<(), KeepError> {
     // Made before SQLite does, which would leave it readable to others.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
     let mut copy = Connection::open(new)?;
@@ -70,9 +71,10 @@ fn copy(open: &Connection, new: &Path, acknowledged: Seq) -> Result<(), KeepErro
         return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None).into());
     }
     copy.close().map_err(|(_, error)| error)?;
-    let copy = schema::connect(new)?;
+    let mut copy = schema::connect(new)?;
+    refused::take_back(&mut copy, acknowledged)?;
     schema::fold(&copy)?;
-    is_whole(&copy, Some(acknowledged))?;
+    is_whole(&copy, Some(acknowledged.seq))?;
     copy.close().map_err(|(_, error)| error)?;
     Ok(read_back(new)?)
 }

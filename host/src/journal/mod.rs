@@ -15,7 +15,9 @@
 //!
 //! 6. Damage is reported: a row whose checksum does not fit is never delivered, and a
 //!    journal that has lost something that was acknowledged is not opened.
-//! 7. A place has one item: none is given twice, also after a rescue, and what stands in one is
+//! 7. What was refused is not there, whoever asks for it again is not its copy; only a host that
+//!    ends before it could take it back may keep it.
+//! 8. A place has one item: none is given twice, also after a rescue, and what stands in one is
 //!    never written over by another.
 //!
 //! # On disk
@@ -42,6 +44,7 @@ mod keep;
 mod mark;
 mod open;
 mod read;
+mod refused;
 mod renew;
 mod rescue;
 mod reserve;
@@ -193,8 +196,8 @@ impl Journal {
         self.head.clone()
     }
 
-    /// How often it was read again after a write whose end was unclear: what was asked for and
-    /// refused then may be on disk all the same.
+    /// How often it was read again after a write whose end was unclear: a replay that was refused
+    /// then may be on disk all the same.
     pub(crate) fn reopened(&self) -> watch::Receiver<u64> {
         self.reopened.clone()
     }

@@ -134,6 +134,11 @@ impl Seen {
         Ok(seen)
     }
 
+    /// The number of the newest commit that has keys, forgotten or not.
+    pub(super) fn newest_commit(&self) -> i64 {
+        self.last
+    }
+
     /// The lanes of a set that have not had the key, or none if all had it.
     pub(super) fn remaining(
         &self,

@@ -54,7 +54,7 @@ impl Writer {
         } else {
             // The copy may need its room.
             self.reserve.release();
-            keep::keep(&self.connection, &self.path, *self.head.borrow())
+            keep::keep(&self.connection, &self.path, self.acknowledged())
         };
         match kept {
             Ok(keep::Kept::InPlace { replaced: None }) => tracing::error!(

@@ -70,13 +70,14 @@ impl Writer {
         if self.files.lost(&self.path).is_some() {
             return Err(rusqlite::Error::InvalidPath(self.path.clone()));
         }
+        // The last that can fail: what is refused must not count as acknowledged.
+        book.measure(&self.connection)?;
         if !entries.is_empty() || !self.settlements.waiting.is_empty() {
             self.shared.metrics.committed(begun.elapsed(), entries.len());
         }
 
         self.untrimmed = untrimmed;
         book.seen.committed(seen, fresh, now);
-        book.measure(&self.connection)?;
         self.show(entries);
         Ok(answers)
     }

@@ -1,5 +1,7 @@
 //! What the writer does after a flush that failed, which no disk of a test's does on demand.
 
+mod refused;
+
 use std::os::unix::fs::MetadataExt;
 
 use rusqlite::ffi;
@@ -15,6 +17,10 @@ fn bounds() -> Bounds {
 }
 
 fn writer(directory: &Path) -> Writer {
+    writer_within(directory, bounds())
+}
+
+fn writer_within(directory: &Path, bounds: Bounds) -> Writer {
     let (path, mark) = (directory.join("journal.db"), Mark::open(directory).unwrap());
     let (connection, clean) = begin(directory, &path, &mark).unwrap();
     let shared = Shared {
@@ -24,7 +30,7 @@ fn writer(directory: &Path) -> Writer {
         reopened: watch::Sender::new(0),
         metrics: JournalMetrics::default(),
     };
-    let mut writer = Writer::new(connection, clean, &path, bounds(), mark, shared).unwrap().0;
+    let mut writer = Writer::new(connection, clean, &path, bounds, mark, shared).unwrap().0;
     writer.lane("a").unwrap();
     writer
 }

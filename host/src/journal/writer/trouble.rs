@@ -12,6 +12,7 @@ use rusqlite::{Connection, ErrorCode, ffi};
 
 use super::{Writer, log_pages};
 use crate::journal::book::Book;
+use crate::journal::refused::{self, Acknowledged};
 use crate::journal::{AppendError, renew, reserve, schema, wal};
 
 /// How long to leave a disk alone that could not be written to.
@@ -161,23 +162,32 @@ impl Writer {
         if let Some(trouble) = &mut self.trouble {
             trouble.unflushed = false;
         }
+        let acknowledged = self.acknowledged();
+        let refused = refused::take_back(&mut self.connection, acknowledged)?;
+        if refused > 0 {
+            tracing::info!(
+                items = refused,
+                "what was refused when the journal could not be written was taken out of it"
+            );
+        }
         let book = Book::load(&self.connection, self.bounds)?;
         self.files = Files::at(&self.path);
-        let acknowledged = *self.head.borrow();
-        if book.last < acknowledged {
-            let text = format!("it ends at the item {}, and {acknowledged} was acknowledged", book.last);
+        if book.last < acknowledged.seq {
+            let text =
+                format!("it ends at the item {}, and {} was acknowledged", book.last, acknowledged.seq);
             return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(text)));
         }
         self.book = book;
-        // A transaction whose flush failed may be there all the same. Its items were
-        // refused; the lanes take them as what comes next.
-        let last = self.book.last;
-        self.shared.tail.begin(last);
-        self.head.send_if_modified(|head| std::mem::replace(head, last) != last);
+        self.shared.tail.begin(self.book.last);
         self.show_depths();
         // Nor is what lanes believe to hold.
         self.shared.reopened.send_modify(|times| *times += 1);
         Ok(())
+    }
+
+    /// What was answered to be on disk. A transaction that failed is in neither.
+    pub(super) fn acknowledged(&self) -> Acknowledged {
+        Acknowledged { seq: *self.head.borrow(), commit: self.book.seen.newest_commit() }
     }
 
     /// The log was removed, and only this connection still has it: what is in it goes into the

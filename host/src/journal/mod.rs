@@ -26,7 +26,7 @@
 //! cursor, below which everything is settled but what the table `held` names.
 //!
 //! Beside it `acknowledged` ([`mark`]: how far the journal reached), `reserve` ([`reserve`]:
-//! room for settling when the disk is full) and `lock`.
+//! room for settling when the disk is full) and `lock` ([`lock`]: keeps a second host out).
 //!
 //! # In memory
 //! The newest items are also kept in [`tail`], up to a bound, so that lanes that
@@ -41,6 +41,7 @@ mod dead;
 mod entry;
 mod error;
 mod keep;
+mod lock;
 mod mark;
 mod open;
 mod read;
@@ -84,6 +85,7 @@ pub(crate) use rescue::rescue;
 pub(crate) use verify::Health;
 pub(crate) use weight::of_text as kept_bytes_of;
 
+use lock::Lock;
 use mark::Mark;
 use read::Reader;
 use reserve::Reserve;
@@ -136,15 +138,14 @@ pub(crate) struct Journal {
     questions: Arc<Reader>,
     depths: Depths,
     reopened: watch::Receiver<u64>,
-    /// Held for as long as the journal is open.
-    _lock: std::fs::File,
+    _lock: Lock,
 }
 
 impl Journal {
     /// Opens the journal in a directory, and makes it where there is none.
     pub(crate) fn open(directory: &Path, bounds: Bounds, metrics: JournalMetrics) -> Result<Self, OpenError> {
         let path = directory.join("journal.db");
-        let lock = schema::lock(directory)?;
+        let lock = Lock::take(directory)?;
         let failed = |error| OpenError::Database { path: path.clone(), error };
         if let Err(error) = renew::tidy(&path) {
             tracing::warn!(%error, journal = %path.display(), "what a renewal left was not removed");

@@ -9,12 +9,13 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::clock::Anchor;
 use super::error::OpenError;
+use super::lock::Lock;
 use super::mark::Mark;
 use super::{Health, Held, Seq, book, renew, schema, seen, unused, verify, wal};
 
 /// Looks whether the journal in a directory is whole, and changes nothing.
 pub(crate) fn check(directory: &Path) -> Result<Health, OpenError> {
-    let _lock = schema::lock(directory)?;
+    let _lock = Lock::take(directory)?;
     let path = directory.join("journal.db");
     let files = |error| OpenError::Directory { path: directory.to_owned(), error };
     let mark = Mark::open(directory).map_err(files)?;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::lock::Lock;
 use super::mark::Mark;
 use super::{OpenError, schema, wal};
 
@@ -65,7 +66,7 @@ pub(crate) enum RescueError {
 
 /// Makes a new journal in the directory of a damaged one, which no host may be using.
 pub(crate) fn rescue(directory: &Path) -> Result<Rescued, RescueError> {
-    let _lock = schema::lock(directory)?;
+    let _lock = Lock::take(directory)?;
     let files = |error| RescueError::Files { path: directory.to_owned(), error };
     let work = directory.join("rescue");
     put_back(directory, &work).map_err(files)?;

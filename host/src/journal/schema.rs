@@ -1,14 +1,12 @@
 //! The layout of `journal.db`, and opening it.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 
 use super::OpenError;
 use super::sum::Sum;
@@ -97,36 +95,8 @@ pub(super) const TABLES: [(&str, &str); 7] = [
     ("state", "name, value"),
 ];
 
-/// A process that has let go of the lock may have a child that has not become its own program
-/// yet, and holds it for a moment more.
-const LOCK_TRIES: usize = 10;
-const BETWEEN_TRIES: Duration = Duration::from_millis(30);
-
 /// How long to wait for others who have the database open, such as a person.
 const BUSY: Duration = Duration::from_secs(10);
-
-/// Makes the directory, closed to others, and takes the lock that keeps a second
-/// host out.
-pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
-    let failed = |error| OpenError::Directory { path: directory.to_owned(), error };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
-    let path = directory.join("lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
-    for _ in 0..LOCK_TRIES {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(Errno::WOULDBLOCK) => std::thread::sleep(BETWEEN_TRIES),
-            Err(error) => return Err(failed(error.into())),
-        }
-    }
-    Err(OpenError::InUse { path: directory.to_owned() })
-}
 
 /// Opens the database for writing, and makes its tables where there are none.
 pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {

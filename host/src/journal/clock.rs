@@ -42,7 +42,7 @@ fn since_boot() -> i64 {
 /// What ties the clock of a process to the machine's boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Anchor {
-    /// Tells boots apart.
+    /// Tells boots apart, and the clocks that run since the same one.
     boot: i64,
     at_boot: i64,
 }
@@ -52,8 +52,7 @@ impl Anchor {
     pub(super) fn here() -> Option<Self> {
         // A UUID that the kernel makes at each boot (random(4)).
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-        let boot = u128::from_str_radix(&boot.trim().replace('-', ""), 16).ok()?;
-        Some(Self { boot: boot as i64, at_boot: at_boot() })
+        Some(Self { boot: boot_of(&boot, &clock_of_process())?, at_boot: at_boot() })
     }
 
     /// The one that was kept in a journal.
@@ -76,9 +75,36 @@ impl Anchor {
     }
 }
 
+/// Names the clock that counts since the boot: in a time namespace it is set off (time_namespaces(7)).
+/// By the offset, too, because the number of a namespace that is gone is given again.
+fn clock_of_process() -> String {
+    let namespace = fs::read_link("/proc/self/ns/time").unwrap_or_default();
+    let offsets = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+    format!("{} {offsets}", namespace.display())
+}
+
+fn boot_of(boot: &str, clock: &str) -> Option<i64> {
+    let boot = u128::from_str_radix(&boot.trim().replace('-', ""), 16).ok()?;
+    Some(boot as i64 ^ i64::from(crc32fast::hash(clock.as_bytes())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of two clocks since one boot neither tells the time of the other.
+    #[test]
+    fn another_clock_since_the_same_boot_counts_as_another_boot() {
+        let boot = "2e2d9f6e-1a5b-4c39-8c0e-5c1d4f0a7b66\n";
+        let clock = |namespace: u64, offset: u64| {
+            boot_of(boot, &format!("time:[{namespace}] monotonic 0 0\nboottime {offset} 0\n")).unwrap()
+        };
+        let here = clock(4026531834, 0);
+        assert_eq!(here, clock(4026531834, 0));
+        assert!(here != clock(4026532001, 100_000) && here != clock(4026531834, 100_000));
+        assert_eq!(boot_of("", "time"), None);
+        assert_eq!(Anchor::here(), Anchor::here());
+    }
 
     #[test]
     fn the_wall_clock_was_set_where_the_boot_seems_to_have_moved() {

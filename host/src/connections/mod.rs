@@ -12,6 +12,7 @@
 //! plugins, grants and what is stored.
 
 mod answer;
+mod blocking;
 mod http;
 mod mongo;
 mod names;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::answer::AnswerBounds;
+pub(crate) use self::blocking::{begins_no_threads, spawn_blocking};
 pub(crate) use self::http::{HttpBounds, HttpClient, HttpError, HttpRequest, HttpResponse};
 pub(crate) use self::mongo::{MongoError, MongoFind, MongoPool, MongoUpdate, MongoWriteError};
 pub(crate) use self::names::Names;

@@ -36,7 +36,7 @@ const THREADS: usize = 32;
 /// How long the answer holds.
 const REMEMBERED: Duration = Duration::from_secs(1);
 
-/// The threads that wait for name servers, none of them before it is needed.
+/// The threads that wait for name servers, none of them before somebody may ask.
 static WAITING: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(1).max_blocking_threads(THREADS).thread_name("names").build()
@@ -61,6 +61,8 @@ pub(crate) struct Names {
 
 impl Names {
     pub(crate) fn new() -> Arc<Self> {
+        // They are as nice as the one that begins them, which is not to be a guest's.
+        LazyLock::force(&WAITING);
         Self::asking(Arc::new(|name: &str| {
             Ok((name, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
         }))

@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
 /// The most connections of one returner to one server.
 pub(super) const CONNECTIONS: usize = 4;
@@ -25,7 +26,7 @@ pub(super) const PING: Duration = Duration::from_secs(1);
 /// What a pool connects to. Its methods keep to their own bounds of time.
 pub(crate) trait Server: Send + Sync + 'static {
     type Connection: Send + 'static;
-    type Error;
+    type Error: Send + 'static;
 
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send;
 
@@ -102,7 +103,20 @@ impl<S: Server> Pool<S> {
     async fn connection(&self) -> Result<S::Connection, S::Error> {
         match self.idle().await {
             Some(connection) => Ok(connection),
-            None => self.shared.server.connect().await,
+            None => self.connect().await,
+        }
+    }
+
+    /// On the host's own threads: a driver may have the system look up a name, on a thread that is
+    /// as nice as the one that begins it (see [`blocking`](super::blocking)).
+    async fn connect(&self) -> Result<S::Connection, S::Error> {
+        let shared = Arc::clone(&self.shared);
+        let connecting = tokio::spawn(async move { shared.server.connect().await });
+        match AbortOnDropHandle::new(connecting).await {
+            Ok(connected) => connected,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime ends, and with it whoever waits.
+            Err(_) => std::future::pending().await,
         }
     }
 

@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use super::sqlite_error::{error_of, is_commit_unknown, is_out_of_memory};
@@ -29,8 +28,8 @@ use super::sqlite_session::FOR_GUESTS;
 use super::{CommitError, Purpose, SqlError, SqlErrorKind, SqlRows, SqlValue, sqlite_session, statement};
 use crate::config::SqliteSettings;
 use crate::connections::answer::AnswerBounds;
-use crate::connections::connect_bound;
 use crate::connections::pool::{CONNECTIONS, Lease, Pool, Server};
+use crate::connections::{connect_bound, spawn_blocking};
 
 /// How often somebody looks whether a transaction keeps others waiting.
 const LOOK: Duration = Duration::from_millis(500);

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::Refused;
+use crate::connections::spawn_blocking;
 
 /// How many statements are read at once.
 const AT_ONCE: usize = 2;

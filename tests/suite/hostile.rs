@@ -144,16 +144,22 @@ async fn crashes_are_told_and_run_again(host: &Host) {
     assert!(none.expect(4).stderr.contains("no report of a crash 4711"), "{}", none.stderr);
 }
 
-/// It computes in more instances than there are processors: what comes in is still acknowledged, and
-/// stored by its neighbour, before the first of them has used up its time.
+/// It computes in more instances than there are processors, or has the host do so: what comes in is
+/// still acknowledged, and stored by its neighbour, before the first of them has used up its time.
 #[tokio::test]
 async fn guests_that_compute_leave_the_host_to_everybody_else() {
+    for how in ["loop", "parameters"] {
+        computing_in_many_instances(how).await;
+    }
+}
+
+async fn computing_in_many_instances(how: &str) {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let plugin = guest("hostile").await;
     let neighbour = SqliteDatabase::new();
     let host = Host::start(&format!(
         "return: sqlite3\nhostile.plugin: {}\nhostile.delivery: {{workers: {}}}\n\
-         hostile.limits: {{cpu: 60s, time: 1h}}\n{}",
+         hostile.limits: {{cpu: 60s, time: 1h}}\nhostile.connections: {{db: sqlite3}}\n{}",
         plugin.display(),
         (4 * processors).min(64),
         neighbour.config()
@@ -161,10 +167,15 @@ async fn guests_that_compute_leave_the_host_to_everybody_else() {
     .await;
     // Each minion's items go to one worker.
     let jid = new_jid();
-    let items: Value = (0..16 * processors)
-        .map(|number| ret(&jid, &format!("m{number}"), "test.arg", json!("loop")))
-        .collect();
+    let items: Value =
+        (0..16 * processors).map(|number| ret(&jid, &format!("m{number}"), "test.arg", json!(how))).collect();
     host.post("/v1/returns?returner=hostile", &items).await.expect(202);
+    until("its threads to become nicer", async || {
+        let nicest = threads(&host).into_iter().filter(|(name, _)| name == "guest").map(|(_, nice)| nice);
+        let nicest = nicest.max().unwrap_or_default();
+        if nicest >= (nice_of(&host) + 15).min(19) { Ok(()) } else { Err(nicest) }
+    })
+    .await;
     for number in 0..500 {
         let item = ret(&new_jid(), &format!("m{number}"), "test.arg", json!("fine"));
         host.post("/v1/returns", &item).await.expect(202);
@@ -173,6 +184,49 @@ async fn guests_that_compute_leave_the_host_to_everybody_else() {
     assert_eq!(neighbour.count("salt_returns").await, 500);
     let entry = host.returner("hostile").await;
     assert_eq!((&entry["failing"], &entry["dead"]), (&Value::Null, &json!(0)), "its time was over: {entry}");
+    // What others use did not become nicer with it.
+    let most = (nice_of(&host) + 5).min(19);
+    for (name, nice) in threads(&host) {
+        assert!(name == "guest" || nice <= most, "`{name}` is {nice}");
+    }
+}
+
+/// The names of a host's threads, and how nice they are (proc_pid_stat(5)).
+fn threads(host: &Host) -> Vec<(String, i32)> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", host.id())).expect("it runs");
+    // One may have ended since.
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    stats.map(|stat| named_and_nice(&stat)).collect()
+}
+
+fn nice_of(host: &Host) -> i32 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", host.id())).expect("it runs");
+    named_and_nice(&stat).1
+}
+
+fn named_and_nice(stat: &str) -> (String, i32) {
+    let (name, fields) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(") ")).expect("a name");
+    let nice = fields.split(' ').nth(16).and_then(|nice| nice.parse().ok());
+    (name.to_owned(), nice.expect("a number"))
+}
+
+/// The host copies what it is handed before it can look at the grants.
+#[tokio::test]
+async fn what_it_hands_over_without_a_grant_is_little() {
+    let plugin = guest("hostile").await;
+    let host = Host::start(&format!("return: hostile\nhostile.plugin: {}\n", plugin.display())).await;
+    for how in ["parameters", "long line"] {
+        let item = ret(&new_jid(), "m", "test.arg", json!(how));
+        host.post("/v1/returns", &item).await.expect(202);
+        host.wait_drained("hostile").await;
+        let listed = host.get("/v1/dead-letters?limit=1000").await.expect(200).json();
+        let reasons = listed["dead_letters"].to_string();
+        assert!(
+            reasons.contains("it handed over more than 4.0 MiB in one call of the host"),
+            "`{how}`: {listed}"
+        );
+        host.send(reqwest::Method::DELETE, "/v1/dead-letters?returner=hostile", "").await;
+    }
 }
 
 #[tokio::test]

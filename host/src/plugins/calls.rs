@@ -11,7 +11,7 @@ use crate::items::{Item, Kind, Refusal};
 /// An item on its way into a guest.
 #[derive(Clone)]
 pub(crate) struct Delivery {
-    /// Whatever has it: a guest runs on threads of its own.
+    /// Whatever has it: a guest runs on a thread of its own.
     pub(crate) given: Arc<dyn AsRef<Item> + Send + Sync>,
     /// Milliseconds since 1970-01-01 UTC.
     pub(crate) accepted: u64,
@@ -35,7 +35,7 @@ macro_rules! call {
             let answer = tokio::time::timeout(time, answer).await;
             (running, answer)
         };
-        let called = $instance.plugin.guests.run(meter, called).await;
+        let called = $instance.plugin.guests.run(meter, &$instance.plugin.excess, called).await;
         $instance.end(called, $check).await
     }};
 }

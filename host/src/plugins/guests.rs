@@ -1,171 +1,150 @@
-//! The threads that guests run on, and the processor time that they use there.
+//! Where guests run, and what they use of the processors there.
 //!
 //! # Invariants
-//! - A guest runs on these threads only: however many of them compute, the host's own threads
-//!   are free for what comes in, for questions and for the journal.
+//! - A call has a thread to itself ([`threads`]) while it is under way: neither the host's own
+//!   threads nor another guest wait for one that computes, be it in its own code, in a function of
+//!   the host's or in being instantiated. The system shares the processors out between them, and
+//!   the longer a plugin's calls compute the less it gets ([`excess`]).
 //! - What a guest waits for (timers, sockets, tasks of a client) is the host's own: its calls are
-//!   polled here, within the runtime that began them.
+//!   polled within the runtime that began them.
 //! - A call that nobody waits for any more is ended at the guest's next epoch, and its fiber
 //!   with it.
 
+mod excess;
+mod meter;
+mod threads;
+
+use std::any::Any;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::thread::available_parallelism;
 use std::time::Duration;
 
-use rustix::process::{getpriority_process, setpriority_process};
-use rustix::time::{ClockId, clock_gettime};
-use tokio::runtime::{Builder, Handle, Runtime};
-use tokio_util::task::AbortOnDropHandle;
+use futures_util::FutureExt;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
-/// How much nicer a guest's thread is than the host's own. A thread that one of these begins is
-/// as nice; of tokio's those are the ones that run statements.
-const NICER: i32 = 5;
+use excess::LEAST;
+use threads::Threads;
 
-/// The nicest that a thread can be.
-const NICEST: i32 = 19;
+pub(super) use excess::Excess;
+pub(super) use meter::{Meter, Spent};
 
-/// Threads for guests: as many as there are processors.
-pub(super) struct Guests(Option<Runtime>);
+/// Threads for guests.
+pub(super) struct Guests(Arc<Threads>);
 
 impl Guests {
     pub(super) fn new() -> io::Result<Self> {
-        let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(available_parallelism().map_or(1, usize::from)).thread_name("guest");
-        // A guest that comes back from a server, or begins, takes turns with those that compute.
-        builder.global_queue_interval(2);
-        builder.on_thread_start(|| {
-            // As the host itself, where that is not allowed.
-            let _ = getpriority_process(None)
-                .and_then(|own| setpriority_process(None, (own + NICER).min(NICEST)));
-        });
-        builder.enable_all().build().map(Some).map(Self)
+        Threads::new().map(Self)
     }
 
-    /// Runs a call on these threads; `meter` is the guest's. If nobody waits any more, the call
-    /// is ended.
+    /// Runs a call on a thread of its own; `meter` is the guest's, `excess` the plugin's. If nobody
+    /// waits any more, the call is ended.
     ///
     /// # Errors
     /// If the host's own code panicked in it: gives what it said.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         meter: Arc<Meter>,
+        excess: &Arc<Excess>,
         call: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, String> {
-        let Some(runtime) = &self.0 else { return Err("its threads have ended".to_owned()) };
-        let call = Metered { call: Some(Box::pin(call)), meter, host: Handle::current() };
-        match AbortOnDropHandle::new(runtime.spawn(call)).await {
-            Ok(answer) => Ok(answer),
-            Err(error) if error.is_panic() => Err(said(&*error.into_panic())),
-            Err(error) => Err(error.to_string()),
-        }
+        let (mut answered, answer) = oneshot::channel();
+        let (host, threads) = (Handle::current(), Arc::clone(&self.0));
+        let (nicer, excess) = (excess.nicer(), Arc::clone(excess));
+        let job = move || {
+            threads.become_nicer(nicer);
+            let call = Box::pin(AssertUnwindSafe(call).catch_unwind());
+            let call = Metered { call, taken: Duration::ZERO, meter, excess, threads };
+            let done = host.block_on(async {
+                tokio::select! {
+                    // First: what it waits for may have ended with the host.
+                    biased;
+                    () = answered.closed() => None,
+                    done = call => Some(done),
+                }
+            });
+            if let Some(done) = done {
+                // Nobody may wait for it by now.
+                let _ = answered.send(done.map_err(|panic| said(&*panic)));
+            }
+        };
+        self.0.run(nicer, Box::new(job));
+        answer.await.unwrap_or_else(|_| Err("its thread gave it up".to_owned()))
+    }
+
+    /// Ends what is not needed any more, which may take a while: an instance gives back memory.
+    pub(super) fn end(&self, ended: impl Send + 'static) {
+        let host = Handle::try_current().ok();
+        let job = move || {
+            // What is given back may need the runtime, too.
+            let _within = host.as_ref().map(Handle::enter);
+            drop(ended);
+        };
+        self.0.run(LEAST, Box::new(job));
     }
 }
 
 impl Drop for Guests {
-    /// A runtime must not be waited for where others run.
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
+        self.0.end();
     }
 }
 
-fn said(panic: &(dyn std::any::Any + Send)) -> String {
+fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
-/// The processor time of one guest's calls: that of the threads on which they were polled, in
-/// nanoseconds. Whatever was done there is in it: the guest's own code, and the host's functions
-/// that it called.
-#[derive(Debug)]
-pub(super) struct Meter {
-    used: AtomicU64,
-    /// What the thread had used when the poll under way began; [`NONE`](Self::NONE) where none is.
-    begun: AtomicU64,
-}
-
-impl Default for Meter {
-    fn default() -> Self {
-        Self { used: AtomicU64::new(0), begun: AtomicU64::new(Self::NONE) }
-    }
-}
-
-impl Meter {
-    const NONE: u64 = u64::MAX;
-
-    /// So far. In a poll only its own thread asks.
-    pub(super) fn used(&self) -> Duration {
-        let used = self.used.load(Ordering::Relaxed);
-        let under_way = match self.begun.load(Ordering::Relaxed) {
-            Self::NONE => 0,
-            begun => thread_time().saturating_sub(begun),
-        };
-        Duration::from_nanos(used + under_way)
-    }
-
-    fn begin(&self) {
-        self.begun.store(thread_time(), Ordering::Relaxed);
-    }
-
-    fn end(&self) {
-        let begun = self.begun.swap(Self::NONE, Ordering::Relaxed);
-        self.used.fetch_add(thread_time().saturating_sub(begun), Ordering::Relaxed);
-    }
-}
-
-/// The processor time of this thread, in nanoseconds.
-fn thread_time() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
-}
-
-/// A call, polled within the host's own runtime, whose processor time is measured.
-struct Metered<T> {
-    call: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+/// A call whose use of the processors is measured, and which makes its thread nicer.
+struct Metered<C> {
+    call: Pin<Box<C>>,
+    /// What it has taken of a processor so far.
+    taken: Duration,
     meter: Arc<Meter>,
-    host: Handle,
+    excess: Arc<Excess>,
+    threads: Arc<Threads>,
 }
 
-impl<T> Future for Metered<T> {
-    type Output = T;
+impl<C: Future> Future for Metered<C> {
+    type Output = C::Output;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let Self { call, meter, host } = &mut *self;
-        let Some(running) = call else { return Poll::Pending };
-        let _within = host.enter();
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<C::Output> {
+        let Self { call, taken, meter, excess, threads } = &mut *self;
+        let before = meter.spent();
         meter.begin();
-        let polled = running.as_mut().poll(context);
-        if polled.is_ready() {
-            *call = None;
-        }
+        let polled = call.as_mut().poll(context);
         meter.end();
+        let after = *taken + meter.spent().since(before).cpu;
+        excess.note(*taken, after);
+        *taken = after;
+        if polled.is_pending() {
+            threads.become_nicer(excess.nicer());
+        }
         polled
-    }
-}
-
-impl<T> Drop for Metered<T> {
-    /// What is given back at the end of a call may need the runtime, too.
-    fn drop(&mut self) {
-        let _within = self.host.enter();
-        self.call = None;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::thread::available_parallelism;
     use std::time::Instant;
 
+    use rustix::process::getpriority_process;
+
+    use super::meter::thread_time;
     use super::*;
 
     fn compute(time: Duration) {
         let begun = thread_time();
         while Duration::from_nanos(thread_time() - begun) < time {}
+    }
+
+    fn nice() -> i32 {
+        getpriority_process(None).unwrap()
     }
 
     #[tokio::test]
@@ -176,10 +155,11 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(300)).await;
             std::thread::current().name().map(str::to_owned)
         };
-        let thread = guests.run(Arc::clone(&meter), call).await.unwrap();
+        let thread = guests.run(Arc::clone(&meter), &Arc::default(), call).await.unwrap();
         assert_eq!(thread.as_deref(), Some("guest"));
-        let used = meter.used();
+        let Spent { cpu: used, time } = meter.spent();
         assert!(used >= Duration::from_millis(200) && used < Duration::from_millis(300), "{used:?}");
+        assert!(time >= used, "{time:?}");
     }
 
     #[tokio::test]
@@ -190,13 +170,14 @@ mod tests {
                 panic!("too many headers")
             }
         };
-        assert_eq!(guests.run(Arc::default(), call).await.unwrap_err(), "too many headers");
+        let said = guests.run(Arc::default(), &Arc::default(), call).await.unwrap_err();
+        assert_eq!(said, "too many headers");
     }
 
-    /// More guests that compute than there are threads hold up nothing of the host's, and end with
-    /// those who wait for them.
+    /// More guests that compute than there are processors, and do not even yield: another one and the
+    /// host go on, and they end with those who wait for them.
     #[tokio::test]
-    async fn guests_that_compute_leave_the_host_its_threads_and_end_when_nobody_waits() {
+    async fn guests_that_compute_hold_up_nobody_and_end_when_nobody_waits() {
         let (guests, ended) = (Guests::new().unwrap(), Arc::new(AtomicU64::new(0)));
         struct Ends(Arc<AtomicU64>);
         impl Drop for Ends {
@@ -204,35 +185,69 @@ mod tests {
                 self.0.fetch_add(1, Ordering::Relaxed);
             }
         }
-        let began = Arc::new(AtomicBool::new(false));
+        let (excess, go_on) = (Arc::<Excess>::default(), Arc::new(AtomicBool::new(true)));
         let busy = (0..3 * available_parallelism().map_or(1, usize::from)).map(|_| {
-            let (ends, began) = (Ends(Arc::clone(&ended)), Arc::clone(&began));
-            guests.run(Arc::default(), async move {
+            let (ends, go_on) = (Ends(Arc::clone(&ended)), Arc::clone(&go_on));
+            let endless = async move {
                 let _ends = ends;
+                while go_on.load(Ordering::Relaxed) {
+                    compute(Duration::from_millis(10));
+                }
                 loop {
                     compute(Duration::from_millis(10));
-                    began.store(true, Ordering::Relaxed);
                     tokio::task::yield_now().await;
                 }
-            })
+            };
+            guests.run(Arc::default(), &excess, endless)
         });
         let count = busy.len() as u64;
         let busy = futures_util::future::join_all(busy);
-        let host = async {
-            // Only where the host has a thread of its own does this one come to its end.
-            while !began.load(Ordering::Relaxed) {
-                tokio::task::yield_now().await;
-            }
+        let others = async {
             for _ in 0..1000 {
+                guests.run(Arc::default(), &Arc::default(), async {}).await.unwrap();
                 tokio::task::yield_now().await;
             }
         };
         tokio::select! {
             _ = busy => unreachable!("they compute for ever"),
-            () = host => {}
+            () = others => {}
         }
+        go_on.store(false, Ordering::Relaxed);
         while ended.load(Ordering::Relaxed) < count {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// A thread that has become nicer is not given to those who are not meant.
+    #[tokio::test]
+    async fn who_computes_is_nicer_than_its_neighbours() {
+        let (guests, own) = (Guests::new().unwrap(), nice());
+        let as_nice = |nicer: i32| (own + nicer).min(19);
+        let (bad, good) = (Arc::<Excess>::default(), Arc::<Excess>::default());
+        let computes = async {
+            compute(Duration::from_millis(600));
+            tokio::task::yield_now().await;
+            nice()
+        };
+        assert_eq!(guests.run(Arc::default(), &bad, computes).await.unwrap(), as_nice(15));
+        for _ in 0..3 {
+            let neighbour = guests.run(Arc::default(), &good, async { nice() });
+            assert_eq!(neighbour.await.unwrap(), as_nice(LEAST));
+            let again = guests.run(Arc::default(), &bad, async { nice() });
+            assert_eq!(again.await.unwrap(), as_nice(15));
+        }
+    }
+
+    /// What a guest has the host's pool do is done by threads that take after the host's own.
+    #[tokio::test]
+    async fn a_thread_of_the_hosts_pool_is_not_as_nice_as_the_guest_that_needs_it() {
+        let (guests, own) = (Guests::new().unwrap(), nice());
+        let call = async {
+            compute(Duration::from_millis(200));
+            tokio::task::yield_now().await;
+            (nice(), crate::connections::spawn_blocking(nice).await.unwrap())
+        };
+        let (guest, pool) = guests.run(Arc::default(), &Arc::default(), call).await.unwrap();
+        assert_eq!((guest, pool), ((own + 10).min(19), own));
     }
 }

@@ -3,9 +3,9 @@
 //! # Invariants
 //! - A call ends within the returner's limits, whatever the guest does, and a call
 //!   that was stopped leaves the instance broken: it is never called again.
-//! - A guest runs on the guests' threads ([`guests`](super::guests)); who waits for it, and what is
-//!   committed, on the host's own. A call that nobody waits for any more ends, and its instance
-//!   is broken.
+//! - A guest runs on the guests' threads ([`guests`](super::guests)), and begins and ends there; who
+//!   waits for it, and what is committed, on the host's own. A call that nobody waits for any more
+//!   ends, and its instance is broken.
 //! - What a call wrote through `sql` is committed only after the guest answered ok;
 //!   every other end of the call rolls it back.
 
@@ -107,7 +107,7 @@ impl Instance {
     pub(crate) async fn new(plugin: &Arc<Plugin>, grants: &Arc<Grants>) -> Result<Self, CallError> {
         let state = GuestState::new(Arc::clone(grants));
         let (stderr, meter) = (state.stderr.clone(), state.usage.meter());
-        let begun = plugin.guests.run(meter, begin(Arc::clone(plugin), state)).await;
+        let begun = plugin.guests.run(meter, &plugin.excess, begin(Arc::clone(plugin), state)).await;
         let running = begun.unwrap_or_else(|said| Err(panicked(&stderr, &said)))?;
         Ok(Self { running: Some(running), plugin: Arc::clone(plugin), stderr, broken: false })
     }
@@ -174,13 +174,21 @@ impl Instance {
     }
 }
 
-/// Begins a guest, on the guests' threads.
+impl Drop for Instance {
+    /// Its memory goes back to the system, which takes a while of a processor.
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            self.plugin.guests.end(running);
+        }
+    }
+}
+
+/// Begins a guest, on a guest's thread.
 async fn begin(plugin: Arc<Plugin>, state: GuestState) -> Result<Running, CallError> {
     let limits = state.grants.limits.clone();
     let mut store = Store::new(plugin.pre.engine(), state);
     store.limiter(|state| state);
-    // What is a little too much reaches the capability, which names the limit.
-    let handed_over = limits.statement.saturating_mul(2);
+    let handed_over = store.data().grants.handed_over();
     store.set_hostcall_fuel(usize::try_from(handed_over).unwrap_or(usize::MAX));
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|mut store| on_epoch(store.data_mut()));
@@ -259,9 +267,16 @@ fn stopped(state: &GuestState, error: &wasmtime::Error) -> CallError {
     // the guest's names, which wasmtime writes out at any length.
     let cause = words::line(&error.root_cause().to_string());
     if cause.contains("fuel allocated for hostcalls") {
-        let bound = bytesize::ByteSize(limits.statement);
-        let reason =
-            format!("it handed over far more than {bound} in one call of the host (`limits.statement`)");
+        let reason = match state.grants.takes_statements() {
+            true => format!(
+                "it handed over far more than {} in one call of the host (`limits.statement`)",
+                bytesize::ByteSize(limits.statement)
+            ),
+            false => format!(
+                "it handed over more than {} in one call of the host, and is granted nothing that takes so much",
+                bytesize::ByteSize(state.grants.handed_over())
+            ),
+        };
         return trap(state, Stop::Memory, reason, backtrace);
     }
     if let Some(ResourceTableError::Full) = error.root_cause().downcast_ref() {

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use returner_engine::EPOCH;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
-use super::guests::Meter;
+use super::guests::{Meter, Spent};
 use super::pulse::PULSE;
 use super::state::GuestState;
 use crate::config::Limits;
@@ -32,22 +31,13 @@ pub(super) struct Usage {
     stopped_before: Duration,
     meter: Arc<Meter>,
     /// What the meter showed when it began.
-    used_before: Duration,
+    used_before: Spent,
     /// What the host did for it elsewhere, and counts as its own.
     taken: Duration,
-    /// Epochs in which the guest was seen to run.
-    ticks: u32,
     /// The host's own work in this call.
     host: Spent,
-    /// When it began, and what the meter showed then.
-    host_call: Option<(Instant, Duration)>,
-}
-
-/// By the clock, and of a processor.
-#[derive(Debug, Clone, Copy, Default)]
-struct Spent {
-    time: Duration,
-    cpu: Duration,
+    /// What the meter showed when it began.
+    host_call: Option<Spent>,
 }
 
 impl Usage {
@@ -61,9 +51,8 @@ impl Usage {
             begun: Instant::now(),
             stopped_before: PULSE.stopped(),
             meter: Arc::default(),
-            used_before: Duration::ZERO,
+            used_before: Spent::default(),
             taken: Duration::ZERO,
-            ticks: 0,
             host: Spent::default(),
             host_call: None,
         }
@@ -78,9 +67,8 @@ impl Usage {
     pub(super) fn begin_call(&mut self) {
         self.begun = Instant::now();
         self.stopped_before = PULSE.stopped();
-        self.used_before = self.meter.used();
+        self.used_before = self.meter.spent();
         self.taken = Duration::ZERO;
-        self.ticks = 0;
         self.host = Spent::default();
         self.host_call = None;
         self.cpu_exceeded = false;
@@ -91,24 +79,22 @@ impl Usage {
         Arc::clone(&self.meter)
     }
 
-    /// The processor time of this call, without the host's own work: an epoch counts in which the
-    /// guest ran at all; or all that its thread did for it, where that is more, because the guest
-    /// is not seen while a function of the host's computes for it.
+    /// The processor time of this call, without the host's own work; or half of the time in which it
+    /// ran or could have run, where that is more: a guest that computes comes to its end also where
+    /// others leave it little of a processor, and what they took is not all held against it.
     fn cpu(&self) -> Duration {
-        let seen = (EPOCH * self.ticks).min(self.begun.elapsed().saturating_sub(self.host.time));
-        let measured = self.meter.used().saturating_sub(self.used_before);
-        seen.max(measured.saturating_sub(self.host.cpu)) + self.taken
+        let Spent { cpu, time } = self.meter.spent().since(self.used_before).since(self.host);
+        cpu.max(time / 2) + self.taken
     }
 
     /// The host's own work begins, which may be a wait.
     pub(super) fn host_call_begins(&mut self) {
-        self.host_call = Some((Instant::now(), self.meter.used()));
+        self.host_call = Some(self.meter.spent());
     }
 
     pub(super) fn host_call_ends(&mut self) {
-        if let Some((begun, used)) = self.host_call.take() {
-            self.host.time += begun.elapsed();
-            self.host.cpu += self.meter.used().saturating_sub(used);
+        if let Some(before) = self.host_call.take() {
+            self.host = self.host.and(self.meter.spent().since(before));
         }
     }
 
@@ -154,7 +140,6 @@ impl Usage {
 /// Called each time the guest is seen to run in a new epoch: lets others run, or
 /// stops the guest.
 pub(super) fn on_epoch(state: &mut GuestState) -> wasmtime::Result<UpdateDeadline> {
-    state.usage.ticks += 1;
     if state.usage.cpu() > state.usage.cpu_bound {
         state.usage.cpu_exceeded = true;
         wasmtime::bail!("the processor time of a call is over");

@@ -16,7 +16,7 @@ use wasmtime::{Engine, EngineWeak};
 use super::capabilities;
 use super::compile::{CompileError, Compiler};
 use super::contract::{self, Exports, PACKAGE, SPOKEN, Version};
-use super::guests::Guests;
+use super::guests::{Excess, Guests};
 use super::instance::{CallError, Instance};
 use super::pulse::PULSE;
 use super::state::{Grants, GuestState};
@@ -63,6 +63,8 @@ pub(crate) struct Plugin {
     pub(crate) imports: Vec<String>,
     pub(super) pre: InstancePre<GuestState>,
     pub(super) guests: Arc<Guests>,
+    /// What its calls take of the processors beyond the ordinary, in all of its instances.
+    pub(super) excess: Arc<Excess>,
     /// How its exports are called.
     pub(super) calls: Box<dyn Exports>,
 }
@@ -278,6 +280,7 @@ impl Runtime {
             imports: imported,
             pre,
             guests: Arc::clone(&self.guests),
+            excess: Arc::default(),
             calls,
         };
         if plugin.exports.contains(&Interface::About) {

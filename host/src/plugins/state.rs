@@ -1,5 +1,6 @@
 //! What the host keeps for one instance of a guest.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,6 +29,10 @@ pub(super) const SOCKETS: usize = 64;
 
 /// The most random bytes of one call: the host makes them while nothing else runs there.
 const RANDOM: u64 = 64 << 10;
+
+/// The most that a guest hands over in one call, in bytes, where nothing is granted that takes it:
+/// the host copies it before it can ask what is granted.
+const HANDED_OVER: u64 = 4 << 20;
 
 /// What a returner is given: the whole of what its guest can reach.
 pub(crate) struct Grants {
@@ -63,7 +68,7 @@ impl Grants {
             let kind = connections.get(guest)?.kind();
             Some((guest.clone(), Arc::new(Narrowed::new(narrowing, kind))))
         });
-        let names = Names::new();
+        let names = LazyCell::new(Names::new);
         let client = || {
             let bounds = HttpBounds::of(&settings.limits);
             HttpClient::new(&settings.name, &settings.allow_http, &settings.http_headers, bounds, &names)
@@ -110,6 +115,20 @@ impl Grants {
             limits: self.limits.clone(),
             trial: true,
             bench: Some(notes),
+        }
+    }
+
+    /// Whether a server is granted, which takes statements, commands or requests.
+    pub(super) fn takes_statements(&self) -> bool {
+        !self.connections.is_empty() || self.http.is_some() || self.peers.is_some()
+    }
+
+    /// The most that the guest may hand over in one call of the host, in bytes.
+    pub(super) fn handed_over(&self) -> u64 {
+        match self.takes_statements() {
+            // What is a little too much reaches the capability, which names the limit.
+            true => self.limits.statement.saturating_mul(2),
+            false => HANDED_OVER.min(self.limits.statement),
         }
     }
 

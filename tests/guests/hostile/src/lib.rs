@@ -47,6 +47,11 @@ fn harm(how: &str, index: usize, items: usize, refusals: &mut Vec<Refusal>) -> R
                 log::write(log::Level::Info, "many fields", &fields);
             }
         }
+        "parameters" => loop {
+            // Refused, after all of them were handed over.
+            drop(sql::query("nobody's", "", &vec![sql::Value::Null; 500_000]));
+        },
+        "long line" => log::info(&"\u{1b}x".repeat(25 << 20)),
         "print" => (0..200_000).for_each(|number| eprintln!("line {number} of what is printed")),
         "beyond" => refusals.push(Refusal::new(items + 7, Failure::reject("an index beyond"))),
         "twice" => refusals.extend([1, 2].map(|_| Refusal::new(index, Failure::reject("said twice")))),

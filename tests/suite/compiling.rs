@@ -49,6 +49,27 @@ async fn one_that_takes_too_much_is_refused_and_the_host_goes_on() {
     assert!(!host.log().contains("panicked"), "{}", host.log());
 }
 
+/// What a configuration or a person names may be anything.
+#[tokio::test]
+async fn what_is_no_file_of_a_plugins_size_is_not_read() {
+    let directory = Directory::new("no-plugin");
+    let large = directory.path().join("large.wasm");
+    // Of which nothing is on the disk.
+    fs::File::create(&large).and_then(|file| file.set_len(1 << 40)).expect("a test's file");
+    let pipe = directory.path().join("pipe.wasm");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    std::os::unix::fs::symlink("/dev/zero", directory.path().join("zero.wasm")).expect("a test's link");
+    for (name, words) in [
+        ("large.wasm", "it has 1.0 TiB, and a plugin at most 256.0 MiB"),
+        ("pipe.wasm", "no file that has an end"),
+        ("zero.wasm", "no file that has an end"),
+    ] {
+        let shown = returner(directory.path(), &["plugins", "show", name]);
+        assert!(shown.expect(1).stderr.contains(words), "nothing of `{words}`: {}", shown.stderr);
+    }
+}
+
 /// Who can exchange what the host keeps can have it run what they like.
 #[tokio::test]
 async fn directories_that_others_can_write_to_are_refused() {

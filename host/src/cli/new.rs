@@ -11,6 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use returner_authoring::{Kind, Language};
 
 use super::{Failure, output};
+use crate::plugins::read_file;
 
 #[derive(Debug, Args)]
 pub(super) struct New {
@@ -92,7 +93,7 @@ fn host() -> String {
 
 impl Componentize {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let module = fs::read(&self.module)
+        let module = read_file(&self.module)
             .map_err(|error| Failure::usage(format!("cannot read `{}`: {error}", self.module.display())))?;
         let component = returner_authoring::componentize(&module)
             .map_err(|error| Failure::failed(format!("`{}`: {error}", self.module.display())))?;

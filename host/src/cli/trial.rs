@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::Client;
 use super::{ConfigArgs, Failure, Reach, output};
+use crate::plugins::read_file;
 
 /// How much of a statement is shown, in characters.
 const MOST: usize = 200;
@@ -58,7 +59,7 @@ struct Outcome {
 
 impl Trial {
     pub(super) async fn run(self, config: &ConfigArgs, json: bool) -> Result<(), Failure> {
-        let component = std::fs::read(&self.file)
+        let component = read_file(&self.file)
             .map_err(|error| Failure::usage(format!("cannot read `{}`: {error}", self.file.display())))?;
         let last = self.last.to_string();
         let query = [("returner", self.name.as_str()), ("last", &last)];

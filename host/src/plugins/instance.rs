@@ -193,6 +193,9 @@ async fn begin(plugin: Arc<Plugin>, state: GuestState) -> Result<Running, CallEr
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|mut store| on_epoch(store.data_mut()));
     store.data_mut().usage.begin_call();
+    if !store.data_mut().usage.begin_with(plugin.parts) {
+        return Err(stopped(store.data(), &wasmtime::Error::msg("its parts take too much memory")));
+    }
     match tokio::time::timeout(limits.time, plugin.pre.instantiate_async(&mut store)).await {
         Ok(Ok(guest)) => Ok(Running { store, guest }),
         Ok(Err(error)) => Err(stopped(store.data(), &error)),

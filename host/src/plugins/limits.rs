@@ -6,12 +6,10 @@ use std::time::{Duration, Instant};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use super::guests::{Meter, Spent};
+use super::parts::{INSTANCES, MEMORIES, Parts};
 use super::pulse::PULSE;
 use super::state::GuestState;
 use crate::config::Limits;
-
-/// The most tables, memories and core instances of one component.
-const PARTS: usize = 1000;
 
 /// The bytes of a table's element, for its share of the memory.
 const TABLE_ELEMENT: usize = 16;
@@ -58,7 +56,12 @@ impl Usage {
         }
     }
 
-    /// What its memories and tables take, in bytes.
+    /// Counts what it takes beside its memories and tables; says whether it may.
+    pub(super) fn begin_with(&mut self, parts: Parts) -> bool {
+        self.grow(usize::try_from(parts.bytes).ok())
+    }
+
+    /// What it takes, its memories and tables in it, in bytes.
     pub(super) fn memory(&self) -> usize {
         self.memory
     }
@@ -173,15 +176,15 @@ impl ResourceLimiter for GuestState {
     }
 
     fn instances(&self) -> usize {
-        PARTS
+        INSTANCES
     }
 
     fn tables(&self) -> usize {
-        PARTS
+        INSTANCES
     }
 
     fn memories(&self) -> usize {
-        PARTS
+        MEMORIES
     }
 }
 

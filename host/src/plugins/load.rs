@@ -1,5 +1,8 @@
 //! Loading: from the bytes of a component to a plugin that can be instantiated.
 
+mod error;
+mod looked;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,6 +11,7 @@ use std::sync::Arc;
 use returner_engine::{Cache, CacheError, EPOCH};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -15,13 +19,18 @@ use wasmtime::{Engine, EngineWeak};
 
 use super::capabilities;
 use super::compile::{CompileError, Compiler};
-use super::contract::{self, Exports, PACKAGE, SPOKEN, Version};
+use super::contract::{self, Exports, SPOKEN, Version};
+use super::file;
 use super::guests::{Excess, Guests};
-use super::instance::{CallError, Instance};
+use super::instance::Instance;
+use super::parts::Parts;
 use super::pulse::PULSE;
 use super::state::{Grants, GuestState};
 use super::words;
 use crate::config::{Bundled, PluginSource};
+
+pub(crate) use error::LoadError;
+use looked::{Looked, look};
 
 /// The bytes of a component from which on compiling it takes long enough to say so.
 const SLOW: usize = 1 << 20;
@@ -62,6 +71,8 @@ pub(crate) struct Plugin {
     /// The interfaces that it imports, with their versions.
     pub(crate) imports: Vec<String>,
     pub(super) pre: InstancePre<GuestState>,
+    /// What an instance takes beside its memories and tables.
+    pub(super) parts: Parts,
     pub(super) guests: Arc<Guests>,
     /// What its calls take of the processors beyond the ordinary, in all of its instances.
     pub(super) excess: Arc<Excess>,
@@ -78,60 +89,6 @@ pub(crate) enum Interface {
     Loads,
     Events,
     JobCache,
-}
-
-/// Why a file is not a plugin.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LoadError {
-    #[error(
-        "cannot read the plugin `{}`: {error}\n  hint: a path in a configuration is seen from the directory of its file",
-        path.display()
-    )]
-    Read { path: PathBuf, error: std::io::Error },
-    #[error(
-        "`{what}` is not WebAssembly\n  hint: a plugin is a component, a `.wasm` file; the README shows how to make one"
-    )]
-    NotWasm { what: String },
-    #[error(
-        "`{what}` is a core module, not a component\n  hint: Rust builds one for `wasm32-wasip2`; of what C and Go \
-         build, `returner plugins componentize` makes one"
-    )]
-    CoreModule { what: String },
-    #[error("`{what}` is damaged or cut short: {reason}\n  hint: build or copy it again")]
-    Damaged { what: String, reason: String },
-    #[error(
-        "`{what}` does not export `{PACKAGE}/returns`, which every returner must\n  hint: build it for a world of `wit/`, such as `returner`; it exports {}",
-        list(exports)
-    )]
-    NoReturns { what: String, exports: Vec<String> },
-    #[error(
-        "`{what}` was built against the contract `{PACKAGE}@{found}`; this host speaks {}\n  hint: {}",
-        spoken.join(", "), upgrade(found, spoken)
-    )]
-    OtherContract { what: String, found: String, spoken: Vec<&'static str> },
-    #[error(
-        "`{what}` imports {}, which this host does not have\n  hint: this host has `{PACKAGE}` {} and WASI 0.2",
-        list(missing), spoken.join(", ")
-    )]
-    Import { what: String, missing: Vec<String>, spoken: Vec<&'static str> },
-    #[error("`{what}` does not fit the contract: {reason}\n  hint: build it against the `wit/` of this host")]
-    Contract { what: String, reason: String },
-    #[error(
-        "`{}` has the SHA-256 {found}, but the configuration pins {pinned}\n  hint: if the file is the one you mean, \
-         change `sha256`",
-        path.display()
-    )]
-    Digest { path: PathBuf, found: String, pinned: String },
-    #[error("`{what}` cannot say what it is: {error}")]
-    About { what: String, error: CallError },
-    #[error("compiling `{what}` {error}\n  hint: {}", error.hint())]
-    Compile { what: String, error: CompileError },
-    #[error(transparent)]
-    Cache(#[from] CacheError),
-    #[error("wasmtime does not run here: {0}")]
-    Engine(wasmtime::Error),
-    #[error("there are no threads for plugins: {0}\n  hint: the system bounds them (`ulimit -u`)")]
-    Threads(std::io::Error),
 }
 
 impl Runtime {
@@ -175,37 +132,44 @@ impl Runtime {
             Bundled::Sqlite3 => returner_embedded::SQLITE,
         };
         let component = plugin.load(&self.engine).map_err(LoadError::Engine)?;
-        self.check(plugin.name, None, hex::encode(Sha256::digest(plugin.component)), &component).await
+        let (what, bytes) = (plugin.name, plugin.component);
+        self.check(what, None, hex::encode(Sha256::digest(bytes)), look(what, bytes)?, &component).await
     }
 
     async fn load_file(&self, path: &Path, pinned: Option<&str>) -> Result<Plugin, LoadError> {
-        let read = tokio::fs::read(path).await;
-        let bytes = read.map_err(|error| LoadError::Read { path: path.to_owned(), error })?;
-        let what = path.display().to_string();
-        let sha256 = hex::encode(Sha256::digest(&bytes));
-        if let Some(pinned) = pinned.filter(|pinned| *pinned != sha256) {
+        let (file, what) = (path.to_owned(), path.display().to_string());
+        let look = {
+            let what = what.clone();
+            move || file::read(&file).map(|bytes| Looked::at(&what, bytes))
+        };
+        let looked = spawn_blocking(look).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        let looked = looked.map_err(|error| LoadError::Read { path: path.to_owned(), error })?;
+        if let Some(pinned) = pinned.filter(|pinned| *pinned != looked.sha256) {
             let (path, pinned) = (path.to_owned(), pinned.to_owned());
-            return Err(LoadError::Digest { path, found: sha256, pinned });
+            return Err(LoadError::Digest { path, found: looked.sha256, pinned });
         }
         let _turn = self.files.lock().await;
-        self.compile(what, Some(path), sha256, bytes).await
+        self.compile(what, Some(path), looked).await
     }
 
     /// Loads a component that is in no file.
     pub(crate) async fn load_bytes(&self, what: &str, bytes: Vec<u8>) -> Result<Plugin, LoadError> {
-        let sha256 = hex::encode(Sha256::digest(&bytes));
+        let what = what.to_owned();
+        let look = {
+            let what = what.clone();
+            move || Looked::at(&what, bytes)
+        };
+        let looked = match spawn_blocking(look).await {
+            Ok(looked) => looked,
+            Err(panicked) => return Err(LoadError::Damaged { what, reason: panicked.to_string() }),
+        };
         let _turn = self.trials.lock().await;
-        self.compile(what.to_owned(), None, sha256, bytes).await
+        self.compile(what, None, looked).await
     }
 
-    async fn compile(
-        &self,
-        what: String,
-        file: Option<&Path>,
-        sha256: String,
-        bytes: Vec<u8>,
-    ) -> Result<Plugin, LoadError> {
-        look(&what, &bytes)?;
+    async fn compile(&self, what: String, file: Option<&Path>, looked: Looked) -> Result<Plugin, LoadError> {
+        let Looked { bytes, sha256, parts } = looked;
+        let parts = parts?;
         let (engine, cache, compiler) = (self.engine.clone(), self.cache.clone(), self.compiler.clone());
         let given_up = CancellationToken::new();
         let (plugin, until) = (what.clone(), given_up.clone());
@@ -219,7 +183,7 @@ impl Runtime {
         };
         // Whoever waits for it may go away.
         let _waiting = given_up.drop_guard();
-        let component = match tokio::task::spawn_blocking(load).await {
+        let component = match spawn_blocking(load).await {
             Ok(Ok(component)) => component,
             Ok(Err(CacheOrCompile::Compile(CompileError::Damaged(reason)))) => {
                 let reason = words::line(&reason);
@@ -229,7 +193,7 @@ impl Runtime {
             Ok(Err(CacheOrCompile::Cache(error))) => return Err(error.into()),
             Err(panicked) => return Err(LoadError::Damaged { what, reason: panicked.to_string() }),
         };
-        self.check(&what, file, sha256, &component).await
+        self.check(&what, file, sha256, parts, &component).await
     }
 
     /// What a component exports and imports, and what it says of itself.
@@ -238,6 +202,7 @@ impl Runtime {
         what: &str,
         file: Option<&Path>,
         sha256: String,
+        parts: Parts,
         component: &Component,
     ) -> Result<Plugin, LoadError> {
         let types = component.component_type();
@@ -279,6 +244,7 @@ impl Runtime {
             contract: version.number,
             imports: imported,
             pre,
+            parts,
             guests: Arc::clone(&self.guests),
             excess: Arc::default(),
             calls,
@@ -404,36 +370,5 @@ fn keep_time(engine: EngineWeak) {
     });
     if let Err(error) = ticking {
         tracing::error!(%error, "no thread for the clock of plugins; their processor time is not bounded");
-    }
-}
-
-/// Tells apart what is no component before compiling says so in its own words.
-fn look(what: &str, bytes: &[u8]) -> Result<(), LoadError> {
-    let what = || what.to_owned();
-    match bytes {
-        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
-        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Err(LoadError::CoreModule { what: what() }),
-        [0, b'a', b's', b'm', ..] => {
-            Err(LoadError::Damaged { what: what(), reason: "its version is unknown".to_owned() })
-        }
-        _ => Err(LoadError::NotWasm { what: what() }),
-    }
-}
-
-/// What to do about a plugin of another version.
-fn upgrade(found: &str, spoken: &[&str]) -> &'static str {
-    let number = |text: &str| semver::Version::parse(text).ok();
-    match (number(found), spoken.first().and_then(|oldest| number(oldest))) {
-        (Some(found), Some(oldest)) if found < oldest => {
-            "build the plugin against the `wit/` of this host: it speaks that version no more"
-        }
-        _ => "upgrade the host, or build the plugin against the `wit/` of this one",
-    }
-}
-
-fn list(names: &[String]) -> String {
-    match names {
-        [] => "nothing".to_owned(),
-        names => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
     }
 }

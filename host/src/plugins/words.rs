@@ -30,16 +30,24 @@ pub(crate) fn brief(text: &str) -> String {
 fn cut(text: &str, longest: usize) -> String {
     let whole = text.len() <= longest;
     let shown = text[..text.floor_char_boundary(longest)].chars();
-    let mut line: String = shown.map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut line: String = shown.map(|c| if steers(c) { ' ' } else { c }).collect();
     if !whole {
         line += &format!("… ({}, cut)", ByteSize(text.len() as u64));
     }
     line
 }
 
+/// Whether a character does something to the text around it: begins a line, steers a terminal, or
+/// has what follows shown in another order than it stands there.
+fn steers(c: char) -> bool {
+    let orders =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || orders || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
 /// With its lines, and nothing that steers a terminal.
 pub(crate) fn lines(text: &str) -> String {
-    let is_fit = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    let is_fit = |c: char| !steers(c) || matches!(c, '\n' | '\t');
     text.chars().map(|c| if is_fit(c) { c } else { ' ' }).collect()
 }
 
@@ -65,5 +73,11 @@ mod tests {
     #[test]
     fn lines_stay_lines() {
         assert_eq!(lines("a\n\tb\r\u{7}"), "a\n\tb  ");
+    }
+
+    #[test]
+    fn nothing_is_shown_in_another_order_than_it_stands_there() {
+        assert_eq!(line("a\u{202e}b\u{2067}c\u{2028}d"), "a b c d");
+        assert_eq!(lines("\u{200f}שלום\n"), " שלום\n");
     }
 }

@@ -282,27 +282,6 @@ async fn what_some_lane_had_is_told_as_repeated_and_looked_for_where_it_is() {
     assert_eq!(aside().await, (true, false));
 }
 
-/// What has no name any more is found by nobody after a restart.
-#[tokio::test]
-async fn a_journal_that_is_removed_under_the_host_takes_nothing_in() {
-    let directory = tempfile::tempdir().unwrap();
-    let opened = open(directory.path()).await;
-    opened.append(&[1], &[0], false).await;
-    let (path, beside) = (directory.path().join("journal.db"), directory.path().join("beside"));
-    let append = async || {
-        let lanes = Arc::from([opened.lanes[0].id]);
-        opened.journal.append(vec![NewItem { item: item(2), accepted: now(), lanes, dedupe: None }]).await
-    };
-    std::fs::rename(&path, &beside).unwrap();
-    for _ in 0..2 {
-        let Err(AppendError::Disk(reason)) = append().await else { panic!("it was taken in") };
-        assert!(reason.contains("was removed or replaced while the host ran"), "{reason}");
-    }
-    std::fs::rename(&beside, &path).unwrap();
-    append().await.unwrap();
-    assert_eq!(opened.read(0, 0).await.len(), 2);
-}
-
 /// The wall clock is set a day on, or back, while no host runs: the window is as long as before.
 /// Only after another boot there is nothing else to go by.
 #[tokio::test]

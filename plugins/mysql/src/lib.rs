@@ -85,12 +85,12 @@ impl Dialect for Columns {
         "`full_ret`"
     }
 
-    fn same_data(&self) -> &'static str {
-        if self.is_json(Column::Data) {
-            "`data` = CAST(? AS JSON)"
-        } else {
-            "CAST(`data` AS BINARY) = CAST(? AS BINARY)"
-        }
+    fn data(&self) -> &'static str {
+        if self.is_json(Column::Data) { "CAST(`data` AS CHAR)" } else { "`data`" }
+    }
+
+    fn told_data(&self, fitted: &str) -> Result<String, Failure> {
+        if self.is_json(Column::Data) { in_its_words(fitted) } else { Ok(fitted.to_owned()) }
     }
 
     fn telling(&self) -> &'static str {
@@ -99,7 +99,7 @@ impl Dialect for Columns {
 
     fn told(&self, item: &JobReturn) -> Result<Option<String>, Failure> {
         match self.fit(Column::FullRet, item.full.clone()) {
-            Ok(full) if self.is_json(Column::FullRet) => in_its_words(full),
+            Ok(full) if self.is_json(Column::FullRet) => in_its_words(&full).map(Some),
             Ok(full) => Ok(Some(full)),
             Err(_) => Ok(None),
         }
@@ -108,9 +108,9 @@ impl Dialect for Columns {
 
 /// What a column of MySQL's own type `json` makes of a text: it has another order of
 /// keys, other spaces, and other words for some numbers.
-fn in_its_words(json: String) -> Result<Option<String>, Failure> {
+fn in_its_words(json: &str) -> Result<String, Failure> {
     let rows = sql::query(CONNECTION, "SELECT CAST(CAST(? AS JSON) AS CHAR)", &[json.into()])?;
-    Ok(rows.into_texts().next().map(|[text]| text))
+    Ok(rows.into_texts().next().map(|[text]| text).unwrap_or_default())
 }
 
 impl Loads for Mysql {

@@ -73,8 +73,19 @@ pub trait Dialect {
         Ok(text)
     }
 
-    /// The SQL condition that `salt_events.data` is what was made of the parameter, to the byte.
-    fn same_data(&self) -> &'static str;
+    /// The SQL expression of the data in a row of `salt_events`, as a text.
+    fn data(&self) -> &'static str {
+        "`data`"
+    }
+
+    /// What [`data`](Self::data) is in the row of an event whose data was made to
+    /// [`fit`](Self::fit).
+    ///
+    /// # Errors
+    /// The server's.
+    fn told_data(&self, fitted: &str) -> Result<String, Failure> {
+        Ok(fitted.to_owned())
+    }
 
     /// Whether `salt_returns.fun` may have other functions as the same text as this one:
     /// those that are cut to it, if it is as long as the column or longer.

@@ -5,6 +5,8 @@
 //! Each return is written once: see [`returner_sql::returns`].
 
 mod table;
+#[cfg(test)]
+mod tests;
 
 use returner_sdk::sql::{self, Value};
 use returner_sdk::{

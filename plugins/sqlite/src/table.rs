@@ -52,10 +52,6 @@ impl Dialect for Table {
         }
     }
 
-    fn same_data(&self) -> &'static str {
-        "`data` = ?"
-    }
-
     fn telling(&self) -> &'static str {
         match self {
             Self::Ours => "`ret`",

@@ -100,6 +100,7 @@ impl Lane {
             replayed: to_try,
             reopened,
             found: HashSet::new(),
+            in_doubt: false,
             skipped: 0,
         };
         run.hire();

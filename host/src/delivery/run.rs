@@ -94,8 +94,10 @@ pub(super) struct Run {
     pub(super) replayed: mpsc::UnboundedReceiver<Held>,
     /// The journal was read again, and may hold what nobody has told this lane.
     pub(super) reopened: watch::Receiver<u64>,
-    /// What was found there so: to be told of it later is nothing new.
+    /// What was found there so, and may still be told: see [`take_replayed`](Self::take_replayed).
     pub(super) found: HashSet<Seq>,
+    /// What is told, or what was refused, may be on disk or not: the journal is to be asked.
+    pub(super) in_doubt: bool,
     /// Windows in a row that had more held items than they take.
     pub(super) skipped: u32,
 }
@@ -157,11 +159,17 @@ impl Run {
     /// A replay that failed may be on disk all the same. All that this lane has settled was told
     /// to the journal before it is asked, so what it holds then is what is to be tried.
     async fn look_again(&mut self) -> Result<(), JournalError> {
-        if !self.reopened.has_changed().unwrap_or(false) {
+        while let Ok(held) = self.replayed.try_recv() {
+            self.take_replayed(held);
+        }
+        if !self.in_doubt && !self.reopened.has_changed().unwrap_or(false) {
             return Ok(());
         }
-        let state = self.journal.lane(self.name()).await?;
+        // Before it is asked: what is read again meanwhile is asked for once more.
         self.reopened.mark_unchanged();
+        self.in_doubt = true;
+        let state = self.journal.lane(self.name()).await?;
+        self.in_doubt = false;
         let mut held = state.held;
         held.retain(|held| !self.held.has(held.seq));
         self.board.found(state.dead, &held);
@@ -170,8 +178,17 @@ impl Run {
         Ok(())
     }
 
+    /// What was found before it was told may be settled by then, and is not to be tried again. Or
+    /// nobody ever tells of it, because its replay was refused, and what is told is a later replay
+    /// of the same item, which is to be tried.
     fn take_replayed(&mut self, held: Held) {
-        if !self.found.remove(&held.seq) {
+        let was_found = self.found.remove(&held.seq);
+        if self.held.has(held.seq) {
+            return;
+        }
+        if was_found {
+            self.in_doubt = true;
+        } else {
             self.held.extend([held]);
         }
     }
@@ -240,9 +257,6 @@ impl Run {
 
     /// The held items whose time has come, as many as a window takes.
     async fn due(&mut self) -> Result<Due, JournalError> {
-        while let Ok(held) = self.replayed.try_recv() {
-            self.take_replayed(held);
-        }
         let DueItems { seqs, mut more, broken_off } = self.held.due();
         if seqs.is_empty() {
             return Ok(Due::default());

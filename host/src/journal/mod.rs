@@ -242,10 +242,10 @@ impl Journal {
     }
 
     /// Waits until what was settled before can be read; not for long, because a disk can
-    /// hang, and not for a journal that refuses.
-    pub(crate) async fn catch_up(&self) {
+    /// hang, and not for a journal that refuses. Says whether that is so.
+    pub(crate) async fn catch_up(&self) -> bool {
         const BOUND: Duration = Duration::from_secs(2);
-        let _ = tokio::time::timeout(BOUND, self.append(Vec::new())).await;
+        matches!(tokio::time::timeout(BOUND, self.append(Vec::new())).await, Ok(Ok(_)))
     }
 
     /// Removes what a lane has that does not run, without a trace; says how many items that
@@ -336,16 +336,19 @@ impl Journal {
     }
 
     /// Which of these items a lane has set aside: those at these places, and the earlier ones
-    /// that these keys repeat. As it is on disk, with what was settled just now.
+    /// that these keys repeat. As it is on disk, with what was settled just now; where that is not
+    /// on disk yet, what is repeated counts as held.
     pub(crate) async fn set_aside(
         &self,
         lane: LaneId,
         seqs: RangeInclusive<Seq>,
         repeated: HashSet<Key>,
     ) -> Result<SetAside, JournalError> {
-        self.catch_up().await;
+        let in_doubt = !self.catch_up().await && !repeated.is_empty();
         let reader = Arc::clone(&self.questions);
-        blocking(move || reader.set_aside(lane, &seqs, &repeated, MOST_COMPARED)).await
+        let mut aside = blocking(move || reader.set_aside(lane, &seqs, &repeated, MOST_COMPARED)).await?;
+        aside.held |= in_doubt;
+        Ok(aside)
     }
 
     /// Hands dead letters back to their lanes; gives what each lane holds now. On disk

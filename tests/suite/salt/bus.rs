@@ -174,6 +174,47 @@ async fn a_trimmed_return_goes_to_those_that_had_no_whole_one() {
     assert_eq!(stored["returns"][0]["full"]["return"], whole["return"]);
 }
 
+/// A trimmed return is to be taken in for two returners, the journal is full, and one of the two is
+/// taken out of the configuration: the other gets it.
+#[tokio::test]
+async fn a_trimmed_return_that_waits_goes_to_those_that_are_left() {
+    let mut mariadb = Mariadb::start().await;
+    let (mysql, sqlite) = (mariadb.database().await, SqliteDatabase::new());
+    let bus = Bus::new("left");
+    let rest = format!(
+        "host.salt_trimmed_wait: 1s\nhost.max_journal: 1MiB\n{}{}mysql.delivery: {{max_backoff: 1s}}\n",
+        bus.config(),
+        mysql.config()
+    );
+    let host = Host::start(&format!("return: [mysql, sqlite3]\n{rest}{}", sqlite.config())).await;
+    host.wait_set_up("mysql").await;
+    let mut stream = bus.accept().await;
+    mariadb.kill();
+    let mut minion = 0;
+    until("the journal to be full", async || {
+        minion += 1;
+        let item = ret(JID, &format!("minion-{minion}"), "test.echo", json!("x".repeat(50_000)));
+        match host.post("/v1/returns?returner=mysql", &item).await.status {
+            503 => Ok(()),
+            status => Err(status),
+        }
+    })
+    .await;
+    stream.write_all(&returned("web1", &json!("VALUE_TRIMMED"))).expect("the host reads");
+    until("the trimmed return to wait", async || {
+        let log = host.log();
+        if log.contains("what Salt's event bus says waits") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    host.reload(&format!("return: mysql\n{rest}")).await.expect(200);
+    mariadb.restart().await;
+    until("the trimmed return in MySQL", async || {
+        let rows: Vec<(String,)> = mysql.rows("SELECT jid FROM salt_returns WHERE id = 'web1'").await;
+        if rows.len() == 1 { Ok(()) } else { Err(host.get("/v1/salt-events").await.text) }
+    })
+    .await;
+}
+
 /// What is no master makes no noise, and no gaps.
 #[tokio::test]
 async fn who_speaks_something_else_is_not_followed() {

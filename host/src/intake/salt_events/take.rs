@@ -18,9 +18,10 @@ use super::message::{Rules, Sorter};
 use super::receive::Held;
 use super::trimmed::{Incomplete, Trimmed};
 use super::{MARGIN, SaltEvents};
+use crate::delivery::RouteError;
 use crate::intake::Refused;
 use crate::intake::now;
-use crate::items::{Item, Kind, parse};
+use crate::items::{Item, Kind, Return, parse};
 
 /// The most messages that are taken in at once, and their bytes.
 const BATCH: usize = 4096;
@@ -38,6 +39,14 @@ pub(super) struct Message {
     pub(super) room: OwnedSemaphorePermit,
     /// A moment before it arrived, in milliseconds since 1970-01-01 UTC.
     pub(super) at: u64,
+}
+
+/// Which returners get what is taken in.
+#[derive(Clone, Copy)]
+enum Whom<'a> {
+    Configured,
+    /// Those of them that have not had this return whole.
+    Lacking(&'a Return),
 }
 
 pub(super) struct Taker {
@@ -113,7 +122,7 @@ impl Taker {
     async fn take(&mut self, batch: Batch) {
         let Batch { loads, returns, events, room, since } = batch;
         for (kind, texts) in [(Kind::Load, loads), (Kind::Return, returns), (Kind::Event, events)] {
-            self.take_all(kind, texts, None, since).await;
+            self.take_all(kind, texts, Whom::Configured, since).await;
         }
         drop(room);
     }
@@ -122,33 +131,29 @@ impl Taker {
     async fn take_trimmed(&mut self, all: bool) {
         let due = if all { self.trimmed.end() } else { self.trimmed.due() };
         for Incomplete { at, text, .. } in due {
-            let lacking = match parse(Kind::Return, &text, String::new) {
-                Ok(Item::Return(answer)) => self.events.intake.without_whole(&answer).await.ok(),
+            let answer = match parse(Kind::Return, &text, String::new) {
+                Ok(Item::Return(answer)) => Some(answer),
                 // It is named where it is taken in.
                 _ => None,
             };
-            if lacking.as_ref().is_some_and(Vec::is_empty) {
-                self.events.metrics.replaced(1);
-                continue;
-            }
-            self.events.metrics.trimmed(1);
-            self.take_all(Kind::Return, vec![text], lacking.as_deref(), Some(at)).await;
+            let whom = answer.as_ref().map_or(Whom::Configured, Whom::Lacking);
+            self.take_all(Kind::Return, vec![text], whom, Some(at)).await;
         }
     }
 
     /// Takes in all that the journal can take.
-    async fn take_all(
-        &mut self,
-        kind: Kind,
-        mut texts: Vec<String>,
-        named: Option<&[String]>,
-        since: Option<u64>,
-    ) {
+    async fn take_all(&mut self, kind: Kind, mut texts: Vec<String>, whom: Whom<'_>, since: Option<u64>) {
         let mut wait = Duration::from_millis(50);
         let mut said = false;
         while !texts.is_empty() {
-            let refused = match self.events.intake.take(kind, Bytes::from(texts.join("\n")), named).await {
-                Ok(_) => return self.events.metrics.taken(kind, texts.len()),
+            // Anew for each try: meanwhile the configuration changes, and whole ones come.
+            let lacking = self.lacking(whom).await;
+            if lacking.as_ref().is_some_and(Vec::is_empty) {
+                return self.events.metrics.replaced(texts.len());
+            }
+            let body = Bytes::from(texts.join("\n"));
+            let refused = match self.events.intake.take(kind, body, lacking.as_deref()).await {
+                Ok(_) => return self.taken(kind, texts.len(), whom),
                 Err(refused) => refused,
             };
             match refused {
@@ -162,6 +167,9 @@ impl Taker {
                             bad.reason
                         );
                     }
+                }
+                // The configuration changed just now.
+                Refused::Route(RouteError::Unknown { .. } | RouteError::Kind { .. }) if lacking.is_some() => {
                 }
                 // Nobody stores these.
                 Refused::Route(_) => return self.events.metrics.unwanted(texts.len()),
@@ -186,6 +194,22 @@ impl Taker {
                     return self.events.metrics.bad(texts.len());
                 }
             }
+        }
+    }
+
+    /// The names of the returners that get it, where not all that are configured do.
+    async fn lacking(&self, whom: Whom<'_>) -> Option<Vec<String>> {
+        match whom {
+            Whom::Configured => None,
+            // That nobody stores it is told where it is taken in.
+            Whom::Lacking(answer) => self.events.intake.without_whole(answer).await.ok(),
+        }
+    }
+
+    fn taken(&self, kind: Kind, count: usize, whom: Whom<'_>) {
+        self.events.metrics.taken(kind, count);
+        if let Whom::Lacking(_) = whom {
+            self.events.metrics.trimmed(count);
         }
     }
 

@@ -282,6 +282,35 @@ async fn what_some_lane_had_is_told_as_repeated_and_looked_for_where_it_is() {
     assert_eq!(aside().await, (true, false));
 }
 
+/// What became of the first is settled, and the journal cannot be written: nobody is told that it
+/// is stored.
+#[tokio::test]
+async fn what_is_not_known_of_what_is_repeated_counts_as_held() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open(directory.path()).await;
+    let lane = opened.lanes[0].id;
+    opened.append(&[1], &[0], true).await;
+    let entry = opened.journal.next(lane, 0, 1, 1 << 20).await.unwrap().entries.remove(0);
+    let again = opened.append(&[1], &[0], true).await;
+    let aside = async |keys: &[Key]| {
+        let (seqs, keys) = (again.first..=again.through, keys.iter().copied().collect());
+        let SetAside { held, rejected } = opened.journal.set_aside(lane, seqs, keys).await.unwrap();
+        (held, rejected)
+    };
+    let (path, beside) = (directory.path().join("journal.db"), directory.path().join("beside"));
+    std::fs::rename(&path, &beside).unwrap();
+    let dead = vec![dead_letter(entry)];
+    opened
+        .journal
+        .settle(lane, Settlement { through: 1, settled: 1, dead, ..Settlement::default() })
+        .unwrap();
+    assert_eq!((aside(&again.repeated).await, aside(&[]).await), ((true, false), (false, false)));
+    std::fs::rename(&beside, &path).unwrap();
+    while aside(&again.repeated).await != (false, true) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// The wall clock is set a day on, or back, while no host runs: the window is as long as before.
 /// Only after another boot there is nothing else to go by.
 #[tokio::test]

@@ -49,7 +49,7 @@ async fn a_returner_is_added_and_one_that_stays_is_left_alone() {
         [
             "`return`: was sqlite3, becomes sqlite3, redis",
             "returner `redis`: added, of the bundled `redis`",
-            "returner `redis`: granted the connection `redis` as `db`, of it DEL, EXPIRE, GET, GETSET, HGET, HGETALL, HSET, SADD, SCAN, SET, SMEMBERS, ZADD, ZRANGEBYSCORE, ZREM, ZREMRANGEBYSCORE on the keys * (widens)",
+            "returner `redis`: granted the connection `redis` as `db`, of it DEL, EXPIRE, GET, HGET, HGETALL, HSET, SADD, SCAN, SET, SMEMBERS, ZADD, ZRANGEBYSCORE, ZREM, ZREMRANGEBYSCORE on the keys * (widens)",
         ]
     );
     host.store("/v1/returns", &ret(&jid, "b", "test.ping", json!(true))).await;

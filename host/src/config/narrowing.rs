@@ -166,7 +166,6 @@ impl Narrowing {
                     "DEL",
                     "EXPIRE",
                     "GET",
-                    "GETSET",
                     "HGET",
                     "HGETALL",
                     "HSET",

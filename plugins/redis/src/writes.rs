@@ -18,10 +18,10 @@ pub(crate) struct Writes {
     bytes: usize,
     /// For each command of the pipeline, the items that need it.
     needed_by: Vec<Vec<usize>>,
-    /// The keys of the pipeline's exchanges, by the places of their commands.
-    exchanged: Vec<(usize, String)>,
-    /// What such a key had before, for each that had something.
-    before: Vec<(String, String)>,
+    /// The keys that the pipeline asks for, by the places of their commands.
+    asked: Vec<(usize, String)>,
+    /// What such a key has, if anything, for each that could be read.
+    answers: Vec<(String, Option<String>)>,
     refusals: Vec<Refusal>,
 }
 
@@ -39,17 +39,18 @@ impl Writes {
         Ok(())
     }
 
-    /// Gives a key another value, and remembers the one that it had.
-    pub(crate) fn exchange(&mut self, item: usize, key: &str, value: &str) -> Result<(), Failure> {
-        self.add(&[item], command(["GETSET", key, value]))?;
-        self.exchanged.push((self.pipeline.len() - 1, key.to_owned()));
+    /// Asks for the value of a key, which these items need.
+    pub(crate) fn ask(&mut self, items: &[usize], key: &str) -> Result<(), Failure> {
+        self.add(items, command(["GET", key]))?;
+        self.asked.push((self.pipeline.len() - 1, key.to_owned()));
         Ok(())
     }
 
-    /// Sends all that was added; gives what each key had before an exchange, in their order.
-    pub(crate) fn exchanged(&mut self) -> Result<Vec<(String, String)>, Failure> {
+    /// Sends all that was added; gives what the keys have that were asked for, but for those that
+    /// cannot be read: the items that need them are refused.
+    pub(crate) fn answers(&mut self) -> Result<Vec<(String, Option<String>)>, Failure> {
         self.send()?;
-        Ok(std::mem::take(&mut self.before))
+        Ok(std::mem::take(&mut self.answers))
     }
 
     /// Sends the last commands. Each item that a failed command was for is refused, once.
@@ -74,17 +75,17 @@ impl Writes {
         let pipeline = std::mem::take(&mut self.pipeline);
         let needed_by = std::mem::take(&mut self.needed_by);
         self.bytes = 0;
-        let exchanged = std::mem::take(&mut self.exchanged);
+        let asked = std::mem::take(&mut self.asked);
         if pipeline.is_empty() {
             return Ok(());
         }
         let mut replies = pipeline.send(CONNECTION)?;
         self.refusals.extend(refusals(&replies, &needed_by));
-        for (place, key) in exchanged {
-            if let Reply::Scalar(Scalar::Bulk(value)) = &mut replies[place]
-                && let Ok(value) = String::from_utf8(std::mem::take(value))
+        for (place, key) in asked {
+            if let Reply::Scalar(reply) = &mut replies[place]
+                && !matches!(reply, Scalar::Error(_))
             {
-                self.before.push((key, value));
+                self.answers.push((key, std::mem::replace(reply, Scalar::Nil).into_text()));
             }
         }
         Ok(())

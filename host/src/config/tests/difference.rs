@@ -41,7 +41,7 @@ fn each_thing_is_named_and_no_secret() {
             "connection `mysql`: its server, password changed (widens)",
             "returner `mysql`: `limits.memory` was 256.0 MiB (268435456 bytes), becomes 1.0 MiB (1048576 bytes)",
             "returner `redis`: added, of the bundled `redis`",
-            "returner `redis`: granted the connection `redis` as `db`, of it DEL, EXPIRE, GET, GETSET, HGET, HGETALL, HSET, SADD, SCAN, SET, SMEMBERS, ZADD, ZRANGEBYSCORE, ZREM, ZREMRANGEBYSCORE on the keys * (widens)",
+            "returner `redis`: granted the connection `redis` as `db`, of it DEL, EXPIRE, GET, HGET, HGETALL, HSET, SADD, SCAN, SET, SMEMBERS, ZADD, ZRANGEBYSCORE, ZREM, ZREMRANGEBYSCORE on the keys * (widens)",
         ]
     );
 }

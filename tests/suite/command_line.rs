@@ -1,7 +1,10 @@
 //! The command line, against a running host and without one.
 
+mod cutting;
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::Ordering;
 
 use returner_servers::{Directory, Host, SqliteDatabase, free_port, load, new_jid, program, ret, returner};
 use serde_json::{Value, json};
@@ -58,6 +61,25 @@ async fn send_takes_lines_and_arrays_and_names_the_lines_that_are_refused() {
     let sent = parsed(&run.expect(0).stdout);
     assert_eq!((&sent["accepted"], &sent["duplicates"]), (&json!(1), &json!(1)), "{sent}");
     assert_eq!(database.count("salt_returns").await, 3);
+}
+
+/// Returns of jobs without an id are stored once, each with the load of its job, though the host's
+/// answer does not arrive.
+#[tokio::test]
+async fn send_doubles_no_return_whose_answer_was_cut_off() {
+    let database = SqliteDatabase::new();
+    let host = Host::start(&database.config()).await;
+    let lines: Vec<String> = (0..3)
+        .map(|number| ret("req", &format!("web{number}"), "test.ping", json!(true)).to_string())
+        .collect();
+    std::fs::write(host.directory().join("lines.ndjson"), lines.join("\n"))
+        .expect("a test's directory can be written to");
+    let (url, cut) = cutting::in_front_of(&host.url(""));
+    let run = returner(host.directory(), &["send", "lines.ndjson", "--url", &url, "--wait", "--json"]);
+    let sent = parsed(&run.expect(0).stdout);
+    assert!(cut.load(Ordering::SeqCst), "nothing was cut off");
+    assert_eq!((&sent["accepted"], &sent["duplicates"]), (&json!(0), &json!(3)), "{sent}");
+    assert_eq!((database.count("salt_returns").await, database.count("jids").await), (3, 3));
 }
 
 #[tokio::test]

@@ -2,9 +2,13 @@
 //!
 //! Lines go in parts, each acknowledged before the next. A part that is too large is
 //! halved; a bad line is named by its number and left out. So what is good arrives, and
-//! whatever ends it, what was accepted is said.
+//! whatever ends it, what was accepted is said. A part whose answer did not come is sent again:
+//! the host knows returns and loads again, also those of jobs without an id ([`own_jobs`]), and
+//! events not.
 
 mod input;
+mod own_jobs;
+mod part;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -22,6 +26,8 @@ use super::{Failure, HostArgs, output};
 use crate::items::{self, Malformed};
 
 use input::Input;
+use own_jobs::OwnJobs;
+use part::{Part, bytes, halve};
 
 /// The most lines and bytes of one request.
 const LINES: usize = 1000;
@@ -36,7 +42,8 @@ pub(super) struct Send {
     /// A file of NDJSON or a JSON array; `-` is stdin
     #[arg(default_value = "-")]
     file: PathBuf,
-    /// What the file holds
+    /// What the file holds; events whose acknowledgement is lost on its way are sent again, and
+    /// stand twice
     #[arg(long, value_enum, default_value_t = What::Returns)]
     what: What,
     /// Send to this returner (or several, by commas), not to those that the
@@ -87,9 +94,6 @@ struct Answer {
     rejected: Vec<String>,
 }
 
-/// Items with the numbers of their lines.
-type Part = Vec<(usize, String)>;
-
 impl Send {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let client = Client::new(&self.host)?;
@@ -117,20 +121,6 @@ impl Send {
             }
         }
     }
-
-    async fn post(&self, client: &Client, part: &Part) -> Result<Answer, NoAnswer> {
-        let path = match self.what {
-            What::Returns => "/v1/returns",
-            What::Loads => "/v1/loads",
-            What::Events => "/v1/events",
-        };
-        let mut query: Vec<_> = self.returner.iter().map(|name| ("returner", name.as_str())).collect();
-        if self.wait {
-            query.push(("wait", "stored"));
-        }
-        let body = part.iter().map(|(_, item)| item.as_str()).collect::<Vec<_>>().join("\n");
-        client.post(path, &query, body.into_bytes()).await
-    }
 }
 
 impl Refused {
@@ -151,13 +141,15 @@ struct Sending<'a> {
     bytes: usize,
     /// The most bytes of a part; less than [`BYTES`] once the host found one too large.
     most: usize,
+    own_jobs: OwnJobs,
 }
 
 impl<'a> Sending<'a> {
     fn new(command: &'a Send, client: &'a Client) -> Self {
         let sent = Sent { unit: "line", ..Sent::default() };
         let bar = progress(&command.file);
-        Self { command, client, bar, sent, part: Part::new(), bytes: 0, most: BYTES }
+        let own_jobs = OwnJobs::default();
+        Self { command, client, bar, sent, part: Part::new(), bytes: 0, most: BYTES, own_jobs }
     }
 
     async fn all(&mut self, input: &mut Input) -> Result<(), Failure> {
@@ -205,6 +197,11 @@ impl<'a> Sending<'a> {
         if self.bytes + item.len() > self.most {
             self.flush().await?;
         }
+        let named = match self.command.what {
+            What::Returns => self.own_jobs.name(number, item),
+            What::Loads | What::Events => None,
+        };
+        let item = named.as_deref().unwrap_or(item);
         self.part.push((number, item.to_owned()));
         self.bytes += item.len() + 1;
         if self.part.len() >= LINES || self.bytes >= self.most { self.flush().await } else { Ok(()) }
@@ -219,7 +216,7 @@ impl<'a> Sending<'a> {
             if part.is_empty() {
                 continue;
             }
-            match self.command.post(self.client, &part).await {
+            match self.post(&part).await {
                 Ok(answer) => {
                     self.taken(&part, &answer)?;
                     patience = Patience::default();
@@ -235,6 +232,24 @@ impl<'a> Sending<'a> {
             }
         }
         Ok(())
+    }
+
+    async fn post(&self, part: &Part) -> Result<Answer, NoAnswer> {
+        let Send { returner, wait, what, .. } = self.command;
+        let mut query: Vec<_> = returner.iter().map(|name| ("returner", name.as_str())).collect();
+        let path = match what {
+            What::Returns => {
+                self.own_jobs.post_loads(self.client, returner.as_deref(), part).await?;
+                "/v1/returns"
+            }
+            What::Loads => "/v1/loads",
+            What::Events => "/v1/events",
+        };
+        if *wait {
+            query.push(("wait", "stored"));
+        }
+        let body = part.iter().map(|(_, item)| item.as_str()).collect::<Vec<_>>().join("\n");
+        self.client.post(path, &query, body.into_bytes()).await
     }
 
     fn taken(&mut self, part: &Part, answer: &Answer) -> Result<(), Failure> {
@@ -318,22 +333,6 @@ fn not_json(malformed: &Malformed) -> String {
     format!("it is not JSON: {malformed}")
 }
 
-/// The second half of a part, by bytes; of two items, each half has one at least.
-fn halve(part: &mut Part) -> Part {
-    let half = bytes(part) / 2;
-    let mut sum = 0;
-    let middle = part.iter().position(|(_, item)| {
-        sum += item.len() + 1;
-        sum > half
-    });
-    part.split_off(middle.unwrap_or_default().clamp(1, part.len() - 1))
-}
-
-/// With the ends of their lines.
-fn bytes(part: &Part) -> usize {
-    part.iter().map(|(_, item)| item.len() + 1).sum()
-}
-
 /// How much longer a request is made again, and when.
 struct Patience {
     left: Duration,
@@ -379,22 +378,4 @@ fn named(what: &str, returners: &[String]) -> String {
     }
     let returners: Vec<String> = returners.iter().map(|name| format!("`{name}`")).collect();
     format!("{what} {}", returners.join(", "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halves_have_all_of_it_and_an_item_each() {
-        for sizes in [&[1, 1][..], &[100, 1], &[1, 100], &[0, 0, 0], &[5, 5, 5, 100, 5], &[3; 1000]] {
-            let whole: Part =
-                sizes.iter().enumerate().map(|(line, size)| (line, "x".repeat(*size))).collect();
-            let mut first = whole.clone();
-            let second = halve(&mut first);
-            assert!(!first.is_empty() && !second.is_empty(), "{sizes:?}");
-            assert!(first.len() == 1 || bytes(&first) <= bytes(&whole) / 2, "{sizes:?}");
-            assert_eq!([first, second].concat(), whole);
-        }
-    }
 }

@@ -25,11 +25,11 @@ use crate::items::{self, Item, Key, Kind};
 use crate::journal::{AppendError, Journal, JournalError, NewItem, Seq, SetAside};
 use crate::telemetry::IntakeMetrics;
 
-use job_ids::JobIds;
 use read::{Bad, Read, read, read_minions};
 use router::Router;
 use whole::Whole;
 
+pub(crate) use job_ids::JobIds;
 pub(crate) use salt_events::{Following, Gap, Gaps, SaltEvents, knock};
 
 /// The most bad items that an answer names.

@@ -70,7 +70,7 @@ pub(crate) struct HttpRequest {
 
 pub(crate) struct HttpResponse {
     pub(crate) status: u16,
-    /// A value that is no text is left out.
+    /// A value that is no text is left out, and so is a name that holds what the host has added.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
@@ -225,8 +225,8 @@ impl HttpClient {
             let value = secrets.hidden(value.as_bytes().to_vec());
             HeaderValue::from_bytes(&value).ok()?.to_str().ok().map(str::to_owned)
         };
-        let headers =
-            answer.headers().iter().filter_map(|(name, value)| Some((name.to_string(), text(value)?)));
+        let headers = answer.headers().iter().filter(|(name, _)| !secrets.are_in_name(name));
+        let headers = headers.filter_map(|(name, value)| Some((name.to_string(), text(value)?)));
         let (status, headers) = (answer.status().as_u16(), headers.collect());
         let mut body = Vec::new();
         let mut held = AnswerSize::within(AnswerBounds { rows: u64::MAX, ..self.bounds.answer });
@@ -261,6 +261,12 @@ impl Secrets {
         // The whole one before its parts.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self(secrets)
+    }
+
+    /// Whether one stands in a header's name, which has lost its case.
+    fn are_in_name(&self, name: &HeaderName) -> bool {
+        let name = name.as_str().as_bytes();
+        self.0.iter().any(|secret| memmem::find(name, &secret.to_ascii_lowercase()).is_some())
     }
 
     /// An answer without them.
@@ -404,10 +410,42 @@ mod tests {
         ] {
             assert_eq!(String::from_utf8(secrets.hidden(answer.into())).as_deref(), Ok(told));
         }
+        for (name, holds) in [("X-S3cret-TOKEN", true), ("xs3cret-token1", true), ("X-S3cret", false)] {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+            assert_eq!(secrets.are_in_name(&name), holds, "{name}");
+        }
+        let upper = Secrets::of(&own(reqwest::header::AUTHORIZATION, "Basic QWxhZGRpbg"));
+        assert!(upper.are_in_name(&HeaderName::from_static("x-qwxhzgrpbg")));
         let little = Secrets::of(&own(reqwest::header::COOKIE, "a=b=c"));
         assert_eq!(little.hidden(b"<a=b=c>".to_vec()), b"<[REDA>");
         let short = Secrets::of(&own(reqwest::header::COOKIE, "a=1"));
         assert_eq!(short.hidden(b"a=1".to_vec()), b"a=1");
+    }
+
+    #[tokio::test]
+    async fn a_header_that_is_named_after_a_secret_does_not_come() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let added = BTreeMap::from([("authorization".to_owned(), "Bearer S3cret-Token".into())]);
+        let origins = Headers::from([(url.clone(), added)]);
+        let plain = client(&[&url]);
+        let client =
+            HttpClient::new("audit", std::slice::from_ref(&url), &origins, plain.bounds, &plain.names);
+        let client = client.expect("good settings");
+        let server = async {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                assert_ne!(stream.read_buf(&mut request).await.expect("a request"), 0);
+            }
+            let answer = b"HTTP/1.1 200 OK\r\nX-S3cret-Token: 1\r\nX-Own: 2\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer).await.expect("it is read");
+        };
+        let (answer, ()) = tokio::join!(get(&client, &url, &[]), server);
+        let names: Vec<String> =
+            answer.expect("an answer").headers.into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["x-own", "content-length"]);
     }
 
     #[tokio::test]

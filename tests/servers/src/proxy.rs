@@ -3,7 +3,8 @@
 //! What it promises: while it [passes](Weather::Clear), client and server do not notice
 //! it. What fails, fails at a byte that the test chooses: in the middle of a statement,
 //! at a COMMIT before the server has it, or after the server has it and before the
-//! client knows. It knows of MySQL's protocol how a COMMIT looks, and nothing else.
+//! client knows. It knows of MySQL's protocol and of PostgreSQL's how a COMMIT looks, and nothing
+//! else.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +17,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// A COMMIT of MySQL's text protocol: the length, the number of the packet, the command.
-const COMMIT: &[u8] = b"\x07\0\0\0\x03COMMIT";
+/// A COMMIT of MySQL's text protocol (the length, the number of the packet, the command), and one of
+/// PostgreSQL's (a query, the length, the text).
+const COMMITS: [&[u8]; 2] = [b"\x07\0\0\0\x03COMMIT", b"Q\0\0\0\x0bCOMMIT\0"];
 
 /// A chunk of this size is part of a statement that is worth cutting.
 const STATEMENT: usize = 512;
@@ -51,6 +53,9 @@ pub enum Cut {
     BeforeCommit,
     /// At a COMMIT, whose answer the client does not get.
     AfterCommit,
+    /// At a COMMIT, which the server does not get, nor hears it that the client is gone: its side
+    /// stays open until the proxy ends.
+    HalfOpen,
 }
 
 /// A proxy; it ends with its value.
@@ -69,6 +74,8 @@ struct Network {
     /// Changes when all connections are to be cut.
     cuts: watch::Sender<u64>,
     armed: Mutex<Option<Cut>>,
+    /// The sides of servers that were not told.
+    left_open: Mutex<Vec<OwnedWriteHalf>>,
 }
 
 /// One connection, seen from both of its pumps.
@@ -95,6 +102,7 @@ impl Proxy {
             weather: watch::channel(Weather::Clear).0,
             cuts: watch::channel(0).0,
             armed: Mutex::default(),
+            left_open: Mutex::default(),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&network)));
         Self { port, network, accepting }
@@ -168,9 +176,9 @@ impl Network {
         let mut armed = self.armed();
         let meant = match (*armed)? {
             Cut::InStatement => chunk.len() >= STATEMENT,
-            Cut::BeforeCommit | Cut::AfterCommit => {
-                chunk.windows(COMMIT.len()).any(|bytes| bytes.eq_ignore_ascii_case(COMMIT))
-            }
+            Cut::BeforeCommit | Cut::AfterCommit | Cut::HalfOpen => COMMITS
+                .iter()
+                .any(|commit| chunk.windows(commit.len()).any(|bytes| bytes.eq_ignore_ascii_case(commit))),
         };
         if meant { armed.take() } else { None }
     }
@@ -225,6 +233,10 @@ async fn forth(
                 return to.flush().await;
             }
             Some(Cut::BeforeCommit) => return Ok(()),
+            Some(Cut::HalfOpen) => {
+                network.left_open.lock().unwrap_or_else(PoisonError::into_inner).push(to);
+                return Ok(());
+            }
             Some(Cut::AfterCommit) => connection.deaf.store(true, Ordering::SeqCst),
             None => {}
         }

@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::Failure;
 use crate::config::{ConnectionSettings, DeliverySettings, Limits, PluginSource, ReturnerSettings, Settings};
-use crate::connections::{Connection, OpenError};
+use crate::connections::{Connection, OpenError, TimeBounds};
 use crate::delivery;
 use crate::plugins::{Grants, Plugin};
 
@@ -101,7 +101,7 @@ fn peer(text: &str) -> Result<String, String> {
 impl Granted {
     /// Opens the connections.
     pub(super) fn open(&self) -> Result<Grants, OpenError> {
-        let connections = Connection::open_all(&self.connections, self.settings.limits.host_call)?;
+        let connections = Connection::open_all(&self.connections, TimeBounds::of(&self.settings.limits))?;
         Grants::of(&self.settings, connections)
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::Kit;
 use crate::connections::{
     AnswerBounds, Connection, MongoFind, MongoPool, Purpose, RedisPool, RedisReply, RedisScalar, SqlPool,
-    SqlTransaction, SqlValue,
+    SqlTransaction, SqlValue, TimeBounds,
 };
 
 const BOUNDS: AnswerBounds = AnswerBounds { bytes: 512 << 20, rows: 1_000_000 };
@@ -26,7 +26,7 @@ pub(super) struct Stores {
 
 impl Stores {
     pub(super) fn open(kit: &Kit) -> Result<Self, String> {
-        let opened = Connection::open_all(&kit.connections, kit.settings.limits.host_call);
+        let opened = Connection::open_all(&kit.connections, TimeBounds::of(&kit.settings.limits));
         Ok(Self { connections: opened.map_err(|error| error.to_string())? })
     }
 

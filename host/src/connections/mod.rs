@@ -39,10 +39,25 @@ pub(crate) use self::sql::{
     numbered,
 };
 pub(crate) use self::tls::{TlsError, certificates, private_key};
-use crate::config::ConnectionSettings;
+use crate::config::{ConnectionSettings, Limits};
 
 /// The longest that connecting may take, where a call may take longer.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// The bounds of time of what uses a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimeBounds {
+    /// Of one operation.
+    pub(crate) operation: Duration,
+    /// Of a call, in which a transaction waits for the plugin between two statements.
+    pub(crate) call: Duration,
+}
+
+impl TimeBounds {
+    pub(crate) fn of(limits: &Limits) -> Self {
+        Self { operation: limits.host_call, call: limits.time }
+    }
+}
 
 /// A named pool of connections to one server.
 pub(crate) enum Connection {
@@ -73,19 +88,21 @@ impl OpenError {
 pub(crate) struct CheckError(String);
 
 impl Connection {
-    /// Makes a connection of its settings; connects when it is first used. `bound` is
-    /// the longest that one operation may take.
+    /// Makes a connection of its settings; connects when it is first used.
     ///
     /// # Errors
     /// If a certificate file is missing or wrong, or a URI is malformed.
     pub(crate) fn open(
         name: &str,
         settings: &ConnectionSettings,
-        bound: Duration,
+        bounds: TimeBounds,
     ) -> Result<Self, OpenError> {
+        let bound = bounds.operation;
         match settings {
-            ConnectionSettings::Mysql(settings) => SqlPool::mysql(name, settings, bound).map(Self::Sql),
-            ConnectionSettings::Postgres(settings) => SqlPool::postgres(name, settings, bound).map(Self::Sql),
+            ConnectionSettings::Mysql(settings) => SqlPool::mysql(name, settings, bounds).map(Self::Sql),
+            ConnectionSettings::Postgres(settings) => {
+                SqlPool::postgres(name, settings, bounds).map(Self::Sql)
+            }
             ConnectionSettings::Sqlite(settings) => Ok(Self::Sql(SqlPool::sqlite(settings, bound))),
             ConnectionSettings::Redis(settings) => RedisPool::open(name, settings, bound).map(Self::Redis),
             ConnectionSettings::Mongo(settings) => MongoPool::open(name, settings, bound).map(Self::Mongo),
@@ -98,10 +115,10 @@ impl Connection {
     /// As [`open`](Self::open).
     pub(crate) fn open_all(
         settings: &BTreeMap<String, ConnectionSettings>,
-        bound: Duration,
+        bounds: TimeBounds,
     ) -> Result<BTreeMap<String, Arc<Self>>, OpenError> {
         let open = |(name, settings): (&String, &ConnectionSettings)| {
-            Ok((name.clone(), Arc::new(Self::open(name, settings, bound)?)))
+            Ok((name.clone(), Arc::new(Self::open(name, settings, bounds)?)))
         };
         settings.iter().map(open).collect()
     }

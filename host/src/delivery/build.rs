@@ -6,11 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::returner::Returner;
 use crate::config::{ConnectionSettings, Place, PluginSource, ReturnerSettings, Settings};
-use crate::connections::{CheckError, Connection, OpenError};
+use crate::connections::{CheckError, Connection, OpenError, TimeBounds};
 use crate::journal::JournalError;
 use crate::plugins::{CallError, Grants, Interface, LoadError, Plugin, Runtime};
 
@@ -65,7 +64,7 @@ impl BuildError {
 pub(super) struct Open {
     pub(super) connection: Arc<Connection>,
     settings: ConnectionSettings,
-    bound: Duration,
+    bounds: TimeBounds,
 }
 
 /// Connections by the host's names, and the returners that use them: each has its own, so that
@@ -180,7 +179,7 @@ pub(super) fn make(
     known: &Connections,
 ) -> Result<Returner, BuildError> {
     check_options(settings, &plugin)?;
-    let bound = settings.limits.host_call;
+    let bounds = TimeBounds::of(&settings.limits);
     let failed = |error| BuildError::Connection { returner: settings.name.clone(), error };
     let mut open = Connections::new();
     let mut granted = BTreeMap::new();
@@ -191,10 +190,10 @@ pub(super) fn make(
         let one = match opened.get(&key) {
             Some(open) => open.clone(),
             None => {
-                let same = |open: &&Open| open.settings == *declared && open.bound == bound;
+                let same = |open: &&Open| open.settings == *declared && open.bounds == bounds;
                 let known = known.get(&key).filter(same);
                 let open =
-                    known.cloned().map_or_else(|| Open::new(host, declared, bound).map_err(failed), Ok)?;
+                    known.cloned().map_or_else(|| Open::new(host, declared, bounds).map_err(failed), Ok)?;
                 opened.insert(key.clone(), open.clone());
                 open
             }
@@ -207,9 +206,9 @@ pub(super) fn make(
 }
 
 impl Open {
-    fn new(name: &str, settings: &ConnectionSettings, bound: Duration) -> Result<Self, OpenError> {
-        let connection = Arc::new(Connection::open(name, settings, bound)?);
-        Ok(Self { connection, settings: settings.clone(), bound })
+    fn new(name: &str, settings: &ConnectionSettings, bounds: TimeBounds) -> Result<Self, OpenError> {
+        let connection = Arc::new(Connection::open(name, settings, bounds)?);
+        Ok(Self { connection, settings: settings.clone(), bounds })
     }
 
     pub(super) fn is_same(&self, other: &Self) -> bool {

@@ -36,7 +36,7 @@ use self::server::{ServerPool, ServerTransaction};
 use self::sqlite::{SqlitePool, SqliteTransaction};
 use super::answer::{AnswerBounds, TooLarge};
 use super::pool::LeaseError;
-use super::{CheckError, OpenError};
+use super::{CheckError, OpenError, TimeBounds};
 use crate::config::{MysqlSettings, PostgresSettings, SqliteSettings};
 
 pub(crate) use self::hazards::Hazards;
@@ -122,16 +122,16 @@ pub(crate) enum CommitError {
 }
 
 impl SqlPool {
-    pub(super) fn mysql(name: &str, settings: &MysqlSettings, bound: Duration) -> Result<Self, OpenError> {
-        Ok(Self::Mysql(ServerPool::new(Mysql::new(name, settings, bound)?, bound)))
+    pub(super) fn mysql(name: &str, settings: &MysqlSettings, bounds: TimeBounds) -> Result<Self, OpenError> {
+        Ok(Self::Mysql(ServerPool::new(Mysql::new(name, settings, bounds)?, bounds.operation)))
     }
 
     pub(super) fn postgres(
         name: &str,
         settings: &PostgresSettings,
-        bound: Duration,
+        bounds: TimeBounds,
     ) -> Result<Self, OpenError> {
-        Ok(Self::Postgres(ServerPool::new(Postgres::new(name, settings, bound)?, bound)))
+        Ok(Self::Postgres(ServerPool::new(Postgres::new(name, settings, bounds)?, bounds.operation)))
     }
 
     pub(super) fn sqlite(settings: &SqliteSettings, bound: Duration) -> Self {

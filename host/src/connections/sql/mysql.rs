@@ -4,9 +4,10 @@
 //! never cut. Lock waits end on the server before the host's bound of time does, so
 //! that no statement is left waiting for a lock on behalf of nobody. So do all statements
 //! on MariaDB, and those that only read on MySQL; what is left of one that nobody waits
-//! for any more is ended by its connection's number.
+//! for any more is ended by its connection's number. MariaDB also ends a transaction that
+//! nobody goes on with, for a network that has lost the connection.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use sqlx::mysql::{MySqlArguments, MySqlColumn, MySqlConnectOptions, MySqlConnection, MySqlSslMode};
@@ -21,7 +22,7 @@ use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, mysql_value, size, statem
 use crate::config::{Address, MysqlSettings};
 use crate::connections::answer::{AnswerBounds, AnswerSize};
 use crate::connections::pool::{FRESH, PING, Server};
-use crate::connections::{OpenError, tls};
+use crate::connections::{OpenError, TimeBounds, tls};
 
 /// Prepared statements kept by one connection.
 const STATEMENTS: usize = 100;
@@ -49,13 +50,15 @@ pub(crate) struct Session {
     connection: MySqlConnection,
     /// What the server calls the connection.
     id: u64,
+    /// When it was there.
+    since: Instant,
     version: String,
     /// The server's `max_allowed_packet`.
     max_packet: usize,
 }
 
 impl Mysql {
-    pub(super) fn new(name: &str, settings: &MysqlSettings, bound: Duration) -> Result<Self, OpenError> {
+    pub(super) fn new(name: &str, settings: &MysqlSettings, bounds: TimeBounds) -> Result<Self, OpenError> {
         let mut options = MySqlConnectOptions::new()
             .username(&settings.user)
             .database(&settings.database)
@@ -79,7 +82,7 @@ impl Mysql {
             }
         };
         options = with_tls(options, name, settings)?;
-        Ok(Self { options, address, setup: setup(bound), bound })
+        Ok(Self { options, address, setup: setup(bounds), bound: bounds.operation })
     }
 
     async fn session(&self) -> Result<Session, sqlx::Error> {
@@ -88,7 +91,7 @@ impl Mysql {
         let row = connection.fetch_one("SELECT VERSION(), @@max_allowed_packet, CONNECTION_ID()").await?;
         let max_packet = usize::try_from(row.try_get_unchecked::<u64, _>(1)?).unwrap_or(usize::MAX);
         let (version, id) = (row.try_get_unchecked(0)?, row.try_get_unchecked(2)?);
-        Ok(Session { version, id, connection, max_packet })
+        Ok(Session { version, id, since: Instant::now(), connection, max_packet })
     }
 }
 
@@ -152,14 +155,12 @@ impl Driver for Mysql {
     }
 
     /// A user may end its own connections.
-    fn stop(&self, session: &Session) -> Option<Stop> {
-        let (options, kill) = (self.options.clone(), format!("KILL {}", session.id));
-        let stop = async move {
-            let mut connection = options.connect().await.map_err(|error| error_of(&error))?;
-            connection.execute(AssertSqlSafe(kill)).await.map_err(|error| error_of(&error))?;
-            connection.close().await.map_err(|error| error_of(&error))
-        };
-        Some(Box::pin(stop))
+    fn stop(&self, session: &Session, _: Option<Instant>) -> Stop {
+        let (options, id, since) = (self.options.clone(), session.id, session.since);
+        Box::new(move || {
+            let options = options.clone();
+            Box::pin(async move { end(&options, id, since).await.map_err(|error| error_of(&error)) })
+        })
     }
 
     fn ends_transaction(error: &SqlError) -> bool {
@@ -198,17 +199,34 @@ fn with_tls(
     Ok(options)
 }
 
-fn setup(bound: Duration) -> String {
+/// Ends a connection that was there at a time. A server that has begun since has ended it, and
+/// numbers anew: the number is somebody else's.
+async fn end(options: &MySqlConnectOptions, id: u64, since: Instant) -> Result<(), sqlx::Error> {
+    let mut connection = options.connect().await?;
+    let row = connection.fetch_one("SHOW GLOBAL STATUS LIKE 'Uptime'").await?;
+    let up: String = row.try_get_unchecked(1)?;
+    if up.parse().is_ok_and(|seconds: u64| seconds >= since.elapsed().as_secs()) {
+        connection.execute(AssertSqlSafe(format!("KILL {id}"))).await?;
+    }
+    connection.close().await
+}
+
+fn setup(bounds: TimeBounds) -> String {
+    let bound = bounds.operation;
+    // Longer than a plugin may compute between two statements.
+    let idle = (bounds.call + bound).as_secs() + 1;
     let lock_wait = bound.as_secs().saturating_sub(1).max(1);
     // Later than the host gives up, whose error says what was too long, and ends the statement: this
     // is for a host that is gone.
     let bound = bound + Duration::from_secs(1);
     let (seconds, milliseconds) = (bound.as_secs_f64(), bound.as_millis());
-    // One bound is MariaDB's, which leaves out what is for MySQL from 5.7 on, and one is MySQL's.
+    // Two bounds are MariaDB's, which leaves out what is for MySQL from 5.7 on, and one is MySQL's,
+    // which has none for a transaction that nobody goes on with.
     format!(
         "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES'), autocommit = 1, \
          innodb_lock_wait_timeout = {lock_wait}, lock_wait_timeout = {lock_wait} \
-         /*M!100101 , max_statement_time = {seconds:.3} */ /*!50708 , max_execution_time = {milliseconds} */"
+         /*M!100101 , max_statement_time = {seconds:.3} */ \
+         /*M!100300 , idle_transaction_timeout = {idle} */ /*!50708 , max_execution_time = {milliseconds} */"
     )
 }
 

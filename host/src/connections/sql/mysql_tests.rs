@@ -1,16 +1,17 @@
 //! What `sql` promises where MySQL commits by itself.
 
-use returner_servers::{Mariadb, MysqlDatabase};
+use returner_servers::{Cut, Mariadb, MysqlDatabase, Proxy};
 
 use super::*;
 use crate::connections::Purpose;
 use crate::connections::sql::{Hazards, SqlPool, SqlTransaction};
 
 const BOUND: Duration = Duration::from_secs(5);
+const TIMES: TimeBounds = TimeBounds { operation: BOUND, call: Duration::from_secs(60) };
 const BOUNDS: AnswerBounds = AnswerBounds { bytes: 1 << 20, rows: 1000 };
 
 fn open(database: &MysqlDatabase) -> SqlPool {
-    SqlPool::mysql("mysql", &settings(database), BOUND).expect("good settings")
+    SqlPool::mysql("mysql", &settings(database), TIMES).expect("good settings")
 }
 
 fn settings(database: &MysqlDatabase) -> MysqlSettings {
@@ -35,6 +36,15 @@ async fn execute(transaction: &mut SqlTransaction, statement: &str) -> Result<u6
 async fn run(transaction: &mut SqlTransaction, statements: &[&str]) {
     for statement in statements {
         execute(transaction, statement).await.expect("it is done");
+    }
+}
+
+/// Which connection it is.
+async fn id(transaction: &mut SqlTransaction) -> i64 {
+    let found = transaction.query("SELECT CONNECTION_ID()".to_owned(), Vec::new(), BOUNDS).await;
+    match found.expect("an answer").rows[0][0] {
+        SqlValue::Integer(id) => id,
+        ref other => panic!("a number: {other:?}"),
     }
 }
 
@@ -86,14 +96,19 @@ async fn tables_that_are_not_undone_are_known() {
 async fn the_server_ends_statements_too() {
     let database = Mariadb::shared().await.database().await;
     let mut transaction = open(&database).begin(Purpose::Read).await.expect("a transaction");
-    let variables =
-        "SHOW SESSION VARIABLES WHERE variable_name IN ('max_statement_time', 'max_execution_time')";
+    let variables = "SHOW SESSION VARIABLES WHERE variable_name IN ('max_statement_time', 'max_execution_time', \
+         'idle_transaction_timeout')";
     let found = transaction.query(variables.to_owned(), Vec::new(), BOUNDS).await.expect("an answer");
     let is_set = |row: &Vec<SqlValue>| match &row[1] {
         SqlValue::Text(text) => text == "6.000000" || text == "6000",
         _ => false,
     };
     assert!(found.rows.iter().any(is_set), "{found:?}");
+    // MySQL has no such bound.
+    let name = SqlValue::Text("idle_transaction_timeout".to_owned());
+    for row in found.rows.iter().filter(|row| row[0] == name) {
+        assert_eq!(row[1], SqlValue::Text("66".to_owned()), "later than a call may take");
+    }
 }
 
 /// Also where it has put the server's own bound aside.
@@ -103,10 +118,7 @@ async fn a_statement_that_nobody_waits_for_is_ended() {
     let pool = open(&database);
     let mut transaction = pool.begin(Purpose::Read).await.expect("a transaction");
     run(&mut transaction, &["SET @@max_statement_time = 0"]).await;
-    let id = transaction.query("SELECT CONNECTION_ID()".to_owned(), Vec::new(), BOUNDS).await;
-    let Ok([[SqlValue::Integer(id)]]) = id.as_ref().map(|found| [[found.rows[0][0].clone()]]) else {
-        panic!("a number: {id:?}")
-    };
+    let id = id(&mut transaction).await;
     let mut endless = Box::pin(execute(&mut transaction, "SELECT SLEEP(1000)"));
     let running = format!(
         "SELECT info FROM information_schema.processlist WHERE id = {id} AND info LIKE '%SLEEP(1000)%'"
@@ -126,7 +138,7 @@ async fn a_statement_that_nobody_waits_for_is_ended() {
 #[tokio::test]
 async fn a_long_statement_is_not_kept() {
     let database = Mariadb::shared().await.database().await;
-    let server = Mysql::new("mysql", &settings(&database), BOUND).expect("good settings");
+    let server = Mysql::new("mysql", &settings(&database), TIMES).expect("good settings");
     let mut session = server.connect().await.expect("a connection");
     let ask = |length: usize| format!("SELECT 1 FROM DUAL WHERE '{}' = 'x'", "y".repeat(length));
     let none = Mysql::query(&mut session, ask(10), Vec::new(), BOUNDS).await.unwrap_or_default();
@@ -146,4 +158,26 @@ async fn hashes_of_passwords_are_not_told() {
         assert_eq!((refused.kind, refused.retryable), (SqlErrorKind::Denied, false), "{refused}");
         execute(&mut transaction, statement).await.expect_err("refused, too");
     }
+}
+
+/// The network resets the host's side of a connection and leaves the server's open, as a firewall
+/// may: the server would keep the locks of the transaction for as long as it waits itself.
+#[tokio::test]
+async fn a_transaction_whose_connection_broke_is_ended_at_the_server() {
+    let database = Mariadb::shared().await.database().await;
+    database.execute("CREATE TABLE t (a INT PRIMARY KEY)").await;
+    let mut settings = settings(&database);
+    let Address::Tcp { port, .. } = &mut settings.address else { panic!("it has a port") };
+    let proxy = Proxy::start(*port).await;
+    *port = proxy.port();
+    let pool = SqlPool::mysql("mysql", &settings, TIMES).expect("good settings");
+    let mut transaction = pool.begin(Purpose::Write).await.expect("a transaction");
+    run(&mut transaction, &["INSERT INTO t VALUES (1)"]).await;
+    proxy.arm(Cut::HalfOpen);
+    transaction.commit().await.expect_err("nobody answers");
+    assert!(!proxy.is_armed());
+    let mut transaction = pool.begin(Purpose::Write).await.expect("a transaction");
+    run(&mut transaction, &["INSERT INTO t VALUES (1)"]).await;
+    transaction.commit().await.expect("it is committed");
+    assert_eq!(database.count("t").await, 1);
 }

@@ -1,18 +1,19 @@
 //! PostgreSQL, by tokio-postgres.
 //!
 //! A session is in UTC. Statements and lock waits end on the server before the host's bound
-//! of time does. PostgreSQL gives up a whole transaction for one failed statement; a
+//! of time does, and a transaction ends that nobody goes on with, for a network that has lost
+//! the connection. PostgreSQL gives up a whole transaction for one failed statement; a
 //! savepoint before each one makes it as with the other servers, where only the statement is
 //! undone.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Config, Statement};
+use tokio_postgres::{CancelToken, Client, Config, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -22,10 +23,10 @@ use super::postgres_value::{self, Param};
 use super::server::{Control, Driver, QueryError, Stop, connected};
 use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, size, statement};
 use crate::config::{PostgresSettings, PostgresTls};
-use crate::connections::OpenError;
 use crate::connections::answer::{AnswerBounds, AnswerSize};
 use crate::connections::pool::{FRESH, PING, Server};
 use crate::connections::tls::{self, Verify};
+use crate::connections::{OpenError, TimeBounds};
 
 /// Prepared statements kept by one connection.
 const STATEMENTS: usize = 100;
@@ -57,13 +58,19 @@ pub(crate) struct Session {
     /// Reads and writes; ends with the session, also if the server hangs.
     wire: AbortOnDropHandle<Result<(), tokio_postgres::Error>>,
     version: String,
+    /// The server's process.
+    process: i32,
     statements: HashMap<String, Statement>,
     /// There is a savepoint in this transaction.
     saved: bool,
 }
 
 impl Postgres {
-    pub(super) fn new(name: &str, settings: &PostgresSettings, bound: Duration) -> Result<Self, OpenError> {
+    pub(super) fn new(
+        name: &str,
+        settings: &PostgresSettings,
+        bounds: TimeBounds,
+    ) -> Result<Self, OpenError> {
         let PostgresSettings { host, port, user, password, database, tls_mode, tls } = settings;
         let mut config = Config::new();
         config.host(host).port(*port).user(user).dbname(database).application_name("returner");
@@ -85,8 +92,8 @@ impl Postgres {
             config,
             tls: MakeRustlsConnect::new(tls),
             address: format!("{host}:{port}"),
-            setup: setup(bound),
-            bound,
+            setup: setup(bounds),
+            bound: bounds.operation,
         })
     }
 
@@ -94,8 +101,9 @@ impl Postgres {
         let (client, connection) = self.config.connect(self.tls.clone()).await?;
         let wire = AbortOnDropHandle::new(tokio::spawn(connection));
         client.batch_execute(&self.setup).await?;
-        let version = client.query_one("SELECT version()", &[]).await?.try_get(0)?;
-        Ok(Session { client, wire, version, statements: HashMap::new(), saved: false })
+        let row = client.query_one("SELECT version(), pg_backend_pid()", &[]).await?;
+        let (version, process) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(Session { client, wire, version, process, statements: HashMap::new(), saved: false })
     }
 }
 
@@ -260,10 +268,17 @@ impl Driver for Postgres {
         }
     }
 
-    /// A guest may have put the statement's own bound aside.
-    fn stop(&self, session: &Session) -> Option<Stop> {
-        let (cancel, tls) = (session.client.cancel_token(), self.tls.clone());
-        Some(Box::pin(async move { cancel.cancel_query(tls).await.map_err(|error| error_of(&error)) }))
+    /// A guest may have put the server's own bounds aside.
+    fn stop(&self, session: &Session, begun: Option<Instant>) -> Stop {
+        let (config, tls) = (self.config.clone(), self.tls.clone());
+        let (cancel, process) = (session.client.cancel_token(), session.process);
+        Box::new(move || {
+            let (config, tls, cancel) = (config.clone(), tls.clone(), cancel.clone());
+            Box::pin(async move {
+                let ended = end(&config, tls, &cancel, process, begun).await;
+                ended.map_err(|error| error_of(&error))
+            })
+        })
     }
 
     fn ends_transaction(error: &SqlError) -> bool {
@@ -271,12 +286,38 @@ impl Driver for Postgres {
     }
 }
 
-fn setup(bound: Duration) -> String {
-    let bound = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX).min(i32::MAX as u64);
+/// Ends what runs, which takes no place at the server, and then a transaction that had begun by a
+/// time, also where it waits for its next statement. A process that serves somebody else by now has
+/// a younger one.
+async fn end(
+    config: &Config,
+    tls: MakeRustlsConnect,
+    cancel: &CancelToken,
+    process: i32,
+    begun: Option<Instant>,
+) -> Result<(), tokio_postgres::Error> {
+    let cancelled = cancel.cancel_query(tls.clone()).await;
+    let Some(begun) = begun else { return cancelled };
+    let (client, connection) = config.connect(tls).await?;
+    let _wire = AbortOnDropHandle::new(tokio::spawn(connection));
+    let age = begun.elapsed().as_secs_f64();
+    let terminate = format!(
+        "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+         WHERE pid = {process} AND xact_start <= pg_catalog.clock_timestamp() - interval '{age:.6} seconds'"
+    );
+    client.batch_execute(&terminate).await
+}
+
+fn setup(bounds: TimeBounds) -> String {
+    let milliseconds =
+        |bound: Duration| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX).min(i32::MAX as u64);
+    // Longer than a plugin may compute between two statements.
+    let idle = milliseconds(bounds.call + bounds.operation);
+    let bound = milliseconds(bounds.operation);
     let lock_wait = bound.saturating_sub(1000).max(bound / 2).max(1);
     format!(
         "SET timezone = 'UTC'; SET statement_timeout = {bound}; SET lock_timeout = {lock_wait}; \
-         SET standard_conforming_strings = on"
+         SET idle_in_transaction_session_timeout = {idle}; SET standard_conforming_strings = on"
     )
 }
 

@@ -1,6 +1,6 @@
 //! What `sql` promises, on a real PostgreSQL.
 
-use returner_servers::{Authority, Postgres as TestServer, PostgresDatabase, Server as _};
+use returner_servers::{Authority, Cut, Postgres as TestServer, PostgresDatabase, Proxy, Server as _};
 
 use super::*;
 use crate::config::TlsSettings;
@@ -27,8 +27,12 @@ fn settings(database: &PostgresDatabase) -> PostgresSettings {
     }
 }
 
+fn times(operation: Duration) -> TimeBounds {
+    TimeBounds { operation, call: Duration::from_secs(60) }
+}
+
 fn open(database: &PostgresDatabase, bound: Duration) -> SqlPool {
-    SqlPool::postgres("pgjsonb", &settings(database), bound).expect("good settings")
+    SqlPool::postgres("pgjsonb", &settings(database), times(bound)).expect("good settings")
 }
 
 async fn shared() -> (PostgresDatabase, SqlPool) {
@@ -289,7 +293,7 @@ async fn a_server_that_hangs_or_goes_is_an_error_and_found_again() {
 async fn a_wrong_password_is_denied_and_not_shown() {
     let (database, _) = shared().await;
     let wrong = PostgresSettings { password: Some("geheim".into()), ..settings(&database) };
-    let pool = SqlPool::postgres("pgjsonb", &wrong, BOUND).expect("good settings");
+    let pool = SqlPool::postgres("pgjsonb", &wrong, times(BOUND)).expect("good settings");
     let error = pool.begin(Purpose::Write).await.err().expect("it is wrong");
     assert_eq!((error.kind, error.retryable), (SqlErrorKind::Denied, true));
     assert!(!error.message.contains("geheim"), "{error}");
@@ -305,7 +309,7 @@ async fn certificates_are_looked_at_as_the_mode_says() {
         let ca = ca.map(Authority::ca);
         let tls = TlsSettings { ca, ..TlsSettings::default() };
         let settings = PostgresSettings { host: host.to_owned(), tls_mode: mode, tls, ..settings(&database) };
-        let pool = SqlPool::postgres("pgjsonb", &settings, BOUND).expect("good settings");
+        let pool = SqlPool::postgres("pgjsonb", &settings, times(BOUND)).expect("good settings");
         let mut transaction = pool.begin(Purpose::Read).await?;
         let statement = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()".to_owned();
         Ok::<_, SqlError>(transaction.query(statement, Vec::new(), BOUNDS).await?.rows[0][0].clone())
@@ -434,11 +438,31 @@ async fn a_statement_that_nobody_waits_for_is_ended() {
 #[tokio::test]
 async fn a_long_statement_is_not_kept() {
     let database = TestServer::shared().await.database().await;
-    let server = Postgres::new("pgjsonb", &settings(&database), BOUND).expect("good settings");
+    let server = Postgres::new("pgjsonb", &settings(&database), times(BOUND)).expect("good settings");
     let mut session = server.connect().await.expect("a connection");
     for (length, kept) in [(10, 1), (KEPT, 1)] {
         let ask = format!("SELECT 1 WHERE '{}' = 'x'", "y".repeat(length));
         session.execute(&ask, Vec::new()).await.expect("it is done");
         assert_eq!(session.statements.len(), kept);
     }
+}
+
+/// The network resets the host's side of a connection and leaves the server's open, as a firewall
+/// may: the server would keep the locks of the transaction for as long as it waits itself.
+#[tokio::test]
+async fn a_transaction_whose_connection_broke_is_ended_at_the_server() {
+    let (database, _) = shared().await;
+    database.execute("CREATE TABLE t (a int PRIMARY KEY)").await;
+    let proxy = Proxy::start(settings(&database).port).await;
+    let behind = PostgresSettings { port: proxy.port(), ..settings(&database) };
+    let pool = SqlPool::postgres("pgjsonb", &behind, times(BOUND)).expect("good settings");
+    let mut transaction = begin(&pool).await;
+    execute(&mut transaction, "INSERT INTO t VALUES (1)").await.expect("a row");
+    proxy.arm(Cut::HalfOpen);
+    assert!(matches!(transaction.commit().await, Err(CommitError::Unknown(_))));
+    assert!(!proxy.is_armed());
+    let mut transaction = begin(&pool).await;
+    execute(&mut transaction, "INSERT INTO t VALUES (1)").await.expect("nobody has a lock");
+    transaction.commit().await.expect("a commit");
+    assert_eq!(database.count("t").await, 1);
 }

@@ -3,17 +3,20 @@
 //! A statement that fails undoes itself only, and the rest of the transaction goes on, as
 //! long as its connection is in order and the server keeps what was written before.
 
-use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::time::error::Elapsed;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{CommitError, Purpose, SqlError, SqlErrorKind, SqlRows, SqlValue, statement};
 use crate::connections::answer::AnswerBounds;
 use crate::connections::connect_bound;
 use crate::connections::pool::{CONNECTIONS, Lease, Pool, Server};
+
+/// Between two tries to end something at a server.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How one kind of server is spoken to. Nothing here has a bound of time of its own. An error
 /// without a code is the driver's or the connection's: the connection is not used again.
@@ -46,10 +49,9 @@ pub(crate) trait Driver: Server<Error = SqlError> {
         false
     }
 
-    /// What ends at the server what runs there on a connection that nobody reads any more.
-    fn stop(&self, _: &Self::Connection) -> Option<Stop> {
-        None
-    }
+    /// What ends at the server what runs there, or holds locks, on a connection that nobody reads any
+    /// more, and nothing of anybody else's. `begun`: when there was a transaction.
+    fn stop(&self, connection: &Self::Connection, begun: Option<Instant>) -> Stop;
 
     /// Whether the server undid all of the transaction, or may have.
     fn ends_transaction(error: &SqlError) -> bool;
@@ -60,7 +62,16 @@ pub(crate) trait Driver: Server<Error = SqlError> {
     }
 }
 
-pub(crate) type Stop = Pin<Box<dyn Future<Output = Result<(), SqlError>> + Send>>;
+/// One try to end something at the server.
+pub(crate) type Stop = Box<dyn FnMut() -> BoxFuture<'static, Result<(), SqlError>> + Send>;
+
+/// Tries until the server has answered: what has broken a connection may keep others away for a
+/// moment.
+async fn insist(mut stop: Stop) {
+    while stop().await.is_err_and(|error| error.code.is_none()) {
+        sleep(AGAIN).await;
+    }
+}
 
 /// What a server answers within the time for it, or why there is no connection to `address`.
 pub(super) async fn connected<S>(
@@ -125,6 +136,8 @@ pub(crate) struct ServerTransaction<D: Driver> {
     written: bool,
     /// The server was asked for something, and has not answered.
     running: bool,
+    /// When there was a transaction at the server.
+    begun: Option<Instant>,
     bound: Duration,
     server: String,
 }
@@ -144,6 +157,7 @@ impl<D: Driver> ServerPool<D> {
             purpose,
             written: false,
             running: false,
+            begun: None,
             bound: self.bound,
             server,
         };
@@ -262,7 +276,9 @@ impl<D: Driver> ServerTransaction<D> {
         let Some(lease) = &mut self.lease else { return Err(self.gone()) };
         self.running = true;
         let done = timeout(self.bound, D::control(&mut lease.connection, control)).await;
-        self.outcome(done)
+        self.outcome(done)?;
+        self.begun = (control == Control::Begin).then(Instant::now);
+        Ok(())
     }
 
     /// The connection, for a statement, unless what was written on it may be undone.
@@ -277,11 +293,13 @@ impl<D: Driver> ServerTransaction<D> {
 
     /// Draws the consequences of an error for the transaction and its connection.
     fn outcome<T>(&mut self, done: Result<Result<T, SqlError>, Elapsed>) -> Result<T, SqlError> {
-        // Where it did not answer, it may go on.
-        self.running &= done.is_err();
+        // A server that did not answer may go on. One whose connection the network has lost may not
+        // know, and keep the locks of the transaction while it waits for more.
+        let is_broken = matches!(&done, Ok(Err(error)) if is_broken(error));
+        self.running &= done.is_err() || is_broken && self.begun.is_some();
         let error = match done {
             Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) if error.kind == SqlErrorKind::Unavailable && error.code.is_none() => {
+            Ok(Err(error)) if is_broken => {
                 let message = format!("the connection to {} broke: {}", self.server, error.message);
                 SqlError { message, ..error }
             }
@@ -292,6 +310,7 @@ impl<D: Driver> ServerTransaction<D> {
             }
         };
         if error.kind == SqlErrorKind::Unavailable {
+            self.stop();
             if let Some(lease) = self.lease.take() {
                 lease.broken();
             }
@@ -316,14 +335,15 @@ impl<D: Driver> ServerTransaction<D> {
         error
     }
 
-    /// Ends at the server what was asked of it and has no answer, and waits for nothing.
+    /// Ends at the server what has no answer, and waits for nothing.
     fn stop(&mut self) {
         if !std::mem::take(&mut self.running) {
             return;
         }
         let Some(lease) = &self.lease else { return };
-        if let (Some(stop), Ok(runtime)) = (lease.server().stop(&lease.connection), Handle::try_current()) {
-            runtime.spawn(timeout(self.bound, stop));
+        if let Ok(runtime) = Handle::try_current() {
+            let stop = lease.server().stop(&lease.connection, self.begun);
+            runtime.spawn(timeout(self.bound, insist(stop)));
         }
     }
 
@@ -339,6 +359,11 @@ impl<D: Driver> ServerTransaction<D> {
             _ => {}
         }
     }
+}
+
+/// Whether it is the connection's, of which the server does not know.
+fn is_broken(error: &SqlError) -> bool {
+    error.kind == SqlErrorKind::Unavailable && error.code.is_none()
 }
 
 /// A call that is broken off drops it in the middle of a statement.

@@ -7,13 +7,15 @@
 //!   connection, a timeout), every further statement fails with the same error, and
 //!   so does the commit: nothing is ever committed in part.
 //! - A transaction that is dropped takes its connection with it.
+//! - A connection is used again only as a new one is: after statements that certainly left nothing
+//!   on it, or once the server has put away what they left.
 //!
 //! Knows the values and errors of `wit/capabilities.wit`, and nothing of plugins.
 
 mod hazards;
 mod mysql;
-mod mysql_accounts;
 mod mysql_error;
+mod mysql_statement;
 mod mysql_value;
 mod placeholders;
 mod postgres;
@@ -185,10 +187,7 @@ impl SqlTransaction {
     ) -> Result<u64, SqlError> {
         statement::refuse_transaction_control(&statement)?;
         match self {
-            Self::Mysql(transaction) => {
-                mysql_accounts::refuse(&statement)?;
-                transaction.execute(statement, params).await
-            }
+            Self::Mysql(transaction) => transaction.execute(statement, params).await,
             Self::Postgres(transaction) => transaction.execute(statement, params).await,
             Self::Sqlite(transaction) => transaction.execute(statement, params).await,
         }
@@ -203,10 +202,7 @@ impl SqlTransaction {
     ) -> Result<SqlRows, SqlError> {
         statement::refuse_transaction_control(&statement)?;
         match self {
-            Self::Mysql(transaction) => {
-                mysql_accounts::refuse(&statement)?;
-                transaction.query(statement, params, bounds).await
-            }
+            Self::Mysql(transaction) => transaction.query(statement, params, bounds).await,
             Self::Postgres(transaction) => transaction.query(statement, params, bounds).await,
             Self::Sqlite(transaction) => transaction.query(statement, params, bounds).await,
         }

@@ -18,7 +18,8 @@ use tokio::time::timeout;
 
 use super::mysql_error::{ends_transaction, error_of};
 use super::server::{Control, Driver, QueryError, Stop, connected};
-use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, mysql_value, size, statement};
+use super::statement::Effects;
+use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, mysql_statement, mysql_value, size};
 use crate::config::{Address, MysqlSettings};
 use crate::connections::answer::{AnswerBounds, AnswerSize};
 use crate::connections::pool::{FRESH, PING, Server};
@@ -150,8 +151,8 @@ impl Driver for Mysql {
         rows(&mut session.connection, statement, arguments, bounds).await
     }
 
-    fn commits(statement: &str) -> bool {
-        statement::mysql_commits(statement)
+    fn effects(statement: &str) -> Result<Effects, SqlError> {
+        mysql_statement::effects(statement)
     }
 
     /// A user may end its own connections.

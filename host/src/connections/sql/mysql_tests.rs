@@ -153,10 +153,60 @@ async fn a_long_statement_is_not_kept() {
 async fn hashes_of_passwords_are_not_told() {
     let database = Mariadb::shared().await.database().await;
     let mut transaction = open(&database).begin(Purpose::Read).await.expect("a transaction");
-    for statement in ["SHOW GRANTS", "SHOW /*! CREATE */ USER"] {
+    for (statement, kind) in [
+        ("SHOW GRANTS", SqlErrorKind::Denied),
+        ("SHOW CREATE USER", SqlErrorKind::Denied),
+        ("SHOW /*! CREATE */ USER", SqlErrorKind::Statement),
+        ("IF 1 THEN EXECUTE IMMEDIATE CONCAT('SHOW GR','ANTS'); END IF", SqlErrorKind::Statement),
+    ] {
         let refused = transaction.query(statement.to_owned(), Vec::new(), BOUNDS).await.expect_err("refused");
-        assert_eq!((refused.kind, refused.retryable), (SqlErrorKind::Denied, false), "{refused}");
+        assert_eq!((refused.kind, refused.retryable), (kind, false), "{refused}");
         execute(&mut transaction, statement).await.expect_err("refused, too");
+    }
+}
+
+#[tokio::test]
+async fn a_guest_commits_by_no_statement() {
+    let database = Mariadb::shared().await.database().await;
+    database.execute("CREATE TABLE t (a INT)").await;
+    let pool = open(&database);
+    for statement in
+        ["IF 1 THEN COMMIT; END IF", "/*!99999 x*/ COMMIT", "SET STATEMENT sql_log_bin = 1 FOR COMMIT"]
+    {
+        let mut transaction = pool.begin(Purpose::Write).await.expect("a transaction");
+        run(&mut transaction, &["INSERT INTO t VALUES (1)"]).await;
+        let refused = execute(&mut transaction, statement).await.expect_err("it is refused");
+        assert_eq!((refused.kind, refused.retryable), (SqlErrorKind::Statement, false), "{refused}");
+        transaction.rollback().await;
+        assert_eq!(database.count("t").await, 0, "{statement}");
+    }
+}
+
+/// Whatever may have left something costs the connection, and nothing else does.
+#[tokio::test]
+async fn what_leaves_a_mark_is_not_on_the_next_connection() {
+    let database = Mariadb::shared().await.database().await;
+    database.execute("CREATE TABLE t (a INT)").await;
+    let pool = open(&database);
+    for (statement, is_kept) in [
+        ("INSERT INTO t VALUES (1)", true),
+        ("UPDATE t SET a = 2", true),
+        ("SELECT LAST_INSERT_ID()", true),
+        ("SHOW TABLES", true),
+        ("SET @leak = 42", false),
+        ("SELECT @leak := 42", false),
+        ("SELECT LAST_INSERT_ID(4242)", false),
+        ("SELECT GET_LOCK('leak', 0)", false),
+        ("EXPLAIN SELECT 1", false),
+        ("CREATE TEMPORARY TABLE u (a INT)", false),
+    ] {
+        let mut transaction = pool.begin(Purpose::Write).await.expect("a transaction");
+        let first = id(&mut transaction).await;
+        run(&mut transaction, &[statement]).await;
+        transaction.commit().await.expect("it is committed");
+        let mut transaction = pool.begin(Purpose::Write).await.expect("a transaction");
+        assert_eq!(id(&mut transaction).await == first, is_kept, "{statement}");
+        transaction.rollback().await;
     }
 }
 

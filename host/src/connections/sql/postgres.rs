@@ -7,13 +7,14 @@
 //! undone.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::types::Type;
-use tokio_postgres::{CancelToken, Client, Config, Statement};
+use tokio_postgres::{CancelToken, Client, Config, SimpleQueryMessage, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -21,6 +22,7 @@ use super::placeholders::numbered;
 use super::postgres_error::{ends_transaction, error_of};
 use super::postgres_value::{self, Param};
 use super::server::{Control, Driver, QueryError, Stop, connected};
+use super::statement::Effects;
 use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, size, statement};
 use crate::config::{PostgresSettings, PostgresTls};
 use crate::connections::answer::{AnswerBounds, AnswerSize};
@@ -43,6 +45,17 @@ const SAVEPOINT: &str = "SAVEPOINT statement";
 const NEXT_SAVEPOINT: &str = "RELEASE SAVEPOINT statement; SAVEPOINT statement";
 const TO_SAVEPOINT: &str = "ROLLBACK TO SAVEPOINT statement";
 
+/// DISCARD ALL (<https://www.postgresql.org/docs/current/sql-discard.html>) without what it does to
+/// prepared statements: those of the host are kept, and [`PREPARED`] tells of others. The role is
+/// the one that the session began with. Its names are the server's own once the path is reset.
+const CLEANING: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; UNLISTEN *; \
+     SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES; \
+     SELECT 'prepared' FROM pg_catalog.pg_prepared_statements WHERE from_sql LIMIT 1";
+const PREPARED: &str = "prepared";
+
+/// What may do to a session what [`CLEANING`] does not undo.
+const BEYOND_CLEANING: [&str; 7] = ["CALL", "DEALLOCATE", "DISCARD", "DO", "EXECUTE", "LOAD", "PREPARE"];
+
 pub(crate) struct Postgres {
     config: Config,
     tls: MakeRustlsConnect,
@@ -50,6 +63,8 @@ pub(crate) struct Postgres {
     address: String,
     /// Sets up a session.
     setup: String,
+    /// Puts away what was left on one, and sets it up.
+    cleaning: Arc<str>,
     bound: Duration,
 }
 
@@ -58,6 +73,7 @@ pub(crate) struct Session {
     /// Reads and writes; ends with the session, also if the server hangs.
     wire: AbortOnDropHandle<Result<(), tokio_postgres::Error>>,
     version: String,
+    cleaning: Arc<str>,
     /// The server's process.
     process: i32,
     statements: HashMap<String, Statement>,
@@ -88,11 +104,13 @@ impl Postgres {
         config.ssl_mode(mode);
         let pem = tls::read(tls).map_err(|error| OpenError::new(name, error))?;
         let tls = tls::client(pem, verify).map_err(|error| OpenError::new(name, error))?;
+        let setup = setup(bounds);
         Ok(Self {
             config,
             tls: MakeRustlsConnect::new(tls),
             address: format!("{host}:{port}"),
-            setup: setup(bounds),
+            cleaning: format!("{CLEANING}; {setup}").into(),
+            setup,
             bound: bounds.operation,
         })
     }
@@ -103,7 +121,8 @@ impl Postgres {
         client.batch_execute(&self.setup).await?;
         let row = client.query_one("SELECT version(), pg_backend_pid()", &[]).await?;
         let (version, process) = (row.try_get(0)?, row.try_get(1)?);
-        Ok(Session { client, wire, version, process, statements: HashMap::new(), saved: false })
+        let cleaning = Arc::clone(&self.cleaning);
+        Ok(Session { client, wire, version, cleaning, process, statements: HashMap::new(), saved: false })
     }
 }
 
@@ -129,6 +148,20 @@ impl Session {
             Ok(()) => error,
             Err(failed) => SqlError { code: None, ..error_of(&failed) },
         }
+    }
+
+    /// Puts away what the statements of a transaction have left. A function, a view or a rule of the
+    /// database's own can leave anything, so no text of a statement tells that it left nothing.
+    async fn clean(&self) -> Result<(), SqlError> {
+        let answers = self.client.simple_query(&self.cleaning).await.map_err(|error| error_of(&error))?;
+        let is_left = |answer: &SimpleQueryMessage| match answer {
+            SimpleQueryMessage::Row(row) => row.get(0) == Some(PREPARED),
+            _ => false,
+        };
+        if answers.iter().any(is_left) {
+            return Err(SqlError::unavailable("a statement was left prepared on the connection"));
+        }
+        Ok(())
     }
 
     /// The prepared statement, if these are parameters for it.
@@ -266,6 +299,15 @@ impl Driver for Postgres {
             Err(QueryError::Server(error)) => Err(session.undo(error).await.into()),
             done => done,
         }
+    }
+
+    fn effects(statement: &str) -> Result<Effects, SqlError> {
+        let marks = statement::first_word(statement, &BEYOND_CLEANING).is_some();
+        Ok(Effects { marks, ..Effects::default() })
+    }
+
+    async fn clean(session: &mut Session) -> Result<(), SqlError> {
+        Session::clean(session).await
     }
 
     /// A guest may have put the server's own bounds aside.

@@ -447,6 +447,74 @@ async fn a_long_statement_is_not_kept() {
     }
 }
 
+async fn one(transaction: &mut SqlTransaction, statement: &str) -> SqlValue {
+    let found = transaction.query(statement.to_owned(), Vec::new(), BOUNDS).await.expect("an answer");
+    found.rows[0][0].clone()
+}
+
+/// However it was said: the next user has the same connection, and finds it as a new one.
+#[tokio::test]
+async fn what_statements_leave_is_put_away() {
+    let (database, pool) = shared().await;
+    database.execute("CREATE TABLE audit (a int)").await;
+    database.execute("CREATE VIEW settings AS SELECT * FROM pg_settings").await;
+    let mut transaction = begin(&pool).await;
+    let process = one(&mut transaction, "SELECT pg_backend_pid()").await;
+    transaction.commit().await.expect("a commit");
+    let left = "SELECT concat_ws(' ', \
+                (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()), \
+                (SELECT count(*) FROM pg_cursors WHERE is_holdable), \
+                (SELECT count(*) FROM pg_listening_channels()), \
+                to_regclass('pg_temp.audit'), current_user = session_user, \
+                current_setting('search_path'), current_setting('statement_timeout'), \
+                current_setting('lock_timeout'), current_setting('TimeZone'), \
+                current_setting('idle_in_transaction_session_timeout'))";
+    for statement in [
+        "INSERT INTO audit VALUES (1)",
+        "SELECT query_to_xml(concat('select pg_adv','isory_lock(77)'), true, true, '')",
+        "SELECT query_to_xml(concat('select set_co','nfig(''search_path'', ''x'', false)'), true, true, '')",
+        "UPDATE pg_settings SET setting = '0' WHERE name IN ('statement_timeout', 'lock_timeout')",
+        "UPDATE settings SET setting = '0' WHERE name = 'statement_timeout'",
+        "EXPLAIN ANALYZE CREATE TEMP TABLE audit AS SELECT 1 AS a",
+        "CREATE TEMP TABLE audit (a int)",
+        "SET TimeZone = 'Asia/Tokyo'",
+        "SET ROLE pg_monitor",
+        "LISTEN leak",
+        "DECLARE leak CURSOR WITH HOLD FOR SELECT 1",
+    ] {
+        let mut transaction = begin(&pool).await;
+        execute(&mut transaction, statement).await.unwrap_or_else(|error| panic!("`{statement}`: {error}"));
+        transaction.commit().await.expect("a commit");
+        let mut transaction = begin(&pool).await;
+        assert_eq!(one(&mut transaction, "SELECT pg_backend_pid()").await, process, "{statement}");
+        let expected = text("0 0 0 t \"$user\", public 5s 4s UTC 65s");
+        assert_eq!(one(&mut transaction, left).await, expected, "{statement}");
+        transaction.rollback().await;
+    }
+}
+
+/// What cannot be put away costs the connection: it has the host's own statements, prepared.
+#[tokio::test]
+async fn what_cannot_be_put_away_is_not_on_the_next_connection() {
+    let (database, pool) = shared().await;
+    let hidden = "CREATE FUNCTION hidden() RETURNS void LANGUAGE plpgsql AS \
+                  $$ BEGIN EXECUTE 'PREPARE leak AS SELECT 1'; END $$";
+    database.execute(hidden).await;
+    for statement in
+        ["PREPARE leak AS SELECT 1", "SELECT 1 FROM hidden()", "DO $$ BEGIN END $$", "DEALLOCATE ALL"]
+    {
+        let mut transaction = begin(&pool).await;
+        let process = one(&mut transaction, "SELECT pg_backend_pid()").await;
+        execute(&mut transaction, statement).await.unwrap_or_else(|error| panic!("`{statement}`: {error}"));
+        transaction.commit().await.expect("a commit");
+        let mut transaction = begin(&pool).await;
+        assert_ne!(one(&mut transaction, "SELECT pg_backend_pid()").await, process, "{statement}");
+        let prepared = "SELECT count(*) FROM pg_prepared_statements WHERE from_sql";
+        assert_eq!(one(&mut transaction, prepared).await, SqlValue::Integer(0), "{statement}");
+        transaction.commit().await.expect("a commit");
+    }
+}
+
 /// The network resets the host's side of a connection and leaves the server's open, as a firewall
 /// may: the server would keep the locks of the transaction for as long as it waits itself.
 #[tokio::test]

@@ -10,10 +10,11 @@ use tokio::runtime::Handle;
 use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 
-use super::{CommitError, Purpose, SqlError, SqlErrorKind, SqlRows, SqlValue, statement};
+use super::statement::Effects;
+use super::{CommitError, Purpose, SqlError, SqlErrorKind, SqlRows, SqlValue};
 use crate::connections::answer::AnswerBounds;
 use crate::connections::connect_bound;
-use crate::connections::pool::{CONNECTIONS, Lease, Pool, Server};
+use crate::connections::pool::{CONNECTIONS, Lease, PING, Pool, Server};
 
 /// Between two tries to end something at a server.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -44,9 +45,16 @@ pub(crate) trait Driver: Server<Error = SqlError> {
         bounds: AnswerBounds,
     ) -> impl Future<Output = Result<SqlRows, QueryError>> + Send;
 
-    /// Whether the server commits what was written before a statement, and the statement itself.
-    fn commits(_statement: &str) -> bool {
-        false
+    /// What a statement does to its transaction and its connection.
+    ///
+    /// # Errors
+    /// If it is not for plugins.
+    fn effects(statement: &str) -> Result<Effects, SqlError>;
+
+    /// Makes a connection as a new one is, after the end of a transaction whose statements said of
+    /// themselves that they leave no mark. An error costs the connection.
+    fn clean(_: &mut Self::Connection) -> impl Future<Output = Result<(), SqlError>> + Send {
+        async { Ok(()) }
     }
 
     /// What ends at the server what runs there, or holds locks, on a connection that nobody reads any
@@ -199,8 +207,8 @@ impl<D: Driver> ServerTransaction<D> {
 
     /// Notes what a statement will leave; gives whether the server commits it by itself.
     fn begin_statement(&mut self, statement: &str) -> Result<bool, SqlError> {
-        let commits = D::commits(statement);
-        let splits = self.written || statement::locks_tables(statement);
+        let Effects { commits, locks, writes, marks } = D::effects(statement)?;
+        let splits = self.written || locks;
         if commits && splits && self.purpose != Purpose::SetUp {
             let word: String = statement
                 .chars()
@@ -213,8 +221,8 @@ impl<D: Driver> ServerTransaction<D> {
             );
             return Err(SqlError::new(SqlErrorKind::Statement, message, false));
         }
-        self.marked |= statement::changes_session(statement);
-        self.written |= !commits && statement::may_write(statement);
+        self.marked |= marks;
+        self.written |= !commits && writes;
         Ok(commits)
     }
 
@@ -255,7 +263,7 @@ impl<D: Driver> ServerTransaction<D> {
         }
         match self.control(Control::Commit).await {
             Ok(()) => {
-                self.give_back();
+                self.give_back().await;
                 Ok(())
             }
             Err(error) if matches!(error.kind, SqlErrorKind::Unavailable) => Err(CommitError::Unknown(error)),
@@ -268,7 +276,7 @@ impl<D: Driver> ServerTransaction<D> {
     /// Ends it; where the server does not answer, by ending the connection.
     pub(super) async fn rollback(mut self) {
         if self.lease.is_some() && self.control(Control::Rollback).await.is_ok() {
-            self.give_back();
+            self.give_back().await;
         }
     }
 
@@ -353,10 +361,10 @@ impl<D: Driver> ServerTransaction<D> {
             .unwrap_or_else(|| SqlError::unavailable(format!("the connection to {} is gone", self.server)))
     }
 
-    fn give_back(&mut self) {
-        match self.lease.take() {
-            Some(lease) if !self.marked => lease.give_back(),
-            _ => {}
+    async fn give_back(&mut self) {
+        let Some(mut lease) = self.lease.take().filter(|_| !self.marked) else { return };
+        if let Ok(Ok(())) = timeout(PING, D::clean(&mut lease.connection)).await {
+            lease.give_back();
         }
     }
 }

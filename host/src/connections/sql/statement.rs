@@ -8,12 +8,21 @@ use super::{SqlError, SqlErrorKind};
 const TRANSACTION: [&str; 9] =
     ["ABORT", "BEGIN", "COMMIT", "END", "RELEASE", "ROLLBACK", "SAVEPOINT", "START", "XA"];
 
-const SESSION: [&str; 16] = [
-    "CALL", "CREATE", "DECLARE", "DISCARD", "DO", "EXECUTE", "FLUSH", "HANDLER", "LISTEN", "LOAD", "LOCK",
-    "PREPARE", "RESET", "SET", "UNLOCK", "USE",
-];
-
 const READING: [&str; 6] = ["DESCRIBE", "EXPLAIN", "PRAGMA", "SELECT", "SHOW", "VALUES"];
+
+/// What a statement does to its transaction and to its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Effects {
+    /// The server commits it, and what was written before it.
+    pub(crate) commits: bool,
+    /// It locks what the next transaction lets go of, and nothing under it is one.
+    pub(crate) locks: bool,
+    /// It may write something that a commit keeps.
+    pub(crate) writes: bool,
+    /// It may leave its mark on the connection (a variable, a lock, a temporary table), which the
+    /// next user of the connection must not see.
+    pub(crate) marks: bool,
+}
 
 /// The host begins and ends transactions.
 pub(super) fn refuse_transaction_control(statement: &str) -> Result<(), SqlError> {
@@ -32,44 +41,12 @@ fn sets_autocommit(statement: &str) -> Option<&'static str> {
 
 /// PostgreSQL's first half of a commit in two phases, which takes the transaction away.
 fn prepares_a_commit(statement: &str) -> Option<&'static str> {
-    let prepares = |nested| {
-        let statement = after_comments(statement, nested);
+    let prepares = |comments| {
+        let statement = after_comments(statement, comments);
         let rest = &statement[word_of(statement, &["PREPARE"])?.len()..];
-        word_of(after_comments(rest, nested), &["TRANSACTION"])
+        word_of(after_comments(rest, comments), &["TRANSACTION"])
     };
-    prepares(false).or_else(|| prepares(true)).map(|_| "PREPARE TRANSACTION")
-}
-
-/// Whether MySQL commits before it, and it itself. What is temporary is not committed.
-/// <https://dev.mysql.com/doc/refman/8.4/en/implicit-commit.html>
-pub(super) fn mysql_commits(statement: &str) -> bool {
-    const COMMITTING: [&str; 14] = [
-        "ALTER", "ANALYZE", "CACHE", "CHECK", "CREATE", "DROP", "FLUSH", "GRANT", "LOCK", "OPTIMIZE",
-        "RENAME", "REPAIR", "REVOKE", "TRUNCATE",
-    ];
-    let commits = |nested| {
-        let statement = after_comments(statement, nested);
-        let Some(word) = word_of(statement, &COMMITTING) else { return false };
-        let next = |text, words: &[&'static str]| {
-            let text: &str = after_comments(text, nested);
-            word_of(text, words).map(|word| &text[word.len()..])
-        };
-        let rest = &statement[word.len()..];
-        let rest = next(rest, &["OR"]).and_then(|rest| next(rest, &["REPLACE"])).unwrap_or(rest);
-        match word {
-            "CREATE" | "DROP" => next(rest, &["TEMPORARY"]).is_none(),
-            // MariaDB's other one runs a statement, and tells how.
-            "ANALYZE" => next(rest, &["LOCAL", "NO", "TABLE"]).is_some(),
-            _ => true,
-        }
-    };
-    commits(false) || commits(true)
-}
-
-/// Whether it is MySQL's LOCK TABLES: the next transaction lets go of what it locks, and nothing
-/// under it is one.
-pub(super) fn locks_tables(statement: &str) -> bool {
-    first_word(statement, &["LOCK"]).is_some()
+    Comments::ALL.into_iter().find_map(prepares).map(|_| "PREPARE TRANSACTION")
 }
 
 /// Whether it speaks another protocol from here on: PostgreSQL's COPY.
@@ -77,35 +54,27 @@ pub(super) fn copies(statement: &str) -> bool {
     first_word(statement, &["COPY"]).is_some()
 }
 
-/// Whether it may leave its mark on the connection (a variable, a lock, a temporary
-/// table), which the next user of the connection must not see. Any statement can by its
-/// functions; PostgreSQL takes their names in signs, too (`U&"..."`).
-pub(super) fn changes_session(statement: &str) -> bool {
-    const IN_ALL: [&str; 5] = [":=", "advisory", "get_lock", "set_config", "u&\""];
-    let lower = statement.to_ascii_lowercase();
-    let is_query = first_word(statement, &["SELECT", "TABLE", "VALUES", "WITH"]).is_some();
-    // Of what changes rows, INTO is a part.
-    first_word(statement, &SESSION).is_some()
-        || IN_ALL.iter().any(|mark| lower.contains(mark))
-        || (is_query && lower.contains("into"))
-}
-
 /// Whether it certainly writes nothing.
 pub(super) fn only_reads(statement: &str) -> bool {
-    [false, true].iter().all(|&nested| word_of(after_comments(statement, nested), &READING).is_some())
+    let reads = |comments| word_of(after_comments(statement, comments), &READING).is_some();
+    Comments::ALL.into_iter().all(reads)
 }
 
-/// Whether it may write something that a commit keeps.
-pub(super) fn may_write(statement: &str) -> bool {
-    let sets = first_word(statement, &["SET", "USE"]).is_some();
-    // MariaDB's SET STATEMENT runs another one.
-    !only_reads(statement) && (!sets || statement.to_ascii_lowercase().contains("statement"))
+/// Whose comments.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Comments {
+    /// They stand in each other, and a carriage return ends a line.
+    Postgres,
+    Others,
 }
 
-/// The word of a list that a statement begins with, for one server or another: PostgreSQL's
-/// comments stand in each other, MySQL's do not.
-fn first_word(statement: &str, words: &[&'static str]) -> Option<&'static str> {
-    [false, true].iter().find_map(|&nested| word_of(after_comments(statement, nested), words))
+impl Comments {
+    const ALL: [Self; 2] = [Self::Others, Self::Postgres];
+}
+
+/// The word of a list that a statement begins with, for one server or another.
+pub(super) fn first_word(statement: &str, words: &[&'static str]) -> Option<&'static str> {
+    Comments::ALL.into_iter().find_map(|comments| word_of(after_comments(statement, comments), words))
 }
 
 fn word_of(statement: &str, words: &[&'static str]) -> Option<&'static str> {
@@ -114,13 +83,13 @@ fn word_of(statement: &str, words: &[&'static str]) -> Option<&'static str> {
 }
 
 /// The last byte of the comment that a text begins with.
-fn end_of_comment(statement: &str, nested: bool) -> Option<usize> {
+fn end_of_comment(statement: &str, comments: Comments) -> Option<usize> {
     let (mut depth, mut at) = (0, 0);
     loop {
         let found = at + statement[at..].find(['*', '/'])?;
         let two = statement.get(found..found + 2);
         match two {
-            Some("/*") if nested || depth == 0 => depth += 1,
+            Some("/*") if comments == Comments::Postgres || depth == 0 => depth += 1,
             Some("*/") => depth -= 1,
             _ => {
                 at = found + 1;
@@ -134,17 +103,14 @@ fn end_of_comment(statement: &str, nested: bool) -> Option<usize> {
     }
 }
 
-fn after_comments(mut statement: &str, nested: bool) -> &str {
+fn after_comments(mut statement: &str, comments: Comments) -> &str {
+    let ends_line = |c: char| c == '\n' || c == '\r' && comments == Comments::Postgres;
     loop {
         statement = statement.trim_start_matches(|c: char| c.is_whitespace() || c == ';' || c == '(');
         let end = if statement.starts_with("--") || statement.starts_with('#') {
-            statement.find('\n')
-        } else if statement.starts_with("/*!") || statement.starts_with("/*M!") {
-            // MySQL runs what is in such a comment, after an optional version.
-            let inside = statement.trim_start_matches(|c: char| !c.is_ascii_alphabetic() || c == 'M');
-            return inside;
+            statement.find(ends_line)
         } else if statement.starts_with("/*") {
-            end_of_comment(statement, nested)
+            end_of_comment(statement, comments)
         } else {
             return statement;
         };
@@ -163,7 +129,7 @@ mod tests {
             " commit ",
             "-- x\n/* y */ Rollback",
             "start transaction",
-            "/*!50000 COMMIT */",
+            "-- x\rCOMMIT",
             "xa start 'a'",
             "prepare /* x */ transaction 'a'",
             "/* /* */ */ RELEASE SAVEPOINT statement",
@@ -191,51 +157,6 @@ mod tests {
         assert!(only_reads("(select 1) union (select 2)"));
         assert!(!only_reads("WITH x AS (SELECT 1) DELETE FROM t"));
         assert!(!only_reads("INSERT INTO t SELECT 1"));
-        assert!(changes_session("set names latin1"));
-        assert!(!changes_session("SELECT 1"));
-        assert!(
-            changes_session("select SET_CONFIG('search_path', 'x', false)") && changes_session("DO $$ $$")
-        );
-        for statement in [
-            "INSERT INTO t SELECT pg_advisory_lock(1)",
-            "UPDATE t SET a = (@leak := 42)",
-            "DELETE FROM t WHERE set_config('role', 'x', false) = ''",
-            "EXPLAIN ANALYZE SELECT pg_advisory_lock(1)",
-            "ANALYZE SELECT Get_Lock('a', 1)",
-            "INSERT INTO t SELECT U&\"set\\005fconfig\"('role', 'x', false)",
-        ] {
-            assert!(changes_session(statement), "{statement}");
-        }
-        assert!(!changes_session("INSERT INTO t (a) VALUES (?)"));
         assert!(!only_reads("/* /* */ SELECT */ DELETE FROM t"));
-        assert!(
-            may_write("INSERT INTO t VALUES (1)")
-                && !may_write("set names utf8mb4")
-                && !may_write("SELECT 1")
-        );
-    }
-
-    #[test]
-    fn what_mysql_commits_is_told() {
-        for statement in [
-            "create table t (a int)",
-            "/* x */ TRUNCATE t",
-            "/*!50000 ALTER TABLE t ADD b INT */",
-            "DROP TABLE t",
-        ] {
-            assert!(mysql_commits(statement), "{statement}");
-        }
-        for statement in [
-            "INSERT INTO t VALUES (1)",
-            "CREATE TEMPORARY TABLE t (a int)",
-            "drop /* x */ temporary table t",
-            "SELECT 1",
-            "CREATE OR REPLACE TEMPORARY TABLE t (a int)",
-            "ANALYZE SELECT 1",
-            "",
-            "/* /* */ -- */",
-        ] {
-            assert!(!mysql_commits(statement), "{statement}");
-        }
     }
 }

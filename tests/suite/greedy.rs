@@ -19,6 +19,21 @@ fn memory(host: &Host) -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
 }
 
+/// What stands in the queues of the connections of a port of this machine, in bytes: as proc(5)
+/// has it, in `/proc/net/tcp`.
+fn on_the_way(port: u16) -> u64 {
+    let of_port = format!(":{port:04X}");
+    let connections = std::fs::read_to_string("/proc/net/tcp").expect("the list of connections");
+    let queued = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().take(5).collect();
+        let [_, local, remote, "01", queues] = fields[..] else { return None };
+        let (sent, received) = queues.split_once(':')?;
+        let bytes = |queue| u64::from_str_radix(queue, 16).ok();
+        (local.ends_with(&of_port) || remote.ends_with(&of_port)).then_some(bytes(sent)? + bytes(received)?)
+    };
+    connections.lines().filter_map(queued).sum()
+}
+
 /// A return that says something with it which a returner reads, or which none does.
 fn asking(kwargs: Value) -> Value {
     let mut item = ret(&new_jid(), "web1", "test.ping", json!(true));
@@ -57,6 +72,13 @@ async fn bodies_that_do_not_come_keep_no_others_out() {
         stream.write_all(&vec![b' '; LARGEST - 10]).await.expect("a write");
         held.push(stream);
     }
+    // A connection that is closed with something unread tells nobody why.
+    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
+    until("the bodies to be read", async || match on_the_way(port) {
+        0 => Ok(()),
+        bytes => Err(format!("{bytes} bytes are on their way")),
+    })
+    .await;
     for _ in 0..20 {
         host.post("/v1/returns", &ret(&new_jid(), "web2", "test.ping", json!(true))).await.expect(202);
     }

@@ -12,6 +12,9 @@ const BRIEF: usize = 200;
 /// The longest name, in bytes.
 const SHORT: usize = 100;
 
+/// What it takes to say that something was cut, in bytes.
+const MARK: usize = 32;
+
 /// On one line, and cut to a measure; says so where it is cut.
 pub(super) fn line(text: &str) -> String {
     cut(text, LONGEST)
@@ -22,33 +25,36 @@ pub(super) fn short(text: &str) -> String {
     cut(text, SHORT)
 }
 
-/// What a plugin says, in a line of the host's log.
+/// What a plugin says, in a line of the host's log, or where much of it is kept. In short it stays
+/// as it is.
 pub(crate) fn brief(text: &str) -> String {
     cut(text, BRIEF)
 }
 
 fn cut(text: &str, longest: usize) -> String {
-    let whole = text.len() <= longest;
-    let shown = text[..text.floor_char_boundary(longest)].chars();
+    let is_whole = text.len() <= longest;
+    let end = if is_whole { longest } else { longest - MARK };
+    let shown = text[..text.floor_char_boundary(end)].chars();
     let mut line: String = shown.map(|c| if steers(c) { ' ' } else { c }).collect();
-    if !whole {
+    if !is_whole {
         line += &format!("… ({}, cut)", ByteSize(text.len() as u64));
     }
     line
-}
-
-/// Whether a character does something to the text around it: begins a line, steers a terminal, or
-/// has what follows shown in another order than it stands there.
-fn steers(c: char) -> bool {
-    let orders =
-        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || orders || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// With its lines, and nothing that steers a terminal.
 pub(crate) fn lines(text: &str) -> String {
     let is_fit = |c: char| !steers(c) || matches!(c, '\n' | '\t');
     text.chars().map(|c| if is_fit(c) { c } else { ' ' }).collect()
+}
+
+/// Whether it is no letter but tells whoever shows it what to do: a control, what Unicode calls a
+/// line or paragraph separator, or one of those that turn the direction of the text around them
+/// (the property `Bidi_Control`), so that it reads otherwise than it is.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}')
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -71,13 +77,24 @@ mod tests {
     }
 
     #[test]
-    fn lines_stay_lines() {
-        assert_eq!(lines("a\n\tb\r\u{7}"), "a\n\tb  ");
+    fn what_is_brief_stays_as_it_is() {
+        for long in ["x".repeat(BRIEF + 1), "ü".repeat(5 << 20)] {
+            let cut = brief(&long);
+            assert!(cut.len() <= BRIEF && cut.ends_with(", cut)"), "{cut}");
+            assert_eq!(brief(&cut), cut);
+        }
     }
 
     #[test]
-    fn nothing_is_shown_in_another_order_than_it_stands_there() {
-        assert_eq!(line("a\u{202e}b\u{2067}c\u{2028}d"), "a b c d");
-        assert_eq!(lines("\u{200f}שלום\n"), " שלום\n");
+    fn nothing_turns_the_text_around_it() {
+        let turned = "ok \u{202e}deliaf\u{202c}\u{2066}\u{2069}\u{200f}\u{61c}\u{2028}.";
+        assert_eq!(line(turned), "ok  deliaf      .");
+        assert_eq!(lines(turned), line(turned));
+        assert_eq!(line("é 👩\u{200d}🚀 नमस्ते"), "é 👩\u{200d}🚀 नमस्ते", "what joins letters is one of them");
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(lines("a\n\tb\r\u{7}"), "a\n\tb  ");
     }
 }

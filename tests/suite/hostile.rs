@@ -275,6 +275,42 @@ async fn what_it_refuses_floods_no_log() {
     .await;
 }
 
+/// The bytes of the journal.
+fn journal(host: &Host) -> u64 {
+    let files = ["journal.db", "journal.db-wal"].map(|name| host.directory().join("data/journal").join(name));
+    files.iter().map(|file| std::fs::metadata(file).map_or(0, |file| file.len())).sum()
+}
+
+async fn send_all(host: &Host, how: &str, items: usize) {
+    let jid = new_jid();
+    let items: Value =
+        (0..items).map(|number| ret(&jid, &format!("m{number}"), "test.arg", json!(how))).collect();
+    host.post("/v1/returns?returner=hostile", &items).await.expect(202);
+}
+
+/// What it puts off waits with the reason in short; the newest is told in full.
+#[tokio::test]
+async fn what_it_puts_off_at_length_fills_no_journal_and_holds_nobody_up() {
+    let mut fixture = Fixture::new("").await;
+    send_all(&fixture.host, "put off at length", 5000).await;
+    until("all of them to wait", async || {
+        let entry = fixture.host.returner("hostile").await;
+        if entry["held"]["items"] == 5000 { Ok(()) } else { Err(entry["held"].to_string()) }
+    })
+    .await;
+    let entry = fixture.host.returner("hostile").await;
+    assert!(entry["held"]["reason"].as_str().is_some_and(|reason| reason.len() <= 200), "{entry}");
+    let newest = entry["last_error"]["message"].as_str().unwrap_or_default();
+    assert!(newest.len() > 8000, "{newest}");
+    fixture.send("fine").await;
+    until("what comes next to be stored", async || {
+        let depth = fixture.host.returner("hostile").await["depth"].clone();
+        if depth == 5000 { Ok(()) } else { Err(depth.to_string()) }
+    })
+    .await;
+    assert!(journal(&fixture.host) < 24 << 20, "the journal has {} bytes", journal(&fixture.host));
+}
+
 #[tokio::test]
 async fn too_much_is_refused_with_the_limit_that_says_so() {
     let limits = "hostile.limits: {rows: 1000, statement: 2MiB, answer: 2MiB}\n";

@@ -3,6 +3,8 @@
 //! Each worker reports through a [`Reporter`] of its own: a lane is failing as long as one of
 //! them is, because its window is settled whole.
 
+mod reporter;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -11,15 +13,15 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::batch::Task;
 use super::crashes::Crashes;
 use super::probation::{Counts, Record};
 use super::recent::Recent;
 use super::returner::Returner;
 use super::status::{Failing, HeldItems, LastError, Next, State, Status, WentBack};
-use crate::journal::{Held, Seq, Settlement, now};
-use crate::plugins::Trap;
-use crate::telemetry::{CallEnd, LaneMetrics};
+use crate::journal::{DeadLetter, Held, Seq, Settlement, now};
+use crate::telemetry::LaneMetrics;
+
+pub(super) use reporter::Reporter;
 
 /// How many of the newest dead letters are remembered by their place.
 const RECENT_DEAD: usize = 10_000;
@@ -166,25 +168,24 @@ impl Board {
         notes.dead = notes.dead.saturating_sub(dead);
     }
 
-    /// What became of a window's items.
-    pub(super) fn settled(&self, stored: usize, settlement: &Settlement) {
+    /// What became of a window's items, in as many parts as the journal is told it.
+    pub(super) fn settled(&self, stored: usize, parts: &[Settlement]) {
+        let dead: Vec<&DeadLetter> = parts.iter().flat_map(|part| &part.dead).collect();
+        let held: Vec<&Held> = parts.iter().flat_map(|part| &part.held).collect();
         self.metrics.stored.inc_by(stored as u64);
-        self.metrics.dead.inc_by(settlement.dead.len() as u64);
-        self.metrics.retried.inc_by(settlement.held.len() as u64);
+        self.metrics.dead.inc_by(dead.len() as u64);
+        self.metrics.retried.inc_by(held.len() as u64);
         let mut notes = self.notes.lock();
-        notes.refused(stored, &settlement.held);
-        notes.dead += settlement.dead.len() as u64;
-        for seq in &settlement.released {
+        notes.refused(stored, &held);
+        notes.dead += dead.len() as u64;
+        for seq in parts.iter().flat_map(|part| &part.released) {
             notes.held.remove(seq);
         }
-        notes.held.extend(settlement.held.iter().map(|held| (held.seq, held.clone())));
-        notes.recent_dead.extend(settlement.dead.iter().map(|dead| dead.entry.seq));
+        notes.held.extend(held.into_iter().map(|held| (held.seq, held.clone())));
+        notes.recent_dead.extend(dead.iter().map(|dead| dead.entry.seq));
         let excess = notes.recent_dead.len().saturating_sub(RECENT_DEAD);
         notes.recent_dead.drain(..excess);
-        if let Some(held) = settlement.held.iter().rfind(|held| held.not_before > 0) {
-            notes.error(format!("to be tried again on its own: {}", held.reason));
-        }
-        if let Some(dead) = settlement.dead.last() {
+        if let Some(dead) = dead.last() {
             notes.error(format!("dead letter: {}: {}", dead.entry.item.title(), dead.reason));
         }
     }
@@ -264,7 +265,7 @@ impl Notes {
 
     /// Hears what is to be tried again, before it is added. One item that is refused beside others
     /// that are stored is no fault of the whole, and neither is that one when it is tried alone.
-    fn refused(&mut self, stored: usize, again: &[Held]) {
+    fn refused(&mut self, stored: usize, again: &[&Held]) {
         let refused = || again.iter().filter(|held| held.not_before > 0);
         if stored > 0 {
             self.refusing = None;
@@ -289,75 +290,6 @@ impl Series {
             next: self.next,
             next_in: next_in.filter(|wait| !wait.is_zero()),
         }
-    }
-}
-
-/// The place where one worker says how it is doing. A worker that is gone fails no more.
-pub(super) struct Reporter {
-    board: Arc<Board>,
-    number: u64,
-}
-
-impl Reporter {
-    /// A try failed; what is next comes after a wait.
-    pub(super) fn failed(&self, message: &str, next: Next, wait: Duration) {
-        let mut notes = self.board.notes.lock();
-        notes.error(message.to_owned());
-        let now = Instant::now();
-        let begun = Series { since: SystemTime::now(), begun: now, tries: 0, next, next_try: now };
-        let series = notes.failing.entry(self.number).or_insert(begun);
-        series.tries += 1;
-        series.next = next;
-        series.next_try = now + wait;
-        drop(notes);
-        self.board.begun.send_replace(true);
-    }
-
-    /// The wait is another than the last report said.
-    pub(super) fn waits(&self, wait: Duration) {
-        if let Some(series) = self.board.notes.lock().failing.get_mut(&self.number) {
-            series.next_try = Instant::now() + wait;
-        }
-    }
-
-    /// One item is tried next, sooner than the last report said.
-    pub(super) fn probes(&self, wait: Duration) {
-        if let Some(series) = self.board.notes.lock().failing.get_mut(&self.number) {
-            series.next_try = Instant::now() + wait;
-            if let Next::Store(kind, _) | Next::Halves(kind, _) = series.next {
-                series.next = Next::Store(kind, 1);
-            }
-        }
-    }
-
-    /// The last try went well.
-    pub(super) fn well(&self) {
-        self.board.notes.lock().failing.remove(&self.number);
-    }
-
-    pub(super) fn set_up(&self) {
-        self.well();
-        self.board.notes.lock().setting_up = false;
-        self.board.begun.send_replace(true);
-    }
-
-    /// The guest was stopped in a call.
-    pub(super) fn crashed(&self, returner: &Returner, function: &str, tasks: &[Task], trap: &Trap) {
-        self.board.crashes.note(returner, function, tasks, trap);
-    }
-
-    pub(super) fn retried(&self, items: usize) {
-        self.board.metrics.retried.inc_by(items as u64);
-    }
-
-    pub(super) fn called(&self, end: CallEnd, took: Duration) {
-        self.board.metrics.called(end, took);
-    }
-}
-
-impl Drop for Reporter {
-    fn drop(&mut self) {
-        self.well();
     }
 }
 
@@ -423,13 +355,13 @@ mod tests {
 
     #[test]
     fn held_items_are_told_by_the_oldest() {
-        let held = |seq| Held { seq, tries: 1, not_before: 0, reason: "r".to_owned(), redelivered: false };
+        let held = |seq| Held { seq, tries: 1, not_before: 0, reason: "r".into(), redelivered: false };
         let board = with_held(&[held(7), held(3)]);
         let status = board.look().held.unwrap();
         assert_eq!((status.count, status.oldest.seq), (2, 3));
         assert!(board.holds(4..=7) && !board.holds(4..=6));
         let settlement = Settlement { released: vec![3, 7], held: vec![held(9)], ..Settlement::default() };
-        board.settled(2, &settlement);
+        board.settled(2, &[settlement]);
         let status = board.look();
         assert_eq!((status.stored, status.retried), (2, 1));
         assert_eq!(status.held.unwrap().oldest.seq, 9);
@@ -438,11 +370,11 @@ mod tests {
     /// A plugin that refuses one item after the other answers, and its lane is not well.
     #[test]
     fn a_lane_whose_plugin_stores_nothing_is_not_ready() {
-        let refused = |seq| Held { seq, tries: 1, not_before: 1, reason: "r".to_owned(), redelivered: false };
+        let refused = |seq| Held { seq, tries: 1, not_before: 1, reason: "r".into(), redelivered: false };
         let settle = |board: &Board, stored, held: &[u64], released: &[u64]| {
             let held = held.iter().map(|seq| refused(*seq)).collect();
             let settlement = Settlement { held, released: released.to_vec(), ..Settlement::default() };
-            board.settled(stored, &settlement);
+            board.settled(stored, &[settlement]);
         };
         let board = board();
         board.reporter().set_up();

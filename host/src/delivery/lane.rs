@@ -17,7 +17,7 @@ use super::crashes::Crashes;
 use super::held::HeldBack;
 use super::oldest::Oldest;
 use super::returner::Returner;
-use super::run::{Run, Turn};
+use super::run::{self, Run, Turn};
 use super::status::Status;
 use crate::items::Key;
 use crate::journal::{Entry, Held, Journal, JournalError, LaneId, Seq, SetAside};
@@ -94,6 +94,7 @@ impl Lane {
             broke: false,
             breaks: 0,
             held: HeldBack::new(state.held),
+            owed: run::owed(),
             workers: Vec::new(),
             cursor,
             awaited: Arc::clone(&awaited),

@@ -5,6 +5,7 @@
 //! a lane has to keep, and the table of held items what the cursor cannot say.
 
 mod change;
+mod parts;
 mod settle;
 
 use std::collections::HashSet;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,8 @@ use super::returner::Returner;
 use super::status::Next;
 use super::worker::{Outcome, Worker};
 use crate::journal::{Held, Journal, JournalError, LaneId, Seq, Settlement, Window, now};
+
+pub(super) use settle::owed;
 
 /// The wait after the journal could not be read.
 const AFTER_READ_ERROR: Duration = Duration::from_secs(1);
@@ -87,6 +90,8 @@ pub(super) struct Run {
     /// How many times in a row one did.
     pub(super) breaks: u32,
     pub(super) held: HeldBack,
+    /// What it may leave to the journal to write.
+    pub(super) owed: Arc<Semaphore>,
     pub(super) workers: Vec<Worker>,
     pub(super) cursor: watch::Sender<Seq>,
     /// Somebody began to wait for the cursor.
@@ -203,8 +208,8 @@ impl Run {
         let bytes = settings.batch_bytes * workers;
         let Due { mut tasks, more, broken_off } = self.due().await?;
         // What was broken off is older than what comes next: all of it goes before. What is
-        // refused again and again takes turns with it.
-        let goes_before = more && (self.skipped.is_multiple_of(2) || broken_off);
+        // refused again and again takes turns with it, as long as there is room for more.
+        let goes_before = self.held.is_full() || more && (self.skipped.is_multiple_of(2) || broken_off);
         self.skipped = if more { self.skipped.wrapping_add(1) } else { 0 };
         let window = match goes_before {
             true => Window { entries: Vec::new(), through: after },
@@ -228,7 +233,7 @@ impl Run {
         match self.deliver(tasks).await {
             Some(outcomes) => {
                 let outcomes = self.spare(outcomes);
-                self.settle(&window, outcomes)?;
+                self.settle(&window, outcomes).await?;
                 self.breaks = 0;
                 self.take_back().await;
             }
@@ -334,7 +339,7 @@ impl Run {
             }
         };
         tokio::select! {
-            _ = head.changed() => {}
+            _ = head.changed(), if !self.held.is_full() => {}
             Some(held) = self.replayed.recv() => self.take_replayed(held),
             Ok(()) = self.reopened.changed() => self.reopened.mark_changed(),
             () = due => {}

@@ -42,9 +42,9 @@ pub(super) enum Fate {
         reason: String,
         stderr: String,
     },
-    /// To be tried again on its own.
+    /// To be tried again on its own; the reason in short.
     Held {
-        reason: String,
+        reason: Arc<str>,
         after: Option<Duration>,
     },
     /// The host stops; it was not tried to the end.

@@ -12,7 +12,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, ffi, params};
 
 use super::seen::{Fresh, Seen};
 use super::sum::Sum;
-use super::{Bounds, DeadLetter, Entry, Held, LaneId, Seq, Settlement, now, schema, wal};
+use super::{Bounds, DeadLetter, Entry, LaneId, Seq, Settlement, held, now, schema, wal};
 use crate::items::Key;
 
 /// What the tables say, in memory. Read again after a transaction that failed.
@@ -232,48 +232,11 @@ pub(super) fn settle(
         bury(transaction, id, dead)?;
     }
     for seq in &settlement.released {
-        release(transaction, id, *seq)?;
+        held::release(transaction, id, *seq)?;
     }
     for held in &settlement.held {
-        hold(transaction, id, held)?;
+        held::hold(transaction, id, held)?;
     }
-    Ok(())
-}
-
-pub(super) fn hold(transaction: &Transaction<'_>, lane: LaneId, held: &Held) -> rusqlite::Result<()> {
-    let wait = held.not_before.saturating_sub(now());
-    let sum = Sum::default().integer(lane.0).number(held.seq).number(held.tries.into());
-    let sum = sum.number(held.not_before).number(wait).text(&held.reason).integer(held.redelivered.into());
-    let (seq, reason) = (held.seq, &held.reason);
-    transaction
-        .prepare_cached("INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
-        .execute(params![
-            lane.0,
-            seq,
-            held.tries,
-            held.not_before,
-            wait,
-            reason,
-            held.redelivered,
-            sum.value()
-        ])?;
-    Ok(())
-}
-
-/// A held item that is settled now. Trimming has passed it already; it goes when no
-/// other lane holds it or has it before itself.
-fn release(transaction: &Transaction<'_>, lane: LaneId, seq: Seq) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached("DELETE FROM held WHERE lane = ?1 AND seq = ?2")?
-        .execute(params![lane.0, seq])?;
-    transaction
-        .prepare_cached(
-            "DELETE FROM items WHERE seq = ?1
-             AND NOT EXISTS (SELECT 1 FROM held WHERE held.seq = ?1)
-             AND NOT EXISTS (SELECT 1 FROM targets, json_each(targets.lanes) AS member, lanes
-                 WHERE targets.id = items.target AND lanes.id = member.value AND lanes.cursor < ?1)",
-        )?
-        .execute([seq])?;
     Ok(())
 }
 
@@ -291,8 +254,8 @@ pub(super) fn abandon(
     let now = now();
     book.seen.forget(now);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for held in held(&transaction, id)? {
-        release(&transaction, id, held.seq)?;
+    for held in held::of(&transaction, id)? {
+        held::release(&transaction, id, held.seq)?;
     }
     let mut targets = Targets { transaction: &transaction, known: &mut book.targets };
     let mut fresh = Fresh::default();
@@ -350,6 +313,10 @@ fn bury(transaction: &Transaction<'_>, lane: LaneId, dead: &DeadLetter) -> rusql
     Ok(())
 }
 
+/// Of what is held only as much is looked at as is trimmed.
+const TRIM: &str = "DELETE FROM items WHERE seq > ?1 AND seq <= ?2 AND target = ?3
+     AND seq NOT IN (SELECT seq FROM held WHERE lane IN (SELECT id FROM lanes) AND seq > ?1 AND seq <= ?2)";
+
 /// Removes what every lane of a set has settled, where that is so many places; says whether
 /// it left some. By set, so that a lane that is stuck keeps its own items and no others.
 pub(super) fn trim(
@@ -366,33 +333,23 @@ pub(super) fn trim(
             left = true;
             continue;
         }
-        transaction
-            .prepare_cached(
-                "DELETE FROM items WHERE seq > ?1 AND seq <= ?2 AND target = ?3
-                 AND seq NOT IN (SELECT seq FROM held)",
-            )?
-            .execute(params![target.trimmed, through, target.id])?;
+        transaction.prepare_cached(TRIM)?.execute(params![target.trimmed, through, target.id])?;
         target.trimmed = through;
     }
     Ok(left)
 }
 
-/// What a lane holds, oldest first. A wait ends no later than it would have when it was
-/// written, whatever the wall clock says since.
-pub(super) fn held(connection: &Connection, lane: LaneId) -> rusqlite::Result<Vec<Held>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT seq, tries, not_before, wait, reason, redelivered FROM held WHERE lane = ?1 ORDER BY seq",
-    )?;
-    let now = now();
-    let held = statement.query_map([lane.0], |row| {
-        let wait: u64 = row.get(3)?;
-        Ok(Held {
-            seq: row.get(0)?,
-            tries: row.get(1)?,
-            not_before: row.get::<_, u64>(2)?.min(now + wait),
-            reason: row.get(4)?,
-            redelivered: row.get(5)?,
-        })
-    })?;
-    held.collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It is done beside every commit, and a lane may hold a hundred thousand.
+    #[test]
+    fn trimming_looks_at_no_more_of_what_is_held_than_it_trims() {
+        let plan = held::plan(TRIM, params![1, 2, 3]);
+        assert!(
+            plan.iter().any(|step| step.contains("SEARCH held USING PRIMARY KEY (lane=? AND seq>?")),
+            "{plan:?}"
+        );
+    }
 }

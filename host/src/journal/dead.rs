@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use super::book::{self, Book, Targets};
 use super::seen::Fresh;
 use super::sum::Sum;
-use super::{Held, JournalError, LaneId, Seq, now};
+use super::{Held, JournalError, LaneId, Seq, held, now};
 use crate::items::{self, Item, Key, Kind};
 
 /// Which dead letters: those that fit all of it.
@@ -307,10 +307,10 @@ pub(super) fn replay(
                     .execute(params![seq, kind, accepted, target, body, sum])?;
             }
         }
-        let held = held(seq, tries);
-        book::hold(&transaction, lane, &held)?;
+        let again = again(seq, tries);
+        held::hold(&transaction, lane, &again)?;
         transaction.prepare_cached("DELETE FROM dead WHERE id = ?1")?.execute([id])?;
-        replayed.push((lane, held));
+        replayed.push((lane, again));
     }
     for (lane, _) in &replayed {
         if let Some(lane) = book.lanes.get_mut(lane) {
@@ -325,8 +325,8 @@ pub(super) fn replay(
 }
 
 /// A plugin that trapped may have stored it, where it writes without a transaction.
-fn held(seq: Seq, tries: u32) -> Held {
-    Held { seq, tries, not_before: 0, reason: "replayed".to_owned(), redelivered: true }
+fn again(seq: Seq, tries: u32) -> Held {
+    Held { seq, tries, not_before: 0, reason: "replayed".into(), redelivered: true }
 }
 
 /// Removes dead letters for good; gives the lane of each that was there. What is sent again

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::{LaneId, Seq};
 use crate::items::{Item, Key};
 
@@ -44,6 +46,13 @@ pub(crate) struct Appended {
     pub(crate) repeated: Vec<Key>,
 }
 
+impl Appended {
+    /// Nothing was handed over: somebody asks how the journal is, and waits for what was settled.
+    pub(super) fn is_of_nothing(&self) -> bool {
+        self.through < self.first && self.duplicates == 0
+    }
+}
+
 /// A piece of a lane's queue.
 #[derive(Debug)]
 pub(crate) struct Window {
@@ -64,6 +73,23 @@ pub(crate) struct Settlement {
     /// Held items that are settled now.
     pub(crate) released: Vec<Seq>,
     pub(crate) dead: Vec<DeadLetter>,
+    /// What its lane may leave to be written: given back when this is.
+    pub(crate) owed: Option<OwnedSemaphorePermit>,
+}
+
+/// What a row takes beside its texts, in bytes, nearly: in time more than in room.
+const ROW: usize = 128;
+
+impl Settlement {
+    /// The weight of a held item that is settled.
+    pub(crate) const RELEASED: usize = ROW;
+
+    /// How much there is to write for it beside the cursor, in bytes, nearly.
+    pub(crate) fn weight(&self) -> usize {
+        let held: usize = self.held.iter().map(Held::weight).sum();
+        let dead: usize = self.dead.iter().map(DeadLetter::weight).sum();
+        held + dead + self.released.len() * Self::RELEASED
+    }
 }
 
 /// An item that waits to be tried again on its own.
@@ -74,9 +100,17 @@ pub(crate) struct Held {
     pub(crate) tries: u32,
     /// Not before this moment, in milliseconds since 1970-01-01 UTC.
     pub(crate) not_before: u64,
-    pub(crate) reason: String,
+    /// In short: there may be one for each item of a long queue, in memory and on disk. Shared by
+    /// those that wait for the same.
+    pub(crate) reason: Arc<str>,
     /// A try may have stored it.
     pub(crate) redelivered: bool,
+}
+
+impl Held {
+    pub(crate) fn weight(&self) -> usize {
+        ROW + self.reason.len()
+    }
 }
 
 /// An item that a returner rejected for good.
@@ -90,6 +124,13 @@ pub(crate) struct DeadLetter {
     pub(crate) stderr: String,
     pub(crate) tries: u32,
     pub(crate) at: u64,
+}
+
+impl DeadLetter {
+    pub(crate) fn weight(&self) -> usize {
+        let texts = [self.entry.item.text(), &self.reason, &self.plugin, &self.stderr];
+        ROW + texts.iter().map(|text| text.len()).sum::<usize>()
+    }
 }
 
 /// A lane as the journal knows it.

@@ -40,6 +40,7 @@ mod clock;
 mod dead;
 mod entry;
 mod error;
+mod held;
 mod keep;
 mod lock;
 mod mark;

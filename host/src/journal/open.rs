@@ -11,7 +11,7 @@ use super::clock::Anchor;
 use super::error::OpenError;
 use super::lock::Lock;
 use super::mark::Mark;
-use super::{Health, Held, Seq, book, renew, schema, seen, unused, verify, wal};
+use super::{Health, Held, Seq, book, held, renew, schema, seen, unused, verify, wal};
 
 /// Looks whether the journal in a directory is whole, and changes nothing.
 pub(crate) fn check(directory: &Path) -> Result<Health, OpenError> {
@@ -81,8 +81,8 @@ fn take_in_use(connection: &mut Connection) -> rusqlite::Result<bool> {
         schema::set_clean(&transaction, false)?;
     } else {
         for lane in book::lanes(&transaction)?.into_keys() {
-            for certain in book::held(&transaction, lane)?.into_iter().filter(|held| !held.redelivered) {
-                book::hold(&transaction, lane, &Held { redelivered: true, ..certain })?;
+            for certain in held::of(&transaction, lane)?.into_iter().filter(|held| !held.redelivered) {
+                held::hold(&transaction, lane, &Held { redelivered: true, ..certain })?;
             }
         }
     }

@@ -90,14 +90,14 @@ mod tests {
             let lane = journal.lane(name).await.unwrap();
             let through = append(&journal, &lane, name, name == "seen").await;
             let mut settlement = Settlement { through, settled: 1, ..Settlement::default() };
-            let reason = "r".to_owned();
             if name == "held" {
+                let reason = "r".into();
                 settlement.settled = 0;
                 settlement.held =
                     vec![Held { seq: through, tries: 1, not_before: 5, reason, redelivered: false }];
             } else if name == "dead" {
                 let entry = journal.next(lane.id, through - 1, 1, 1).await.unwrap().entries.remove(0);
-                let (plugin, stderr) = ("p".to_owned(), String::new());
+                let (reason, plugin, stderr) = ("r".to_owned(), "p".to_owned(), String::new());
                 settlement.dead = vec![DeadLetter { entry, reason, plugin, stderr, tries: 1, at: 1 }];
             }
             journal.settle(lane.id, settlement).unwrap();

@@ -2,7 +2,8 @@
 //! once, and answers.
 //!
 //! Nothing waits for company: a transaction takes what is there when it begins, and
-//! what comes meanwhile is the next one.
+//! what comes meanwhile is the next one. Of what is settled it takes a share
+//! ([`settlements`]): a lane that has much to say holds up nobody who appends.
 //!
 //! When a write fails, nothing in memory is taken to be what is on disk: the writer
 //! rests for a moment, reads the tables again, and goes on. What it was told to settle
@@ -23,7 +24,7 @@ use super::reserve::Reserve;
 use super::tail::Tail;
 use super::{
     AppendError, Appended, Bounds, Depths, Held, JournalError, LaneId, LaneState, NewItem, Seq, Settlement,
-    dead, schema,
+    dead, held, schema,
 };
 use crate::items::Key;
 use crate::telemetry::JournalMetrics;
@@ -38,7 +39,7 @@ mod trouble;
 mod tests;
 
 use room::Room;
-use settlements::Settlements;
+use settlements::{Settlements, Waiting};
 use trouble::{Files, Lost, Trouble};
 
 /// The most items of one transaction: bounds how long the last of them waits.
@@ -133,7 +134,7 @@ impl Writer {
             head,
             mark,
             reserve,
-            settlements: Settlements { numbers, ..Settlements::default() },
+            settlements: Settlements::after(numbers),
             untrimmed: false,
             files: Files::at(path),
             gone: false,
@@ -187,7 +188,7 @@ impl Writer {
         match command {
             Command::Lane { name, reply } => {
                 // A lane that comes back must not read a cursor from before its last settlement.
-                self.flush(Appends::new());
+                self.settle_all();
                 let state = match self.settlements.waiting.is_empty() {
                     true => self.alone(|writer| writer.lane(&name)),
                     false => Err(JournalError::Behind),
@@ -237,6 +238,20 @@ impl Writer {
             *depth = depth.saturating_sub(settlement.settled);
         }
         self.settlements.note(lane, settlement);
+        // It is more than waits for company.
+        if self.trouble.is_none() && self.settlements.share() < self.settlements.waiting.len() {
+            self.settlements.due = Some(Instant::now());
+        }
+    }
+
+    /// Writes all that is settled, share by share, as far as the journal can be written now.
+    fn settle_all(&mut self) {
+        loop {
+            self.flush(Appends::new());
+            if self.settlements.waiting.is_empty() || self.trouble.is_some() {
+                return;
+            }
+        }
     }
 
     /// Writes and answers.
@@ -260,17 +275,21 @@ impl Writer {
         let ready = if self.trouble.is_none() && lost.is_none() { Ok(()) } else { self.reopen() };
         match ready.and_then(|()| self.commit(&mut appends)) {
             Ok(answers) => {
-                self.settlements.written();
                 if self.untrimmed {
-                    self.settlements.due = Some(Instant::now() + SETTLE_WITHIN);
+                    self.settlements.due.get_or_insert_with(|| Instant::now() + SETTLE_WITHIN);
                 }
                 self.well();
                 for ((_, reply), answer) in appends.into_iter().zip(answers) {
-                    let _ = reply.send(Ok(answer));
+                    match answer.is_of_nothing() {
+                        true => self.settlements.ask(reply, answer),
+                        // Nobody may wait for it any more.
+                        false => drop(reply.send(Ok(answer))),
+                    }
                 }
             }
             Err(error) => {
                 let refusal = self.failed(&error);
+                self.settlements.refuse(&refusal);
                 for (_, reply) in appends {
                     let _ = reply.send(Err(refusal.clone()));
                 }
@@ -280,7 +299,14 @@ impl Writer {
 
     fn show_depths(&self) {
         self.shared.metrics.size(self.book.bytes, self.bounds.size);
-        *self.shared.depths.write() = self.book.lanes.iter().map(|(id, lane)| (*id, lane.pending)).collect();
+        let mut depths = self.shared.depths.write();
+        *depths = self.book.lanes.iter().map(|(id, lane)| (*id, lane.pending)).collect();
+        for Waiting { lane, number, settlement, .. } in &self.settlements.waiting {
+            let unwritten = self.book.lanes.get(lane).is_some_and(|lane| lane.settlements < *number);
+            if let Some(depth) = depths.get_mut(lane).filter(|_| unwritten) {
+                *depth = depth.saturating_sub(settlement.settled);
+            }
+        }
     }
 
     /// Finds a lane, or makes it at the head.
@@ -293,7 +319,7 @@ impl Writer {
         Ok(LaneState {
             id,
             cursor: self.book.lanes.get(&id).map_or(self.book.last, |lane| lane.cursor),
-            held: book::held(&self.connection, id)?,
+            held: held::of(&self.connection, id)?,
             dead: dead::count(&self.connection, id)?,
             uncertain_through: self.uncertain_through,
         })

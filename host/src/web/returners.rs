@@ -221,7 +221,7 @@ impl From<delivery::HeldItems> for Held {
         Self {
             items: held.count,
             tries: held.oldest.tries,
-            reason: held.oldest.reason,
+            reason: held.oldest.reason.to_string(),
             next_try_ms: (wait > 0).then_some(wait),
         }
     }
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn what_is_held_waits_by_the_journal_s_clock() {
         let held = |not_before| {
-            let reason = "r".to_owned();
+            let reason = "r".into();
             let oldest = crate::journal::Held { seq: 1, tries: 1, not_before, reason, redelivered: false };
             Held::from(delivery::HeldItems { count: 1, oldest }).next_try_ms
         };

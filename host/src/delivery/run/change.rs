@@ -6,6 +6,7 @@ use super::Run;
 use crate::delivery::probation::{Counts, Probation};
 use crate::delivery::returner::Returner;
 use crate::delivery::worker::{Fate, Outcome};
+use crate::plugins::brief;
 
 impl Run {
     /// Takes the next returner, or the one before if the present one failed its probation. What
@@ -94,7 +95,7 @@ impl Run {
             for Outcome { task, fate } in &mut outcomes {
                 if let Fate::Dead { reason, .. } = fate {
                     task.redelivered = true;
-                    *fate = Fate::Held { reason: std::mem::take(reason), after: None };
+                    *fate = Fate::Held { reason: brief(reason).into(), after: None };
                 }
             }
         } else if probation.passed() {

@@ -1,12 +1,14 @@
 //! What a call that has ended means for its items.
 
+use std::sync::Arc;
+
 use super::{Fate, Outcome, Worker};
 use crate::delivery::batch::Task;
 use crate::delivery::crashes;
 use crate::delivery::status::Next;
 use crate::delivery::wait::Wait;
 use crate::items::{Failure, Kind, Refusal};
-use crate::plugins::{CallError, Instance, Stop, Trap};
+use crate::plugins::{CallError, Instance, Stop, Trap, brief};
 
 /// What to do after a call.
 pub(super) enum Verdict {
@@ -35,7 +37,7 @@ impl Worker {
                 self.failed = 0;
                 self.hoped = false;
                 self.reporter.well();
-                return Verdict::Done(sort_out(tasks, refusals, &printed));
+                return Verdict::Done(self.sort_out(tasks, refusals, &printed));
             }
             Err(error) => error,
         };
@@ -98,28 +100,38 @@ impl Worker {
         self.report(&error.to_string(), error, next, wait.time);
         Verdict::Deliver(again, Some(wait))
     }
+
+    /// The outcomes of a call that answered ok; `printed` is what the guest did by then.
+    fn sort_out(&self, tasks: Vec<Task>, refusals: Vec<Refusal>, printed: &str) -> Vec<Outcome> {
+        let mut outcomes: Vec<Outcome> =
+            tasks.into_iter().map(|task| Outcome { task, fate: Fate::Stored }).collect();
+        let (mut same, mut newest): (Arc<str>, _) = (Arc::default(), None);
+        for Refusal { index, failure } in refusals {
+            // The instance has checked the indices.
+            let Some(Outcome { fate, .. }) = outcomes.get_mut(index) else { continue };
+            *fate = match failure {
+                Failure::Retry { message, after } => {
+                    let reason = brief(&message);
+                    if *same != *reason {
+                        same = reason.into();
+                    }
+                    newest = Some(message);
+                    Fate::Held { reason: Arc::clone(&same), after }
+                }
+                Failure::Reject(reason) => Fate::Dead { reason, stderr: printed.to_owned() },
+            };
+        }
+        if let Some(message) = newest {
+            self.reporter.put_off(&message);
+        }
+        outcomes
+    }
 }
 
 /// The second half and the first, which is taken from the end: order matters.
 fn halves(mut tasks: Vec<Task>) -> Vec<Vec<Task>> {
     let second = tasks.split_off(tasks.len().div_ceil(2));
     vec![second, tasks]
-}
-
-/// The outcomes of a call that answered ok; `printed` is what the guest did by then.
-fn sort_out(tasks: Vec<Task>, refusals: Vec<Refusal>, printed: &str) -> Vec<Outcome> {
-    let mut outcomes: Vec<Outcome> =
-        tasks.into_iter().map(|task| Outcome { task, fate: Fate::Stored }).collect();
-    for Refusal { index, failure } in refusals {
-        // The instance has checked the indices.
-        if let Some(outcome) = outcomes.get_mut(index) {
-            outcome.fate = match failure {
-                Failure::Retry { message, after } => Fate::Held { reason: message, after },
-                Failure::Reject(reason) => Fate::Dead { reason, stderr: printed.to_owned() },
-            };
-        }
-    }
-    outcomes
 }
 
 fn dead(task: Task, reason: String, stderr: String) -> Outcome {

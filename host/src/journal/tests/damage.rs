@@ -29,7 +29,7 @@ async fn fill(path: &Path) -> Opened {
     opened.append(&numbers[..20], &[0], true).await;
     opened.append(&numbers[20..], &[0, 1, 2], true).await;
     let entries = opened.journal.next(opened.lanes[0].id, 0, 10, 1 << 20).await.unwrap().entries;
-    let held = Held { seq: 2, tries: 3, not_before: 7, reason: "later".to_owned(), redelivered: true };
+    let held = Held { seq: 2, tries: 3, not_before: 7, reason: "later".into(), redelivered: true };
     let dead = DeadLetter {
         entry: Arc::clone(&entries[4]),
         reason: "no such column".to_owned(),

@@ -503,7 +503,7 @@ async fn a_journal_that_dead_letters_fill_blames_no_lane() {
     let opened = open_one(directory.path(), bounds).await;
     let (journal, lane) = (&opened.journal, opened.lanes[0].id);
     opened.append(&[1], &[0], false).await;
-    let first = Held { seq: 1, tries: 1, not_before: 0, reason: "r".to_owned(), redelivered: false };
+    let first = Held { seq: 1, tries: 1, not_before: 0, reason: "r".into(), redelivered: false };
     let refused = loop {
         let through = match journal.append(vec![large(lane)]).await {
             Ok(appended) => appended.through,
@@ -526,7 +526,7 @@ async fn a_lane_that_is_abandoned_has_nothing_and_stays_at_the_end() {
     let mut opened = open(directory.path()).await;
     opened.append(&[1, 2, 3, 4], &[0, 1], true).await;
     opened.append(&[5], &[0], true).await;
-    let held = Held { seq: 1, tries: 1, not_before: 0, reason: "r".to_owned(), redelivered: false };
+    let held = Held { seq: 1, tries: 1, not_before: 0, reason: "r".into(), redelivered: false };
     let settlement = Settlement { through: 2, settled: 1, held: vec![held], ..Settlement::default() };
     opened.journal.settle(opened.lanes[0].id, settlement).unwrap();
     // Looked up, a lane knows what it settled last.

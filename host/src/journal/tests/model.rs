@@ -202,7 +202,7 @@ fn settle(opened: &Opened, model: &Model, lane: usize, count: u8, fate: Fate) ->
         match fate {
             Fate::Held if at == 0 => {
                 settlement.settled -= 1;
-                let held = Held { seq, tries: 1, not_before: 5, reason: "r".to_owned(), redelivered: false };
+                let held = Held { seq, tries: 1, not_before: 5, reason: "r".into(), redelivered: false };
                 settlement.held.push(held);
                 model.held[lane].insert(seq, number);
             }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rusqlite::config::DbConfig;
 
-use super::{Appends, Writer};
+use super::Writer;
 use crate::journal::{keep, renew, reserve, schema};
 
 impl Writer {
@@ -20,7 +20,7 @@ impl Writer {
         if let Some(trouble) = &mut self.trouble {
             trouble.rest_until = Instant::now();
         }
-        self.flush(Appends::new());
+        self.settle_all();
         if self.files.lost(&self.path).is_some() {
             return self.keep();
         }

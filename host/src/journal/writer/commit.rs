@@ -1,10 +1,11 @@
-//! One transaction: what comes in, what is settled, and what can go.
+//! One transaction: what comes in, a share of what is settled, and what can go.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use rusqlite::TransactionBehavior;
 
+use super::settlements::Waiting;
 use super::{Appends, Writer};
 use crate::journal::book::{self, Targets};
 use crate::journal::seen::Fresh;
@@ -55,7 +56,8 @@ impl Writer {
                 lane.add_pending(1);
             }
         }
-        for (lane, number, settlement) in &self.settlements.waiting {
+        let share = self.settlements.share();
+        for Waiting { lane, number, settlement, .. } in self.settlements.waiting.iter().take(share) {
             book::settle(&transaction, &mut book.lanes, *lane, *number, settlement)?;
         }
         for (id, lane) in &mut book.lanes {
@@ -72,12 +74,13 @@ impl Writer {
         }
         // The last that can fail: what is refused must not count as acknowledged.
         book.measure(&self.connection)?;
-        if !entries.is_empty() || !self.settlements.waiting.is_empty() {
+        if !entries.is_empty() || share > 0 {
             self.shared.metrics.committed(begun.elapsed(), entries.len());
         }
 
         self.untrimmed = untrimmed;
         book.seen.committed(seen, fresh, now);
+        self.settlements.written(share);
         self.show(entries);
         Ok(answers)
     }

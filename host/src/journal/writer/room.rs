@@ -92,9 +92,8 @@ impl Writer {
             return;
         }
         self.room.tidied = Some(Instant::now());
-        match self.commit(&mut Appends::new()) {
-            Ok(_) => self.settlements.written(),
-            Err(error) => return drop(self.failed(&error)),
+        if let Err(error) = self.commit(&mut Appends::new()) {
+            return drop(self.failed(&error));
         }
         if self.book.bytes >= self.bounds.size {
             let emptied = schema::empty_log(&self.connection);

@@ -1,29 +1,55 @@
 //! What lanes have done and the journal has not written yet.
+//!
+//! A transaction takes a share of it, so that who appends beside it does not wait for all that a
+//! lane may have to say of its items. Who asks for what was settled is answered when all is written
+//! that was settled before.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
-use super::SETTLE_WITHIN;
-use crate::journal::{LaneId, Seq, Settlement};
+use super::{Answer, SETTLE_WITHIN};
+use crate::journal::{AppendError, Appended, LaneId, Seq, Settlement};
+
+/// How much of it one transaction writes, by its weight: about what takes as long as the flush.
+const SHARE: usize = 256 << 10;
 
 /// What is settled but not written yet.
 #[derive(Default)]
 pub(super) struct Settlements {
-    pub(super) waiting: Vec<(LaneId, u64, Settlement)>,
+    pub(super) waiting: VecDeque<Waiting>,
     /// When they are to be written, be there items or not.
     pub(super) due: Option<Instant>,
     /// The number of each lane's last one.
-    pub(super) numbers: HashMap<LaneId, u64>,
+    numbers: HashMap<LaneId, u64>,
+    /// How many were noted.
+    noted: u64,
+    /// Who asks for what was settled, and how many were noted by then.
+    asking: Vec<(u64, Answer<Result<Appended, AppendError>>, Appended)>,
+}
+
+pub(super) struct Waiting {
+    pub(super) lane: LaneId,
+    /// The lane counts its own.
+    pub(super) number: u64,
+    pub(super) settlement: Settlement,
+    /// [`Settlements::noted`], with it.
+    at: u64,
 }
 
 impl Settlements {
+    /// Nothing waits; these are the numbers of what is written.
+    pub(super) fn after(numbers: HashMap<LaneId, u64>) -> Self {
+        Self { numbers, ..Self::default() }
+    }
+
     pub(super) fn note(&mut self, lane: LaneId, settlement: Settlement) {
         if !settlement.held.is_empty() {
             self.supersede(lane, &settlement);
         }
         let number = self.numbers.entry(lane).or_default();
         *number += 1;
-        self.waiting.push((lane, *number, settlement));
+        self.noted += 1;
+        self.waiting.push_back(Waiting { lane, number: *number, settlement, at: self.noted });
         self.due.get_or_insert_with(|| Instant::now() + SETTLE_WITHIN);
     }
 
@@ -33,24 +59,63 @@ impl Settlements {
     /// written already.
     fn supersede(&mut self, lane: LaneId, newer: &Settlement) {
         let again: HashSet<Seq> = newer.held.iter().map(|held| held.seq).collect();
-        self.waiting.retain_mut(|(of, _, earlier)| {
-            if *of != lane {
+        self.waiting.retain_mut(|waiting| {
+            if waiting.lane != lane {
                 return true;
             }
+            let earlier = &mut waiting.settlement;
             earlier.held.retain(|held| !again.contains(&held.seq));
             let is_empty = earlier.held.is_empty() && earlier.released.is_empty() && earlier.dead.is_empty();
+            if is_empty {
+                earlier.owed = None;
+            }
             !(is_empty && earlier.settled == 0 && earlier.through <= newer.through)
         });
     }
 
-    pub(super) fn written(&mut self) {
-        self.waiting.clear();
-        self.due = None;
+    /// How many of them the next transaction writes, the first ones: at least one.
+    pub(super) fn share(&self) -> usize {
+        let mut weight = 0;
+        let fitting = self.waiting.iter().take_while(|waiting| {
+            weight += waiting.settlement.weight();
+            weight <= SHARE
+        });
+        fitting.count().max(self.waiting.len().min(1))
+    }
+
+    /// So many of them are written, the first ones. What is left is written at once.
+    pub(super) fn written(&mut self, share: usize) {
+        self.waiting.drain(..share);
+        self.due = if self.waiting.is_empty() { None } else { Some(Instant::now()) };
+        let through = self.waiting.front().map_or(self.noted, |first| first.at - 1);
+        for (_, reply, answer) in self.asking.extract_if(.., |(noted, ..)| *noted <= through) {
+            // Nobody waits for it any more.
+            let _ = reply.send(Ok(answer));
+        }
+    }
+
+    /// Somebody asks for what was settled.
+    pub(super) fn ask(&mut self, reply: Answer<Result<Appended, AppendError>>, answer: Appended) {
+        match self.waiting.is_empty() {
+            true => drop(reply.send(Ok(answer))),
+            false => self.asking.push((self.noted, reply, answer)),
+        }
+    }
+
+    /// They cannot be written now.
+    pub(super) fn refuse(&mut self, refusal: &AppendError) {
+        for (_, reply, _) in self.asking.drain(..) {
+            let _ = reply.send(Err(refusal.clone()));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
     use super::*;
     use crate::journal::Held;
 
@@ -58,8 +123,7 @@ mod tests {
     #[test]
     fn of_what_is_tried_again_only_the_newest_waits() {
         let mut settlements = Settlements::default();
-        let held =
-            |seq, tries| Held { seq, tries, not_before: 0, reason: "r".to_owned(), redelivered: false };
+        let held = |seq, tries| Held { seq, tries, not_before: 0, reason: "r".into(), redelivered: false };
         let again = |seqs: &[Seq], tries| {
             let held = seqs.iter().map(|seq| held(*seq, tries)).collect();
             Settlement { through: 9, held, ..Settlement::default() }
@@ -70,7 +134,7 @@ mod tests {
             settlements.note(LaneId(1), again(&[1], tries));
             settlements.note(LaneId(1), again(&[2], tries));
         }
-        let waiting = settlements.waiting.iter().map(|(lane, number, settlement)| {
+        let waiting = settlements.waiting.iter().map(|Waiting { lane, number, settlement, .. }| {
             let held: Vec<_> = settlement.held.iter().map(|held| (held.seq, held.tries)).collect();
             (lane.0, *number, settlement.settled, held)
         });
@@ -81,5 +145,31 @@ mod tests {
             (1, 97, 0, vec![(2, 49)]),
         ];
         assert_eq!(waiting.collect::<Vec<_>>(), expected);
+    }
+    /// A lane that waits for room has it again when what it said is written, or said anew.
+    #[test]
+    fn what_a_lane_owes_comes_back_to_it() {
+        let room = Arc::new(Semaphore::new(10));
+        let mut settlements = Settlements::default();
+        let mut note = |seqs: &[Seq], settled| {
+            let held = seqs.iter().map(|seq| Held {
+                seq: *seq,
+                tries: 1,
+                not_before: 0,
+                reason: "r".into(),
+                redelivered: false,
+            });
+            let owed = Arc::clone(&room).try_acquire_many_owned(4).ok();
+            assert!(owed.is_some());
+            let settlement =
+                Settlement { through: 9, settled, held: held.collect(), owed, ..Settlement::default() };
+            settlements.note(LaneId(1), settlement);
+            room.available_permits()
+        };
+        assert_eq!(note(&[1, 2], 0), 6);
+        assert_eq!(note(&[1, 2], 5), 6, "the first says nothing any more");
+        assert_eq!(note(&[1, 2], 0), 6, "the second only counts");
+        settlements.written(settlements.share());
+        assert_eq!((room.available_permits(), settlements.waiting.len()), (10, 0));
     }
 }

@@ -62,6 +62,83 @@ fn items(directory: &Path) -> u64 {
     database.query_row("SELECT count(*) FROM items", [], |row| row.get(0)).unwrap()
 }
 
+/// So many small ones, of one call.
+fn append_all(writer: &mut Writer, items: usize) {
+    let new = |number: usize| {
+        let text = format!(r#"{{"jid":"{number}","id":"m","fun":"f","return":1}}"#);
+        let item = items::parse(Kind::Return, &text, String::new).unwrap();
+        NewItem { item, accepted: 1, lanes: Arc::from([LaneId(1)]), dedupe: None }
+    };
+    let (reply, mut answer) = oneshot::channel();
+    writer.flush(vec![((0..items).map(new).collect(), reply)]);
+    assert!(answer.try_recv().unwrap().is_ok());
+}
+
+/// Settles so many items of a lane, each of which is to be tried again, in parts of a hundred.
+fn hold_all(writer: &mut Writer, items: Seq) {
+    for first in (1..items).step_by(100) {
+        let held = (first..first + 100).map(|seq| Held {
+            seq,
+            tries: 1,
+            not_before: 5,
+            reason: format!("{seq}{}", "x".repeat(200)).into(),
+            redelivered: false,
+        });
+        let settlement = Settlement { through: first + 99, held: held.collect(), ..Settlement::default() };
+        writer.note(LaneId(1), settlement);
+    }
+}
+
+/// Who appends waits for a share of what a lane has to say, and who asks what was settled for all
+/// that was settled before.
+#[test]
+fn what_is_much_to_settle_holds_up_nobody_who_appends() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path());
+    append_all(&mut writer, 5000);
+    hold_all(&mut writer, 5000);
+    let (reply, mut asked) = oneshot::channel();
+    writer.flush(vec![(Vec::new(), reply)]);
+    let held = || {
+        let database = Connection::open(directory.path().join("journal.db")).unwrap();
+        let count = "SELECT count(*) FROM held";
+        database.query_row(count, [], |row| row.get::<_, u64>(0)).unwrap()
+    };
+    let mut before = held();
+    assert!((1..1500).contains(&before), "{before} in one transaction");
+    while !writer.settlements.waiting.is_empty() {
+        assert!(writer.settlements.due.is_some_and(|due| due <= Instant::now()), "nobody waits for more");
+        assert!(asked.try_recv().is_err(), "some of it is not written");
+        assert!(append(&mut writer, 10));
+        assert!((1..1500).contains(&(held() - before)), "{} in one transaction", held() - before);
+        before = held();
+    }
+    assert!(asked.try_recv().unwrap().is_ok());
+    assert_eq!(held(), 5000);
+    writer.close(true);
+    assert_eq!(check(directory.path()).unwrap().damage, Vec::<String>::new());
+}
+
+/// What is settled is shown at once, and stays so while it is written.
+#[test]
+fn what_is_settled_is_counted_before_it_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path());
+    append_all(&mut writer, 5000);
+    hold_all(&mut writer, 4000);
+    writer.note(LaneId(1), Settlement { through: 5000, settled: 1000, ..Settlement::default() });
+    let depth = |writer: &Writer| writer.shared.depths.read()[&LaneId(1)];
+    assert_eq!(depth(&writer), 4000);
+    writer.flush(Appends::new());
+    assert!(!writer.settlements.waiting.is_empty());
+    assert_eq!(depth(&writer), 4000);
+    // A lane that comes back has all of it.
+    let (reply, mut lane) = oneshot::channel();
+    writer.answer(Command::Lane { name: "a".to_owned(), reply });
+    let lane = lane.try_recv().unwrap().unwrap();
+    assert_eq!((lane.cursor, lane.held.len(), depth(&writer)), (5000, 4000, 4000));
+}
+
 /// The log does not grow without a bound, though SQLite does nothing by itself.
 #[test]
 fn a_long_log_is_moved_into_the_database() {

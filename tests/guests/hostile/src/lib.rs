@@ -62,6 +62,8 @@ fn harm(how: &str, index: usize, items: usize, refusals: &mut Vec<Refusal>) -> R
         }
         "all later" => return Err(tomorrow()),
         "refuse" => refusals.push(Refusal::new(index, Failure::reject("not this one"))),
+        // As much as it may, of each of them.
+        "put off at length" => refusals.push(Refusal::new(index, Failure::retry(at_length(index)))),
         "complain" => {
             eprintln!("it cannot stand this one");
             return Err(Failure::reject("not this one"));
@@ -86,6 +88,10 @@ fn harm(how: &str, index: usize, items: usize, refusals: &mut Vec<Refusal>) -> R
 
 fn tomorrow() -> Failure {
     Failure::retry_after("it is late", std::time::Duration::from_secs(24 * 3600))
+}
+
+fn at_length(index: usize) -> String {
+    format!("{index}: {}", "x".repeat(8000))
 }
 
 fn endless() {

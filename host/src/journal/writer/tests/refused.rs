@@ -88,7 +88,7 @@ fn what_was_settled_with_what_was_refused_stays_settled() {
     go_on(&mut writer);
     assert!(writer.settlements.waiting.is_empty());
     assert_eq!(pending(&writer), [2, 0]);
-    assert_eq!(book::held(&writer.connection, FIRST).unwrap().len(), 1);
+    assert_eq!(held::of(&writer.connection, FIRST).unwrap().len(), 1);
     assert_eq!(dead::count(&writer.connection, FIRST).unwrap(), 1);
     assert_eq!(take(&mut writer, new(&[4], &[FIRST, SECOND])).first, 4);
     assert_eq!(pending(&writer), [3, 1]);

@@ -288,6 +288,27 @@ async fn send_all(host: &Host, how: &str, items: usize) {
     host.post("/v1/returns?returner=hostile", &items).await.expect(202);
 }
 
+/// A few have all of it; the others have it in short, and take about what their items take.
+#[tokio::test]
+async fn what_it_refuses_at_length_fills_no_journal() {
+    let fixture = Fixture::new("").await;
+    let host = &fixture.host;
+    send_all(host, "refuse at length", 5000).await;
+    host.wait_drained("hostile").await;
+    assert_eq!(host.returner("hostile").await["dead"], 5000);
+    assert!(journal(host) < 24 << 20, "the journal has {} bytes", journal(host));
+    let listed = host.get("/v1/dead-letters?limit=1000").await.expect(200).json();
+    let letters = listed["dead_letters"].as_array().cloned().unwrap_or_default();
+    let reason = |letter: &Value| letter["reason"].as_str().map_or(0, str::len);
+    assert!(reason(&letters[0]) > 8000, "{}", letters[0]);
+    assert!(reason(&letters[999]) <= 200, "{}", letters[999]);
+    let first = host.get(&format!("/v1/dead-letters/{}", letters[0]["id"])).await.expect(200).json();
+    let stderr = |letter: &Value| letter["stderr"].as_str().unwrap_or_default().to_owned();
+    assert!(stderr(&first).len() > 8000 && stderr(&first).starts_with("printed "), "{first}");
+    let next = host.get(&format!("/v1/dead-letters/{}", letters[1]["id"])).await.expect(200).json();
+    assert!(stderr(&next).contains("is kept with the first that it refused: "), "{next}");
+}
+
 /// What it puts off waits with the reason in short; the newest is told in full.
 #[tokio::test]
 async fn what_it_puts_off_at_length_fills_no_journal_and_holds_nobody_up() {

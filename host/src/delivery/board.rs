@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::allowance::Allowance;
 use super::crashes::Crashes;
 use super::probation::{Counts, Record};
 use super::recent::Recent;
@@ -31,6 +32,8 @@ pub(super) struct Board {
     metrics: LaneMetrics,
     crashes: Arc<Crashes>,
     pub(super) recent: Recent,
+    /// Of what its plugin says.
+    allowance: Allowance,
     /// It is known whether `setup` goes through.
     begun: watch::Sender<bool>,
     notes: Mutex<Notes>,
@@ -89,6 +92,7 @@ impl Board {
             metrics,
             crashes: Arc::clone(crashes),
             recent: Recent::default(),
+            allowance: Allowance::default(),
             begun: watch::Sender::new(false),
             notes: Mutex::new(notes),
         })

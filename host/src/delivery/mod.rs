@@ -16,6 +16,7 @@
 //!
 //! This module knows nothing of where items come from.
 
+mod allowance;
 mod backoff;
 mod batch;
 mod board;

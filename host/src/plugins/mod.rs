@@ -40,4 +40,4 @@ pub(crate) use load::{Interface, LoadError, Plugin, Runtime};
 pub(crate) use needs::Need;
 pub(crate) use state::Grants;
 pub(crate) use trial::{Noted, Notes};
-pub(crate) use words::{brief, lines};
+pub(crate) use words::{brief, brief_lines, lines};

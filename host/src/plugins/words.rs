@@ -31,6 +31,17 @@ pub(crate) fn brief(text: &str) -> String {
     cut(text, BRIEF)
 }
 
+/// The beginning and the end of lines, no longer together than what is brief.
+pub(crate) fn brief_lines(text: &str) -> String {
+    if text.len() <= BRIEF {
+        return lines(text);
+    }
+    let part = (BRIEF - MARK) / 2;
+    let (first, last) = (text.floor_char_boundary(part), text.ceil_char_boundary(text.len() - part));
+    let left_out = ByteSize((last - first) as u64);
+    lines(&format!("{}\n[{left_out} cut]\n{}", &text[..first], &text[last..]))
+}
+
 fn cut(text: &str, longest: usize) -> String {
     let is_whole = text.len() <= longest;
     let end = if is_whole { longest } else { longest - MARK };
@@ -82,7 +93,11 @@ mod tests {
             let cut = brief(&long);
             assert!(cut.len() <= BRIEF && cut.ends_with(", cut)"), "{cut}");
             assert_eq!(brief(&cut), cut);
+            let ends = brief_lines(&format!("first\n{long}\nlast"));
+            assert!(ends.len() <= BRIEF && ends.starts_with("first\n") && ends.ends_with("\nlast"), "{ends}");
+            assert_eq!(brief_lines(&ends), ends);
         }
+        assert_eq!(brief_lines("a\nb\u{1b}"), "a\nb ");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{Board, Series};
 use crate::delivery::batch::Task;
 use crate::delivery::returner::Returner;
 use crate::delivery::status::Next;
-use crate::plugins::Trap;
+use crate::plugins::{Trap, brief, brief_lines};
 use crate::telemetry::CallEnd;
 
 /// The place where one worker says how it is doing. A worker that is gone fails no more.
@@ -74,6 +74,16 @@ impl Reporter {
     /// short with each of them.
     pub(in crate::delivery) fn put_off(&self, message: &str) {
         self.board.notes.lock().error(format!("to be tried again on its own: {message}"));
+    }
+
+    /// As much of the reason of a dead letter as the lane may keep.
+    pub(in crate::delivery) fn keep_reason(&self, reason: String) -> String {
+        self.board.allowance.keep(reason, brief)
+    }
+
+    /// The same of what the plugin printed.
+    pub(in crate::delivery) fn keep_printed(&self, printed: String) -> String {
+        self.board.allowance.keep(printed, brief_lines)
     }
 
     pub(in crate::delivery) fn retried(&self, items: usize) {

@@ -8,7 +8,7 @@ use crate::delivery::crashes;
 use crate::delivery::status::Next;
 use crate::delivery::wait::Wait;
 use crate::items::{Failure, Kind, Refusal};
-use crate::plugins::{CallError, Instance, Stop, Trap, brief};
+use crate::plugins::{CallError, Instance, Stop, Trap, brief, brief_lines};
 
 /// What to do after a call.
 pub(super) enum Verdict {
@@ -37,13 +37,13 @@ impl Worker {
                 self.failed = 0;
                 self.hoped = false;
                 self.reporter.well();
-                return Verdict::Done(self.sort_out(tasks, refusals, &printed));
+                return Verdict::Done(self.sort_out(tasks, refusals, printed));
             }
             Err(error) => error,
         };
         match error {
             CallError::Failed(Failure::Reject(reason)) => match tasks.len() {
-                1 => Verdict::Done(vec![dead(tasks.remove(0), reason, printed)]),
+                1 => Verdict::Done(vec![self.dead(tasks.remove(0), reason, printed)]),
                 _ => Verdict::Deliver(halves(tasks), None),
             },
             CallError::Stopped(trap) if trap.stop != Stop::HostTime => {
@@ -68,7 +68,9 @@ impl Worker {
         let reason = error.to_string();
         let (next, verdict) = match tasks.len() {
             // In a new instance it is the item, and not what came before it.
-            1 if fresh => (Next::GoOn, Verdict::Done(vec![dead(tasks.remove(0), reason.clone(), stderr)])),
+            1 if fresh => {
+                (Next::GoOn, Verdict::Done(vec![self.dead(tasks.remove(0), reason.clone(), stderr)]))
+            }
             1 => (Next::Store(kind, 1), Verdict::Deliver(vec![tasks], Some(wait))),
             count => (Next::Halves(kind, count), Verdict::Deliver(halves(tasks), None)),
         };
@@ -102,13 +104,14 @@ impl Worker {
     }
 
     /// The outcomes of a call that answered ok; `printed` is what the guest did by then.
-    fn sort_out(&self, tasks: Vec<Task>, refusals: Vec<Refusal>, printed: &str) -> Vec<Outcome> {
+    fn sort_out(&self, tasks: Vec<Task>, refusals: Vec<Refusal>, printed: String) -> Vec<Outcome> {
         let mut outcomes: Vec<Outcome> =
             tasks.into_iter().map(|task| Outcome { task, fate: Fate::Stored }).collect();
+        let mut printed = Printed::of(printed);
         let (mut same, mut newest): (Arc<str>, _) = (Arc::default(), None);
         for Refusal { index, failure } in refusals {
             // The instance has checked the indices.
-            let Some(Outcome { fate, .. }) = outcomes.get_mut(index) else { continue };
+            let Some(Outcome { task, fate }) = outcomes.get_mut(index) else { continue };
             *fate = match failure {
                 Failure::Retry { message, after } => {
                     let reason = brief(&message);
@@ -118,7 +121,10 @@ impl Worker {
                     newest = Some(message);
                     Fate::Held { reason: Arc::clone(&same), after }
                 }
-                Failure::Reject(reason) => Fate::Dead { reason, stderr: printed.to_owned() },
+                Failure::Reject(reason) => Fate::Dead {
+                    reason: self.reporter.keep_reason(reason),
+                    stderr: printed.with(task, |whole| self.reporter.keep_printed(whole)),
+                },
             };
         }
         if let Some(message) = newest {
@@ -126,14 +132,41 @@ impl Worker {
         }
         outcomes
     }
+
+    /// One that was alone: what was printed is about it.
+    fn dead(&self, task: Task, reason: String, stderr: String) -> Outcome {
+        let reason = self.reporter.keep_reason(reason);
+        Outcome { task, fate: Fate::Dead { reason, stderr: self.reporter.keep_printed(stderr) } }
+    }
+}
+
+/// What a call printed that refused some of its items: which lines are about which of them only the
+/// plugin knows. What is long is kept with the first of them, and the others say so.
+struct Printed {
+    text: String,
+    is_short: bool,
+    first: Option<String>,
+}
+
+impl Printed {
+    fn of(text: String) -> Self {
+        Self { is_short: text == brief_lines(&text), text, first: None }
+    }
+
+    fn with(&mut self, task: &Task, keep: impl FnOnce(String) -> String) -> String {
+        match &self.first {
+            _ if self.is_short => self.text.clone(),
+            Some(first) => format!("[what the call printed is kept with the first that it refused: {first}]"),
+            None => {
+                self.first = Some(brief(&task.entry.item.title()));
+                keep(std::mem::take(&mut self.text))
+            }
+        }
+    }
 }
 
 /// The second half and the first, which is taken from the end: order matters.
 fn halves(mut tasks: Vec<Task>) -> Vec<Vec<Task>> {
     let second = tasks.split_off(tasks.len().div_ceil(2));
     vec![second, tasks]
-}
-
-fn dead(task: Task, reason: String, stderr: String) -> Outcome {
-    Outcome { task, fate: Fate::Dead { reason, stderr } }
 }

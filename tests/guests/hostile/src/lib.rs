@@ -63,6 +63,10 @@ fn harm(how: &str, index: usize, items: usize, refusals: &mut Vec<Refusal>) -> R
         "all later" => return Err(tomorrow()),
         "refuse" => refusals.push(Refusal::new(index, Failure::reject("not this one"))),
         // As much as it may, of each of them.
+        "refuse at length" => {
+            eprintln!("{}", "printed ".repeat(1024));
+            refusals.push(Refusal::new(index, Failure::reject(at_length(index))));
+        }
         "put off at length" => refusals.push(Refusal::new(index, Failure::retry(at_length(index)))),
         "complain" => {
             eprintln!("it cannot stand this one");

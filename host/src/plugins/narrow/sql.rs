@@ -220,9 +220,7 @@ fn uses(dialect: Dialect, statement: &str) -> Result<Uses, Refused> {
     }
     match (statements.pop(), statements.is_empty()) {
         (Some(statement), true) => {
-            if dialect == Dialect::Postgres {
-                types::check(&statement)?;
-            }
+            types::check(dialect, &statement)?;
             of_statement(dialect, &statement)
         }
         _ => Err(refused("anything but one statement")),

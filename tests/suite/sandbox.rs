@@ -112,6 +112,7 @@ async fn of_a_database_one_table() {
         ("execute DROP TABLE secrets", "refused: "),
         ("query SELECT * FROM mysql.user", "refused: "),
         ("query SELECT /*! a FROM secrets */", "refused: "),
+        ("query SELECT a FROM /*!99999 (SELECT 1) AS */ secrets", "refused: "),
         ("query SELECT LOAD_FILE('/etc/passwd')", "refused: "),
         ("execute SET GLOBAL general_log = 1", "refused: "),
     ] {

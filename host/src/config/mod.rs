@@ -48,6 +48,8 @@ use std::path::Path;
 pub(crate) use access::{AccessSettings, Role, ServerTlsSettings, SocketSettings, TokenSettings};
 pub(crate) use difference::Difference;
 pub(crate) use error::{ConfigErrors, Finding, Place};
+#[cfg(test)]
+pub(crate) use narrowing::VERBS;
 pub(crate) use narrowing::{ANY, Actions, Narrowing, SQLITES_OWN, is_shadow};
 pub(crate) use origins::{Headers, OWN_HEADERS};
 pub(crate) use places::Places;

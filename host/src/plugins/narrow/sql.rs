@@ -13,6 +13,7 @@ mod depth;
 mod fields;
 mod functions;
 mod reading;
+mod signs;
 mod types;
 
 use std::borrow::Cow;
@@ -23,7 +24,7 @@ use parking_lot::Mutex;
 use sqlparser::ast::{ObjectName, ObjectNamePart, ObjectType, Statement};
 use sqlparser::dialect::{self, MySqlDialect, PostgreSqlDialect, SQLiteDialect};
 use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Token, Tokenizer, Whitespace};
+use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::readings::{TIME, too_slow};
 use super::{Refused, granted};
@@ -39,9 +40,6 @@ const DEPTH: usize = 50;
 /// the parser makes of one takes hundreds of times its length. The SDK's longest has 66,000.
 const LENGTH: usize = 256 << 10;
 const TOKENS: usize = 100_000;
-
-/// The longest name that PostgreSQL does not cut, in bytes.
-const NAME: usize = 63;
 
 /// How many statements are known, at most; plugins use a few texts.
 const KNOWN: usize = 256;
@@ -61,6 +59,15 @@ impl Dialect {
             "sqlite" => Dialect::Sqlite,
             "postgres" => Dialect::Postgres,
             _ => Dialect::Mysql,
+        }
+    }
+
+    /// As the parser has it.
+    fn of_parser(self) -> &'static dyn dialect::Dialect {
+        match self {
+            Dialect::Mysql => &MySqlDialect {},
+            Dialect::Postgres => &PostgreSqlDialect {},
+            Dialect::Sqlite => &SQLiteDialect {},
         }
     }
 }
@@ -167,14 +174,12 @@ fn refused(what: &str) -> Refused {
     Refused(format!("{what}, which a narrowed connection does not have"))
 }
 
+fn broken(error: &dyn std::fmt::Display) -> Refused {
+    Refused(format!("a statement that cannot be read: {error}"))
+}
+
 /// What a statement does to which tables.
 fn uses(dialect: Dialect, statement: &str) -> Result<Uses, Refused> {
-    let parser: &dyn dialect::Dialect = match dialect {
-        Dialect::Mysql => &MySqlDialect {},
-        Dialect::Postgres => &PostgreSqlDialect {},
-        Dialect::Sqlite => &SQLiteDialect {},
-    };
-    let broken = |error: &dyn std::fmt::Display| Refused(format!("a statement that cannot be read: {error}"));
     if statement.len() > LENGTH {
         let what = format!(
             "a statement of {} bytes (the most is {LENGTH}; values belong into parameters)",
@@ -190,39 +195,51 @@ fn uses(dialect: Dialect, statement: &str) -> Result<Uses, Refused> {
         Dialect::Postgres => Cow::Owned(numbered(statement)),
         Dialect::Mysql | Dialect::Sqlite => Cow::Borrowed(statement),
     };
-    let mut tokens = Tokenizer::new(parser, &statement).tokenize().map_err(|error| broken(&error))?;
+    let tokens = tokens(dialect, &statement)?;
+    depth::check(&tokens)?;
+    fields::check(&tokens)?;
+    if dialect == Dialect::Mysql {
+        calls::check(&tokens)?;
+    }
+    let parsed = parsed(dialect, tokens)?;
+    types::check(dialect, &parsed)?;
+    of_statement(dialect, &parsed)
+}
+
+/// The words and signs of a statement, if all servers read them alike, without the semicolon at
+/// its end.
+fn tokens(dialect: Dialect, statement: &str) -> Result<Vec<Token>, Refused> {
+    let tokenized = Tokenizer::new(dialect.of_parser(), statement).tokenize();
+    let mut tokens = tokenized.map_err(|error| broken(&error))?;
     if tokens.len() > TOKENS {
         return Err(Refused(format!(
             "a statement of {} words and signs (the most is {TOKENS})",
             tokens.len()
         )));
     }
-    let last = tokens.iter().rposition(|token| !matches!(token, Token::Whitespace(_) | Token::EOF));
-    if let Some(last) = last.filter(|last| tokens[*last] == Token::SemiColon) {
+    let is_sign = |token: &Token| !matches!(token, Token::Whitespace(_) | Token::EOF);
+    let mut statement = statement;
+    if let Some(last) = tokens.iter().rposition(is_sign).filter(|last| tokens[*last] == Token::SemiColon) {
         tokens.remove(last);
+        statement = statement.trim_ascii_end().strip_suffix(';').unwrap_or(statement);
     }
-    for token in &tokens {
-        check_token(dialect, token)?;
+    signs::check(dialect, statement, &tokens)?;
+    if dialect == Dialect::Postgres {
+        tokens.iter_mut().for_each(fold);
     }
-    check_signs(&statement, &tokens)?;
-    depth::check(&tokens)?;
-    fields::check(&tokens)?;
-    match dialect {
-        Dialect::Mysql => calls::check(&tokens)?,
-        Dialect::Postgres => tokens.iter_mut().for_each(fold),
-        Dialect::Sqlite => {}
-    }
-    let mut parser = Parser::new(parser).with_recursion_limit(DEPTH).with_tokens(tokens);
+    Ok(tokens)
+}
+
+/// The one statement that these are.
+fn parsed(dialect: Dialect, tokens: Vec<Token>) -> Result<Statement, Refused> {
+    let mut parser = Parser::new(dialect.of_parser()).with_recursion_limit(DEPTH).with_tokens(tokens);
     let mut statements = parser.parse_statements().map_err(|error| broken(&error))?;
     // It stops at the word END without a word of complaint, and the server reads on.
     if parser.peek_token_ref().token != Token::EOF {
         return Err(refused("anything after the statement"));
     }
     match (statements.pop(), statements.is_empty()) {
-        (Some(statement), true) => {
-            types::check(dialect, &statement)?;
-            of_statement(dialect, &statement)
-        }
+        (Some(statement), true) => Ok(statement),
         _ => Err(refused("anything but one statement")),
     }
 }
@@ -284,85 +301,6 @@ fn fold(token: &mut Token) {
     {
         word.value.make_ascii_lowercase();
     }
-}
-
-fn check_token(dialect: Dialect, token: &Token) -> Result<(), Refused> {
-    match token {
-        Token::Word(word) if dialect == Dialect::Postgres && word.value.len() > NAME => {
-            Err(refused(&format!("a name of more than {NAME} bytes")))
-        }
-        Token::Word(word) => match word.quote_style {
-            // MySQL's variables are words with signs before them.
-            None if word.value.contains('@') => Err(refused("a variable")),
-            // One that begins with a digit may be a number and a word: `1e1FROM`.
-            None if !is_plain_word(&word.value) => Err(refused(&format!("the word `{}`", word.value))),
-            None => Ok(()),
-            Some('`') if dialect != Dialect::Postgres => Ok(()),
-            Some('"') if dialect != Dialect::Mysql => Ok(()),
-            Some(_) => Err(refused("a name in quotes or brackets that are not the server's")),
-        },
-        Token::Whitespace(Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_)) => {
-            Err(refused("a comment"))
-        }
-        Token::Placeholder(text) if text == "?" && dialect != Dialect::Postgres => Ok(()),
-        Token::Placeholder(text) if dialect == Dialect::Postgres && is_numbered(text) => Ok(()),
-        // A cast.
-        Token::DoubleColon if dialect == Dialect::Postgres => Ok(()),
-        Token::EOF
-        | Token::Number(..)
-        | Token::SingleQuotedString(_)
-        | Token::Comma
-        | Token::Whitespace(_)
-        | Token::Eq
-        | Token::Neq
-        | Token::Lt
-        | Token::Gt
-        | Token::LtEq
-        | Token::GtEq
-        | Token::Spaceship
-        | Token::Plus
-        | Token::Minus
-        | Token::Mul
-        | Token::Div
-        | Token::Mod
-        | Token::StringConcat
-        | Token::LParen
-        | Token::RParen
-        | Token::Period
-        | Token::Arrow
-        | Token::LongArrow => Ok(()),
-        other => Err(refused(&format!("`{other}`"))),
-    }
-}
-
-fn is_numbered(placeholder: &str) -> bool {
-    let number = placeholder.strip_prefix('$');
-    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
-}
-
-fn is_plain_word(word: &str) -> bool {
-    let is_letter = |c: char| c.is_ascii_alphabetic() || c == '_';
-    word.starts_with(is_letter) && word.chars().all(|c| is_letter(c) || c.is_ascii_digit())
-}
-
-/// Outside of texts and quoted names stands what can be seen, and spaces: SQLite takes a byte
-/// order mark for a space, which the parser takes for a word. And where a number ends is no
-/// question.
-fn check_signs(statement: &str, tokens: &[Token]) -> Result<(), Refused> {
-    let odd = |text: &str| text.chars().filter(|c| !matches!(c, ' '..='~' | '\t' | '\n' | '\r')).count();
-    let quoted = |token: &Token| match token {
-        Token::SingleQuotedString(text) => odd(text),
-        Token::Word(word) if word.quote_style.is_some() => odd(&word.value),
-        _ => 0,
-    };
-    if statement.contains('\0') || odd(statement) != tokens.iter().map(quoted).sum::<usize>() {
-        return Err(refused("a sign that not every server reads alike"));
-    }
-    let runs_on = |pair: &[Token]| {
-        matches!(pair, [Token::Number(..), Token::Word(_) | Token::Number(..) | Token::Period])
-            || matches!(pair, [Token::Word(_), Token::Number(..)])
-    };
-    if tokens.windows(2).any(runs_on) { Err(refused("a number that runs into a word")) } else { Ok(()) }
 }
 
 fn of_statement(dialect: Dialect, statement: &Statement) -> Result<Uses, Refused> {

@@ -97,7 +97,7 @@ fn every_other_table_and_verb_is_refused() {
             "SELECT * FROM audit; DELETE FROM secrets",
             "SELECT 1; SELECT 2",
             "SELECT 1 /* FROM secrets */",
-            "SELECT 1 /*! FROM secrets */",
+            "SELECT 1 /*! FROM audit */",
             "SELECT 1 -- x",
             "SELECT 'a\\' FROM audit",
             "SELECT @@datadir",

@@ -3,8 +3,9 @@
 //! A parser that reads a statement otherwise than the server does would be a door. So a
 //! statement must first be made of plain words, numbers, texts and signs that all servers
 //! read alike (no comments, which MySQL runs; no backslashes and, for MySQL, no double
-//! quotes, which its modes read differently; no variables), and then have a form in which
-//! every table and every function that it names is known here.
+//! quotes, which its modes read differently; no variables), none of its names may be a word that
+//! the server reserves, and then it must have a form in which every table, every function and
+//! every operator in it is known here.
 
 mod calls;
 mod changes;
@@ -12,7 +13,10 @@ mod definitions;
 mod depth;
 mod fields;
 mod functions;
+mod keywords;
+mod operators;
 mod reading;
+mod reserved;
 mod signs;
 mod types;
 
@@ -201,7 +205,8 @@ fn uses(dialect: Dialect, statement: &str) -> Result<Uses, Refused> {
     if dialect == Dialect::Mysql {
         calls::check(&tokens)?;
     }
-    let parsed = parsed(dialect, tokens)?;
+    let parsed = parsed(dialect, tokens.clone())?;
+    keywords::check(dialect, tokens, &parsed)?;
     types::check(dialect, &parsed)?;
     of_statement(dialect, &parsed)
 }

@@ -33,6 +33,16 @@ const OF_SQLITE: &str = "\
 /// Without OVER an old server has none of this name.
 const WITH_OVER: [&str; 1] = ["row_number"];
 
+/// Whether the server has a function of this name, in small letters, built in.
+pub(super) fn is_known(dialect: Dialect, name: &str) -> bool {
+    let known = match dialect {
+        Dialect::Mysql => OF_MYSQL,
+        Dialect::Postgres => OF_POSTGRES,
+        Dialect::Sqlite => OF_SQLITE,
+    };
+    known.split(' ').any(|known| known == name)
+}
+
 /// Refuses a function that the server may not have itself.
 pub(super) fn check(dialect: Dialect, function: &Function) -> Result<(), Refused> {
     let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else {
@@ -43,12 +53,10 @@ pub(super) fn check(dialect: Dialect, function: &Function) -> Result<(), Refused
         return Err(refused(&format!("the function `{}` in quotes", name.value)));
     }
     let lower = name.value.to_ascii_lowercase();
-    let known = match dialect {
-        Dialect::Mysql => OF_MYSQL,
-        Dialect::Postgres => OF_POSTGRES,
-        Dialect::Sqlite => OF_SQLITE,
-    };
-    let is_known = known.split(' ').any(|known| known == lower);
     let is_whole = function.over.is_some() || !WITH_OVER.contains(&lower.as_str());
-    if is_known && is_whole { Ok(()) } else { Err(refused(&format!("the function `{}`", name.value))) }
+    if is_known(dialect, &lower) && is_whole {
+        Ok(())
+    } else {
+        Err(refused(&format!("the function `{}`", name.value)))
+    }
 }

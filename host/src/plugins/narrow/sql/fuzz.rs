@@ -9,6 +9,7 @@ use returner_fuzz::bolero::check;
 use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, Authorization};
 use rustix::time::{ClockId, clock_gettime};
+use sqlparser::keywords::ALL_KEYWORDS;
 
 use super::*;
 
@@ -108,47 +109,148 @@ fn no_form_takes_twice_the_time_for_each_level() {
     }
 }
 
-/// The tables that SQLite says a statement reaches; none if it is no statement to it.
-fn reached(database: &Connection, seen: &Arc<Mutex<Vec<String>>>, statement: &str) -> Option<Vec<String>> {
-    seen.lock().expect("no panic").clear();
-    database.prepare(statement).ok()?;
-    Some(seen.lock().expect("no panic").clone())
+/// The gates of all servers, with one table granted, and SQLite, which has another one.
+struct Servers {
+    gates: [(Dialect, SqlRules); 3],
+    database: Connection,
+    /// What SQLite says that the statement it was given last reaches.
+    reached: Arc<Mutex<Vec<String>>>,
+}
+
+impl Servers {
+    fn new() -> Self {
+        let database = Connection::open_in_memory().expect("a database");
+        database.execute_batch("CREATE TABLE audit (a, b); CREATE TABLE secrets (a, b)").expect("tables");
+        let reached = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&reached);
+        let note = move |context: rusqlite::hooks::AuthContext<'_>| {
+            let table = match context.action {
+                AuthAction::Read { table_name, .. }
+                | AuthAction::Insert { table_name }
+                | AuthAction::Update { table_name, .. }
+                | AuthAction::Delete { table_name } => Some(table_name),
+                _ => None,
+            };
+            noted.lock().expect("no panic").extend(table.map(str::to_owned));
+            Authorization::Allow
+        };
+        database.authorizer(Some(note)).expect("an authorizer");
+        let verbs = ["select", "insert", "update", "delete"].map(str::to_owned);
+        let granted = || Actions::from([("audit".to_owned(), verbs.clone().into())]);
+        let gates = [Dialect::Mysql, Dialect::Postgres, Dialect::Sqlite];
+        Self { gates: gates.map(|dialect| (dialect, SqlRules::new(dialect, granted()))), database, reached }
+    }
+
+    /// `is_table` says that it names the other table for sure.
+    fn check(&self, statement: &str, is_table: bool) {
+        for (dialect, rules) in &self.gates {
+            if timed(statement, || rules.allows(statement)).is_err() {
+                continue;
+            }
+            assert!(!is_table, "{dialect:?}: {statement}");
+            // None, if it is no statement to SQLite.
+            self.reached.lock().expect("no panic").clear();
+            if *dialect == Dialect::Sqlite && self.database.prepare(statement).is_ok() {
+                let reached = self.reached.lock().expect("no panic");
+                let is_granted = reached.iter().all(|table| table.eq_ignore_ascii_case("audit"));
+                assert!(is_granted, "{statement}: {reached:?}");
+            }
+        }
+    }
+}
+
+/// Whether `secrets` stands as a plain word where every server reads a table: straight behind
+/// FROM, JOIN, INTO or UPDATE. Told by the words between spaces alone, as simply as can be. Behind
+/// the FROM of `trim(a FROM b)` and of `IS DISTINCT FROM` stands none, and `a.from` is a column.
+fn names_secrets(words: &[&str]) -> bool {
+    const WITH_FROM: [&str; 5] = ["extract", "overlay", "substr", "substring", "trim"];
+    let lower: Vec<String> = words.iter().map(|word| word.to_ascii_lowercase()).collect();
+    let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+    let is_call = |before: &[&str]| {
+        let mut closed = 0;
+        let open = before.iter().rposition(|word| {
+            closed += i32::from(*word == ")") - i32::from(*word == "(");
+            closed < 0
+        });
+        open.is_some_and(|open| open > 0 && WITH_FROM.contains(&before[open - 1]))
+    };
+    lower.windows(2).enumerate().any(|(place, pair)| match pair {
+        ["from", "secrets"] => !matches!(lower[..place], [.., "distinct" | "."]) && !is_call(&lower[..place]),
+        ["join" | "into" | "update", "secrets"] => true,
+        _ => false,
+    })
+}
+
+/// Statements in which a table stands that is not granted, and words with spaces between them.
+const NAMING_SECRETS: [&str; 16] = [
+    "SELECT a FROM secrets",
+    "SELECT a , 1 FROM secrets",
+    "SELECT count(*) FROM secrets",
+    "SELECT * FROM secrets",
+    "SELECT a FROM audit , secrets",
+    "SELECT a FROM audit JOIN secrets",
+    "SELECT a FROM audit UNION SELECT b FROM secrets",
+    "SELECT ( SELECT b FROM secrets ) FROM audit",
+    "SELECT a FROM audit WHERE a IN ( SELECT b FROM secrets )",
+    "INSERT INTO audit ( a ) SELECT b FROM secrets",
+    "INSERT INTO secrets ( a ) VALUES ( 1 )",
+    "INSERT INTO secrets SELECT a FROM audit",
+    "UPDATE secrets SET a = 1",
+    "UPDATE audit SET a = 1 FROM secrets",
+    "DELETE FROM secrets",
+    "SELECT a FROM audit ORDER BY b LIMIT 1 , secrets",
+];
+
+/// What is put between the words of a statement: signs, and the words that a server reserves.
+fn pieces() -> Vec<&'static str> {
+    const SIGNS: [&str; 20] = [
+        "(", ")", ",", ".", "*", "=", "<>", "-", "||", "->", "::", "?", "1", "'x'", "x", "audit", "secrets",
+        "`x`", "\"x\"", "count(*)",
+    ];
+    let reserved = [Dialect::Mysql, Dialect::Postgres, Dialect::Sqlite].map(reserved::words);
+    let mut pieces: Vec<&str> = reserved.iter().flat_map(|words| words.split(' ')).chain(SIGNS).collect();
+    pieces.sort_unstable();
+    pieces.dedup();
+    pieces
+}
+
+/// Each word that a server reserves, at each place of a statement.
+#[test]
+fn no_word_hides_a_table() {
+    let (servers, pieces) = (Servers::new(), pieces());
+    for statement in NAMING_SECRETS {
+        let words: Vec<&str> = statement.split(' ').collect();
+        for place in 1..=words.len() {
+            for piece in &pieces {
+                let changed = [&words[..place], &[piece], &words[place..]].concat();
+                servers.check(&changed.join(" "), names_secrets(&changed));
+            }
+        }
+    }
+}
+
+#[test]
+fn words() {
+    let servers = std::panic::AssertUnwindSafe(Servers::new());
+    // Those of the parser's, too.
+    let pieces = [pieces().as_slice(), ALL_KEYWORDS].concat();
+    check!().with_type::<(u8, Vec<(u8, u16)>)>().for_each(|(seed, changes)| {
+        let seed = NAMING_SECRETS[usize::from(*seed) % NAMING_SECRETS.len()];
+        let mut words: Vec<&str> = seed.split(' ').collect();
+        for (place, piece) in changes.iter().take(5) {
+            let place = 1 + usize::from(*place) % words.len();
+            words.insert(place, pieces[usize::from(*piece) % pieces.len()]);
+        }
+        servers.check(&words.join(" "), names_secrets(&words));
+    });
 }
 
 #[test]
 fn statements() {
-    let database = Connection::open_in_memory().expect("a database");
-    database.execute_batch("CREATE TABLE audit (a, b); CREATE TABLE secrets (a, b)").expect("tables");
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&seen);
-    let note = move |context: rusqlite::hooks::AuthContext<'_>| {
-        let table = match context.action {
-            AuthAction::Read { table_name, .. }
-            | AuthAction::Insert { table_name }
-            | AuthAction::Update { table_name, .. }
-            | AuthAction::Delete { table_name } => Some(table_name),
-            _ => None,
-        };
-        noted.lock().expect("no panic").extend(table.map(str::to_owned));
-        Authorization::Allow
-    };
-    database.authorizer(Some(note)).expect("an authorizer");
-    let verbs = ["select", "insert", "update", "delete"].map(str::to_owned);
-    let granted = || Actions::from([("audit".to_owned(), verbs.clone().into())]);
-    let (sqlite, mysql) =
-        (SqlRules::new(Dialect::Sqlite, granted()), SqlRules::new(Dialect::Mysql, granted()));
-    let fixture = std::panic::AssertUnwindSafe((sqlite, mysql, database, seen));
+    let servers = std::panic::AssertUnwindSafe(Servers::new());
     check!().with_type::<Nearly>().for_each(|nearly| {
-        let (sqlite, mysql, database, seen) = &*fixture;
         let Ok(statement) = String::from_utf8(nearly.of(&SEEDS)) else { return };
-        let _ = timed(&statement, || mysql.allows(&statement));
-        if timed(&statement, || sqlite.allows(&statement)).is_ok()
-            && let Some(reached) = reached(database, seen, &statement)
-        {
-            assert!(
-                reached.iter().all(|table| table.eq_ignore_ascii_case("audit")),
-                "{statement}: {reached:?}"
-            );
-        }
+        // It may stand in a text.
+        servers.check(&statement, false);
     });
 }

@@ -8,7 +8,7 @@ use sqlparser::ast::{
     Visitor,
 };
 
-use super::{Dialect, Table, Uses, functions, refused, table};
+use super::{Dialect, Table, Uses, functions, operators, refused, table};
 use crate::plugins::narrow::Refused;
 
 /// What a part of a statement reads, with all that stands in it.
@@ -81,7 +81,7 @@ impl Reader {
         }
     }
 
-    fn check_select(select: &Select) -> Result<(), Refused> {
+    fn check_select(&self, select: &Select) -> Result<(), Refused> {
         let Select {
             select_token: _,
             optimizer_hints,
@@ -92,7 +92,7 @@ impl Reader {
             projection: _,
             exclude,
             into,
-            from: _,
+            from,
             lateral_views,
             prewhere,
             selection: _,
@@ -121,7 +121,10 @@ impl Reader {
             || qualify.is_some()
             || value_table_mode.is_some()
             || *flavor != SelectFlavor::Standard;
-        if odd { Err(refused("this form of SELECT")) } else { Ok(()) }
+        if odd {
+            return Err(refused("this form of SELECT"));
+        }
+        from.iter().try_for_each(|tables| operators::check_joins(self.dialect, tables))
     }
 
     fn check_factor(&mut self, factor: &TableFactor) -> Result<(), Refused> {
@@ -132,8 +135,9 @@ impl Reader {
                 self.factors += 1;
                 Ok(())
             }
-            TableFactor::Derived { lateral: false, sample: None, .. } | TableFactor::NestedJoin { .. } => {
-                Ok(())
+            TableFactor::Derived { lateral: false, sample: None, .. } => Ok(()),
+            TableFactor::NestedJoin { table_with_joins, .. } => {
+                operators::check_joins(self.dialect, table_with_joins)
             }
             _ => Err(refused("this kind of table")),
         }
@@ -146,6 +150,7 @@ impl Reader {
         {
             return Err(refused(&format!("`{}`", name.value)));
         }
+        operators::check(dialect, expr)?;
         match expr {
             Expr::Function(function) => functions::check(dialect, function),
             _ => Ok(()),
@@ -190,7 +195,7 @@ impl Visitor for Reader {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
-        flow(Self::check_select(select))
+        flow(self.check_select(select))
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Self::Break> {

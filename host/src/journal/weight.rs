@@ -104,7 +104,7 @@ mod tests {
         let entry = journal.next(own, 1, 1, 1 << 20).await.unwrap().entries.remove(0);
         let (reason, plugin, stderr) = ("r".to_owned(), "p".to_owned(), "e".to_owned());
         let dead = vec![DeadLetter { entry, reason: reason.clone(), plugin, stderr, tries: 1, at: 1 }];
-        let held = vec![Held { seq: 3, tries: 1, not_before: 0, reason, redelivered: false }];
+        let held = vec![Held { seq: 3, tries: 1, not_before: 0, reason: reason.into(), redelivered: false }];
         let settled = Settlement { through: 4, settled: 3, held, dead, ..Settlement::default() };
         journal.settle(own, settled).unwrap();
         let left = 2 * one + (one + 1) + (one + 2);

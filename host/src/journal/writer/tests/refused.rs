@@ -81,7 +81,7 @@ fn what_was_settled_with_what_was_refused_stays_settled() {
     let entry = Arc::clone(&writer.shared.tail.next(FIRST, 1, 3, 1, 1 << 20).unwrap().entries[0]);
     let (reason, plugin, stderr) = ("r".to_owned(), "p".to_owned(), String::new());
     let dead = vec![DeadLetter { entry, reason: reason.clone(), plugin, stderr, tries: 1, at: 1 }];
-    let held = vec![Held { seq: 1, tries: 1, not_before: 0, reason, redelivered: false }];
+    let held = vec![Held { seq: 1, tries: 1, not_before: 0, reason: reason.into(), redelivered: false }];
     writer.note(FIRST, Settlement { through: 2, settled: 1, held, dead, ..Settlement::default() });
     writer.note(SECOND, Settlement { through: 3, settled: 3, ..Settlement::default() });
     refuse(&mut writer, directory.path(), new(&[4], &[FIRST, SECOND]), None);

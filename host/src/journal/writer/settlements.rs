@@ -23,8 +23,7 @@ pub(super) struct Settlements {
     numbers: HashMap<LaneId, u64>,
     /// How many were noted.
     noted: u64,
-    /// Who asks for what was settled, and how many were noted by then.
-    asking: Vec<(u64, Answer<Result<Appended, AppendError>>, Appended)>,
+    asking: Vec<Asking>,
 }
 
 pub(super) struct Waiting {
@@ -34,6 +33,14 @@ pub(super) struct Waiting {
     pub(super) settlement: Settlement,
     /// [`Settlements::noted`], with it.
     at: u64,
+}
+
+/// Who asks for what was settled.
+struct Asking {
+    reply: Answer<Result<Appended, AppendError>>,
+    answer: Appended,
+    /// [`Settlements::noted`], by then.
+    after: u64,
 }
 
 impl Settlements {
@@ -88,8 +95,8 @@ impl Settlements {
         self.waiting.drain(..share);
         self.due = if self.waiting.is_empty() { None } else { Some(Instant::now()) };
         let through = self.waiting.front().map_or(self.noted, |first| first.at - 1);
-        for (_, reply, answer) in self.asking.extract_if(.., |(noted, ..)| *noted <= through) {
-            // Nobody waits for it any more.
+        for Asking { reply, answer, .. } in self.asking.extract_if(.., |asking| asking.after <= through) {
+            // Nobody may wait for it any more.
             let _ = reply.send(Ok(answer));
         }
     }
@@ -98,13 +105,13 @@ impl Settlements {
     pub(super) fn ask(&mut self, reply: Answer<Result<Appended, AppendError>>, answer: Appended) {
         match self.waiting.is_empty() {
             true => drop(reply.send(Ok(answer))),
-            false => self.asking.push((self.noted, reply, answer)),
+            false => self.asking.push(Asking { reply, answer, after: self.noted }),
         }
     }
 
     /// They cannot be written now.
     pub(super) fn refuse(&mut self, refusal: &AppendError) {
-        for (_, reply, _) in self.asking.drain(..) {
+        for Asking { reply, .. } in self.asking.drain(..) {
             let _ = reply.send(Err(refusal.clone()));
         }
     }

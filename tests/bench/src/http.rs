@@ -21,7 +21,7 @@ impl Client {
     pub(crate) async fn post(&mut self, path: &str, body: &str) {
         let length = body.len();
         let request =
-            format!("POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: {length}\r\n\r\n{body}");
+            format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{body}");
         self.stream.write_all(request.as_bytes()).await.unwrap_or_else(|error| panic!("{path}: {error}"));
         self.buffer.clear();
         while !is_whole(&self.buffer) {

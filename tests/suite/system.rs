@@ -62,12 +62,8 @@ async fn refuses_and_goes_on(fail: fn(&System, bool)) {
 /// start.
 #[tokio::test]
 async fn a_replay_whose_flush_failed_is_tried_or_can_be_asked_for_again() {
-    let database = SqliteDatabase::new();
-    let system = System::new();
-    let host = Host::start_on(&system, Directory::new("host"), &database.config()).await;
-    host.wait_set_up("sqlite3").await;
-    database.refuse_bad().await;
-    host.post("/v1/returns", &ret(&new_jid(), "bad", "test.ping", json!(1))).await.expect(202);
+    let (database, system) = (SqliteDatabase::new(), System::new());
+    let host = with_a_return_that_is_refused(&database, &system).await;
     let dead = async || host.returner("sqlite3").await["dead"].as_u64();
     until("the dead letter", async || match dead().await {
         Some(1) => Ok(()),
@@ -91,12 +87,8 @@ async fn a_replay_whose_flush_failed_is_tried_or_can_be_asked_for_again() {
 /// taken for it.
 #[tokio::test]
 async fn a_dead_letter_is_tried_each_time_that_it_is_replayed() {
-    let database = SqliteDatabase::new();
-    let system = System::new();
-    let host = Host::start_on(&system, Directory::new("host"), &database.config()).await;
-    host.wait_set_up("sqlite3").await;
-    database.refuse_bad().await;
-    host.post("/v1/returns", &ret(&new_jid(), "bad", "test.ping", json!(1))).await.expect(202);
+    let (database, system) = (SqliteDatabase::new(), System::new());
+    let host = with_a_return_that_is_refused(&database, &system).await;
     let is_dead = async || {
         let entry = host.returner("sqlite3").await;
         let is_dead = entry["depth"] == 0 && entry["dead"] == 1;
@@ -113,6 +105,15 @@ async fn a_dead_letter_is_tried_each_time_that_it_is_replayed() {
         if bad.len() == 1 { Ok(()) } else { Err(host.returner("sqlite3").await) }
     })
     .await;
+}
+
+/// A host that was given one return, which its SQLite refuses until the trigger is gone.
+async fn with_a_return_that_is_refused(database: &SqliteDatabase, system: &System) -> Host {
+    let host = Host::start_on(system, Directory::new("host"), &database.config()).await;
+    host.wait_set_up("sqlite3").await;
+    database.refuse_bad().await;
+    host.post("/v1/returns", &ret(&new_jid(), "bad", "test.ping", json!(1))).await.expect(202);
+    host
 }
 
 /// It is refused, and may be on disk all the same; then the journal goes on.

@@ -18,13 +18,13 @@ mod plugins;
 mod problem;
 mod reload;
 mod replay;
-mod returners;
 mod run;
 mod salt;
 mod schema;
 mod scratch;
 mod send;
 mod serve;
+mod status;
 mod test;
 mod token;
 mod trial;
@@ -73,7 +73,7 @@ enum Command {
     Minions(minions::Minions),
     /// Show how the returners of a running host are doing
     #[command(alias = "returners")]
-    Status(returners::Status),
+    Status(status::Status),
     /// Let a running host read its configuration again, or say what would change
     Reload(reload::Reload),
     /// Drop what is kept for a returner that is gone

@@ -9,35 +9,30 @@
 //! records where it happens. What can be read at any moment (the depth of a lane) is not
 //! here: `web::metrics` asks for it at each scrape.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
+mod intake;
+mod journal;
+mod lane;
 
-use parking_lot::Mutex;
+use std::sync::Arc;
+
 use prometheus_client::encoding::{EncodeLabelSet, prometheus_text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::salt_events::SaltEventsMetrics;
-use crate::items::Kind;
 
-/// Upper bounds in seconds: a flush takes from tens of microseconds to what a dying disk
-/// needs.
-const COMMIT_SECONDS: [f64; 14] =
-    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+pub(super) use intake::label;
 
-const COMMIT_ITEMS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 4000.0];
+pub(crate) use intake::IntakeMetrics;
+pub(crate) use journal::{Commits, JournalMetrics};
+pub(crate) use lane::{CallEnd, LaneMetrics};
 
 /// Upper bounds in seconds, up to what `limits.time` may be.
 const CALL_SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
-
-/// How many of the newest commits a person is told of.
-const NEWEST_COMMITS: usize = 256;
 
 /// Everything that is counted and timed.
 pub(crate) struct Metrics {
@@ -79,11 +74,6 @@ type Calls = Family<CallLabels, Histogram, fn() -> Histogram>;
 struct CallLabels {
     returner: Arc<str>,
     outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KindLabels {
-    kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -211,203 +201,12 @@ impl Metrics {
     pub(crate) const CONTENT_TYPE: &'static str = prometheus_text::CONTENT_TYPE;
 }
 
-/// What intake records.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct IntakeMetrics {
-    accepted: Family<KindLabels, Counter>,
-    duplicates: Family<KindLabels, Counter>,
-    refused: Family<ReasonLabels, Counter>,
-}
-
-impl IntakeMetrics {
-    fn register(&self, registry: &mut Registry) {
-        for kind in Kind::ALL {
-            self.accepted(kind, 0, 0);
-        }
-        registry.register(
-            "returner_items_accepted",
-            "Items that were acknowledged and are on disk, duplicates left out, since the host started",
-            self.accepted.clone(),
-        );
-        registry.register(
-            "returner_items_duplicate",
-            "Items that were acknowledged and not taken, because every returner had them already",
-            self.duplicates.clone(),
-        );
-        registry.register(
-            "returner_requests_refused",
-            "Requests of which no item was taken, since the host started; full and disk mean that the journal takes \
-             nothing in",
-            self.refused.clone(),
-        );
-    }
-
-    pub(crate) fn accepted(&self, kind: Kind, accepted: usize, duplicates: usize) {
-        let labels = KindLabels { kind: label(kind) };
-        self.accepted.get_or_create(&labels).inc_by(accepted as u64);
-        self.duplicates.get_or_create(&labels).inc_by(duplicates as u64);
-    }
-
-    pub(crate) fn refused(&self, reason: &'static str) {
-        self.refused.get_or_create(&ReasonLabels { reason }).inc();
-    }
-}
-
-pub(super) fn label(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Return => "return",
-        Kind::Load => "load",
-        Kind::Minions => "minions",
-        Kind::Event => "event",
-    }
-}
-
-/// What the journal records.
-#[derive(Debug, Clone)]
-pub(crate) struct JournalMetrics {
-    bytes: Gauge,
-    limit: Gauge,
-    durations: Histogram,
-    items: Histogram,
-    newest: Arc<Mutex<VecDeque<Duration>>>,
-}
-
-impl Default for JournalMetrics {
-    fn default() -> Self {
-        Self {
-            bytes: Gauge::default(),
-            limit: Gauge::default(),
-            durations: Histogram::new(COMMIT_SECONDS),
-            items: Histogram::new(COMMIT_ITEMS),
-            newest: Arc::default(),
-        }
-    }
-}
-
-/// How long the newest commits took, for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Commits {
-    pub(crate) count: usize,
-    pub(crate) median: Duration,
-    pub(crate) slowest: Duration,
-}
-
-impl JournalMetrics {
-    fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "returner_journal_bytes",
-            "The size of the journal: what waits, dead letters, and keys that tell duplicates",
-            self.bytes.clone(),
-        );
-        registry.register(
-            "returner_journal_limit_bytes",
-            "The size at which the journal takes nothing more in (`host.max_journal`)",
-            self.limit.clone(),
-        );
-        registry.register(
-            "returner_journal_commit_duration_seconds",
-            "How long it took to write and flush (fsync) a commit of the journal, which acknowledgements wait for",
-            self.durations.clone(),
-        );
-        registry.register(
-            "returner_journal_commit_items",
-            "How many items shared a commit, where there were any",
-            self.items.clone(),
-        );
-    }
-
-    /// The journal was opened, or what it holds changed.
-    pub(crate) fn size(&self, bytes: u64, limit: u64) {
-        self.bytes.set(bytes.try_into().unwrap_or(i64::MAX));
-        self.limit.set(limit.try_into().unwrap_or(i64::MAX));
-    }
-
-    /// A commit went through that wrote something.
-    pub(crate) fn committed(&self, took: Duration, items: usize) {
-        self.durations.observe(took.as_secs_f64());
-        if items > 0 {
-            self.items.observe(items as f64);
-        }
-        let mut newest = self.newest.lock();
-        if newest.len() == NEWEST_COMMITS {
-            newest.pop_front();
-        }
-        newest.push_back(took);
-    }
-
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.get().try_into().unwrap_or(0)
-    }
-
-    pub(crate) fn limit(&self) -> u64 {
-        self.limit.get().try_into().unwrap_or(0)
-    }
-
-    /// None before the first commit.
-    pub(crate) fn commits(&self) -> Option<Commits> {
-        let mut newest: Vec<Duration> = self.newest.lock().iter().copied().collect();
-        newest.sort_unstable();
-        Some(Commits {
-            count: newest.len(),
-            median: *newest.get(newest.len() / 2)?,
-            slowest: *newest.last()?,
-        })
-    }
-}
-
-/// What one lane records.
-#[derive(Debug, Clone)]
-pub(crate) struct LaneMetrics {
-    pub(crate) stored: Counter,
-    pub(crate) retried: Counter,
-    pub(crate) dead: Counter,
-    /// Plugins that were too bad.
-    pub(crate) went_back: Counter,
-    returner: Arc<str>,
-    calls: Calls,
-}
-
-/// How a call that stores a batch ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CallEnd {
-    /// Well, whatever it said of single items.
-    Stored,
-    Retry,
-    Reject,
-    Trapped,
-    /// One of the returner's limits stopped it.
-    Limit,
-}
-
-impl CallEnd {
-    const ALL: [Self; 5] = [Self::Stored, Self::Retry, Self::Reject, Self::Trapped, Self::Limit];
-
-    fn name(self) -> &'static str {
-        match self {
-            CallEnd::Stored => "stored",
-            CallEnd::Retry => "retry",
-            CallEnd::Reject => "reject",
-            CallEnd::Trapped => "trapped",
-            CallEnd::Limit => "limit",
-        }
-    }
-}
-
-impl LaneMetrics {
-    /// Whose they are.
-    pub(crate) fn returner(&self) -> &str {
-        &self.returner
-    }
-
-    pub(crate) fn called(&self, end: CallEnd, took: Duration) {
-        let labels = CallLabels { returner: Arc::clone(&self.returner), outcome: end.name() };
-        self.calls.get_or_create(&labels).observe(took.as_secs_f64());
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::items::Kind;
 
     #[test]
     fn nothing_is_left_of_a_lane_that_is_forgotten() {
@@ -456,18 +255,5 @@ mod tests {
         metrics.lane("mysql").stored.inc();
         assert_eq!(metrics.lane("mysql").stored.get(), 1);
         assert_eq!(metrics.lane("redis").stored.get(), 0);
-    }
-
-    #[test]
-    fn only_the_newest_commits_are_told_of() {
-        let metrics = JournalMetrics::default();
-        assert_eq!(metrics.commits(), None);
-        metrics.committed(Duration::from_secs(60), 1);
-        for _ in 0..NEWEST_COMMITS {
-            metrics.committed(Duration::from_millis(2), 1);
-        }
-        metrics.committed(Duration::from_millis(9), 1);
-        let (median, slowest) = (Duration::from_millis(2), Duration::from_millis(9));
-        assert_eq!(metrics.commits(), Some(Commits { count: NEWEST_COMMITS, median, slowest }));
     }
 }

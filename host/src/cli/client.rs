@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::LOCATION;
+use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client as Http, Identity, Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -21,6 +21,7 @@ use super::body::{self, Unread};
 use super::problem::Problem;
 use super::{ConfigArgs, Failure, HostArgs, Reach};
 use crate::config::Settings;
+use crate::web::PROBLEM;
 
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -125,7 +126,7 @@ impl Client {
     ) -> Result<Option<T>, Failure> {
         match self.ask(path, query).await {
             Ok(answer) => Ok(Some(answer)),
-            Err(NoAnswer::Refused(problem)) if problem.status == StatusCode::NOT_FOUND => Ok(None),
+            Err(NoAnswer::Refused(problem)) if problem.is_a_hosts(StatusCode::NOT_FOUND) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -184,6 +185,8 @@ impl Client {
         if status.is_redirection() {
             return Err(self.sent_elsewhere(&response));
         }
+        let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let is_of_a_host = kind.is_some_and(|kind| kind.starts_with(PROBLEM.as_bytes()));
         let most = if status.is_success() { body::MOST } else { body::MOST_OF_A_PROBLEM };
         let body = body::read(response, most, ANSWER).await.map_err(|error| match error {
             Unread::Broken(error) => self.unreachable(&error),
@@ -195,9 +198,11 @@ impl Client {
                 NoAnswer::Unreachable(format!("{} is no returner host: {error}", self.place))
             });
         }
-        let problem: Problem = serde_json::from_slice(&body).unwrap_or_else(|_| Problem {
+        let problem = serde_json::from_slice(&body).ok().filter(|_| is_of_a_host);
+        let problem = problem.unwrap_or_else(|| Problem {
+            is_another: true,
             detail: format!("{} answers {status} in other words than a returner host", self.place),
-            hint: Some("another program listens there".to_owned()),
+            hint: Some("another program listens there, or stands in front of the host".to_owned()),
             ..Problem::default()
         });
         Err(NoAnswer::Refused(Problem { status, ..problem }))
@@ -343,6 +348,36 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+
+    /// Else a web server's page of what it has not would be a job that is not there.
+    #[tokio::test]
+    async fn what_another_program_says_is_not_a_hosts() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let base = format!("http://{}", listener.local_addr().expect("an address"));
+        let client = Client::at(base, None, Shown::default()).expect("a client");
+        for (status, kind, is_a_hosts) in [
+            ("404 Not Found", PROBLEM, true),
+            ("404 Not Found", "application/json", false),
+            ("502 Bad Gateway", "text/html", false),
+        ] {
+            let server = async {
+                let (mut socket, _) = listener.accept().await.expect("a client");
+                let mut asked = Vec::new();
+                while !asked.ends_with(b"\r\n\r\n") {
+                    asked.push(socket.read_u8().await.expect("a request"));
+                }
+                let head = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nConnection: close\r\n");
+                let answer = format!("{head}Content-Length: 16\r\n\r\n{{\"detail\": \"no\"}}");
+                socket.write_all(answer.as_bytes()).await.expect("the client reads");
+            };
+            let (answer, ()) = tokio::join!(client.ask::<Value>("/v1/jobs/1", &[]), server);
+            let Err(NoAnswer::Refused(problem)) = answer else { panic!("{answer:?}") };
+            assert_eq!(problem.is_a_hosts(StatusCode::NOT_FOUND), is_a_hosts, "{problem}");
+            assert_eq!(problem.may_pass(), status.starts_with("502"), "{problem}");
+            assert_eq!(problem.to_string().contains("in other words"), !is_a_hosts, "{problem}");
+        }
+    }
 
     /// The items would go with it.
     #[tokio::test]

@@ -37,9 +37,6 @@ impl JournalCommand {
 
 fn check(config: &ConfigArgs) -> Result<(), Failure> {
     let directory = settings(config)?.data.join("journal");
-    if !directory.join("journal.db").exists() {
-        return Err(Failure::failed(format!("there is no journal in `{}`", directory.display())));
-    }
     let health = journal::check(&directory).map_err(|error| Failure::failed(error.to_string()))?;
     let items = output::counted(health.items.unwrap_or(0), "item", "items");
     output::line(&format!("the journal is whole; in it: {items}"))
@@ -47,7 +44,7 @@ fn check(config: &ConfigArgs) -> Result<(), Failure> {
 
 fn rescue(config: &ConfigArgs) -> Result<(), Failure> {
     let directory = settings(config)?.data.join("journal");
-    if directory.join("journal.db").exists() && journal::check(&directory).is_ok() {
+    if journal::check(&directory).is_ok() {
         return output::line("the journal is whole; there is nothing to rescue, and nothing was changed");
     }
     let rescued = journal::rescue(&directory).map_err(|error| Failure::failed(error.to_string()))?;

@@ -11,6 +11,9 @@ use serde::Deserialize;
 pub(super) struct Problem {
     #[serde(skip)]
     pub(super) status: StatusCode,
+    /// It is not a host that says so, but whoever listens in its place or in front of it.
+    #[serde(skip)]
+    pub(super) is_another: bool,
     pub(super) detail: String,
     pub(super) hint: Option<String>,
     pub(super) items: Vec<BadItem>,
@@ -22,6 +25,18 @@ pub(super) struct BadItem {
     pub(super) index: usize,
     pub(super) reason: String,
     pub(super) hint: Option<String>,
+}
+
+impl Problem {
+    /// Whether a host said it, with this status.
+    pub(super) fn is_a_hosts(&self, status: StatusCode) -> bool {
+        self.status == status && !self.is_another
+    }
+
+    /// Whether the same request may be taken later: the host says so, or a proxy has none behind it.
+    pub(super) fn may_pass(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE || self.is_another && self.status.is_server_error()
+    }
 }
 
 impl fmt::Display for Problem {

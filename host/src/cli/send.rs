@@ -221,7 +221,7 @@ impl<'a> Sending<'a> {
                     self.taken(&part, &answer)?;
                     patience = Patience::default();
                 }
-                Err(NoAnswer::Refused(problem)) if problem.status != StatusCode::SERVICE_UNAVAILABLE => {
+                Err(NoAnswer::Refused(problem)) if !problem.may_pass() => {
                     parts.extend(self.refused(part, problem)?);
                 }
                 // The same request may be taken later.

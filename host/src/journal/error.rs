@@ -22,6 +22,12 @@ pub(crate) enum OpenError {
         path.display()
     )]
     InUse { path: PathBuf },
+    #[error(
+        "there is no journal in `{}`\n  hint: `host.data` of the configuration (`--config`) says where it is; a host \
+         makes one at its first start",
+        directory.display()
+    )]
+    Nothing { directory: PathBuf },
     #[error("cannot open the journal `{}`: {error}\n  hint: {}", path.display(), hint(error))]
     Database { path: PathBuf, error: rusqlite::Error },
     #[error(

@@ -15,16 +15,30 @@ use super::{Health, Held, Seq, book, held, renew, schema, seen, unused, verify, 
 
 /// Looks whether the journal in a directory is whole, and changes nothing.
 pub(crate) fn check(directory: &Path) -> Result<Health, OpenError> {
+    look_for(directory)?;
     let _lock = Lock::take(directory)?;
     let path = directory.join("journal.db");
     let files = |error| OpenError::Directory { path: directory.to_owned(), error };
     let mark = Mark::open(directory).map_err(files)?;
+    look_at_files(directory, &path, &mark)?;
+    if !path.exists() {
+        return Err(OpenError::Nothing { directory: directory.to_owned() });
+    }
     let (connection, health) = open_sound(directory, &path, &mark)?;
     if renew::is_doubtful(&path) {
         // Closing must not move the log into files that are in doubt.
         let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     }
     Ok(health)
+}
+
+/// Whether there is anything of a journal, before a directory is made for one.
+pub(super) fn look_for(directory: &Path) -> Result<(), OpenError> {
+    const PARTS: [&str; 4] = ["journal.db", "journal.db-wal", "acknowledged", "rescue"];
+    match PARTS.iter().any(|part| directory.join(part).exists()) {
+        true => Ok(()),
+        false => Err(OpenError::Nothing { directory: directory.to_owned() }),
+    }
 }
 
 /// Opens the database if it is whole, for use; says whether it was closed cleanly.

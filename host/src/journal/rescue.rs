@@ -14,7 +14,7 @@ use rusqlite::config::DbConfig;
 
 use super::lock::Lock;
 use super::mark::Mark;
-use super::{OpenError, schema, wal};
+use super::{OpenError, open, schema, wal};
 
 mod content;
 mod keys;
@@ -66,6 +66,7 @@ pub(crate) enum RescueError {
 
 /// Makes a new journal in the directory of a damaged one, which no host may be using.
 pub(crate) fn rescue(directory: &Path) -> Result<Rescued, RescueError> {
+    open::look_for(directory)?;
     let _lock = Lock::take(directory)?;
     let files = |error| RescueError::Files { path: directory.to_owned(), error };
     let work = directory.join("rescue");
@@ -87,6 +88,11 @@ fn from_copy(directory: &Path, work: &Path, copy: &Path, source: Source) -> Resu
         return Err(OpenError::Newer { path, found, known: schema::LAYOUT }.into());
     }
     let mut missing = Vec::new();
+    if let Source::Nothing = source {
+        missing.push(
+            "the database was empty or not there, and so was its log: nothing of it is left".to_owned(),
+        );
+    }
     if let (Source::Log, (lacking @ 1.., pages)) = (source, wal::lacking(copy).map_err(files)?) {
         missing.push(format!(
             "the database was empty or not there, and its log has not all of it: {lacking} of {pages} pages are lost"
@@ -111,18 +117,21 @@ enum Source {
     Database,
     /// The database is empty.
     Log,
+    /// And its log has nothing.
+    Nothing,
 }
 
 impl Source {
-    /// Where there is no database beside a log, an empty one is made. It says no less, and what was
-    /// broken off in the middle of a [`swap`] is told by that there is none.
+    /// Where there is no database, an empty one is made. It says no less, and what was broken off
+    /// in the middle of a [`swap`] is told by that there is none.
     fn of(directory: &Path) -> io::Result<Self> {
         let database = directory.join(DATABASE);
-        if !wal::has_frames(&database) {
-            return Ok(Self::Database);
-        }
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&database)?;
-        Ok(if file.metadata()?.len() == 0 { Self::Log } else { Self::Database })
+        Ok(match (file.metadata()?.len(), wal::has_frames(&database)) {
+            (1.., _) => Self::Database,
+            (0, true) => Self::Log,
+            (0, false) => Self::Nothing,
+        })
     }
 }
 
@@ -135,7 +144,7 @@ fn copied(directory: &Path, work: &Path, source: Source) -> Result<PathBuf, Resc
     let (original, copy) = (directory.join(DATABASE), work.join(DATABASE));
     match source {
         Source::Database => fs::copy(&original, &copy).map(drop).map_err(files)?,
-        Source::Log => begin_anew(&copy)?,
+        Source::Log | Source::Nothing => begin_anew(&copy)?,
     }
     let log = wal::path_of(&original);
     if log.exists() {

@@ -43,7 +43,7 @@ use problem::Problem;
 
 pub(crate) use access::{Access, Gate};
 pub(crate) use configuration::{Order, Reloads, Reread};
-pub(crate) use problem::hinted;
+pub(crate) use problem::{PROBLEM, hinted};
 pub(crate) use receiving::Receiving;
 pub(crate) use serve::{Listener, ServeError, serve};
 pub(crate) use tls::ServerTlsError;

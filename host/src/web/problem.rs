@@ -13,6 +13,9 @@ use crate::job_cache::AskError;
 use crate::journal::{AppendError, JournalError};
 use crate::plugins::CallError;
 
+/// What says that an answer is one, and so a host's.
+pub(crate) const PROBLEM: &str = "application/problem+json";
+
 /// Seconds after which a client may try again what the journal refused.
 const RETRY_SECONDS: u32 = 5;
 
@@ -113,7 +116,7 @@ impl IntoResponse for Problem {
         let (retry_after, challenge) = (self.0.retry_after, self.0.challenge);
         let mut response = (status, Json(self.0)).into_response();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
         if let Some(seconds) = retry_after {
             headers.insert(RETRY_AFTER, seconds.into());
         }

@@ -107,7 +107,6 @@ impl Visit {
             self.note(what, hint);
         }
     }
-
 }
 
 impl std::fmt::Display for Finding {

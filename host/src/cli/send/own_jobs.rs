@@ -57,7 +57,7 @@ impl OwnJobs {
         for query in queries {
             match client.post::<IgnoredAny>("/v1/loads", &query, body.clone().into_bytes()).await {
                 Ok(_) => {}
-                Err(NoAnswer::Refused(problem)) if problem.status == StatusCode::BAD_REQUEST => {}
+                Err(NoAnswer::Refused(problem)) if problem.is_a_hosts(StatusCode::BAD_REQUEST) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -10,7 +10,8 @@ fn answer(returner: Value, journal: Value) -> Answer {
     let more = returner.as_object().unwrap().clone();
     whole.as_object_mut().unwrap().extend(more);
     let asked_for = json!({"bytes": 0, "limit": 1 << 17, "refuses": null});
-    let mut queue = json!({"bytes": 8192, "limit": 1 << 20, "refuses": null, "commits": null, "asked_for": asked_for});
+    let mut queue =
+        json!({"bytes": 8192, "limit": 1 << 20, "refuses": null, "commits": null, "asked_for": asked_for});
     queue.as_object_mut().unwrap().extend(journal.as_object().unwrap().clone());
     serde_json::from_value(
         json!({"returners": [whole], "orphaned": [], "configuration": {"error": null}, "journal": queue}),

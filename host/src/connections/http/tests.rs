@@ -12,14 +12,9 @@ fn client_within(origins: &[&str], time: Duration) -> HttpClient {
     HttpClient::new("audit", &origins, &Headers::new(), bounds, &Names::new()).unwrap()
 }
 
-async fn get(
-    client: &HttpClient,
-    url: &str,
-    headers: &[(&str, &str)],
-) -> Result<HttpResponse, HttpError> {
+async fn get(client: &HttpClient, url: &str, headers: &[(&str, &str)]) -> Result<HttpResponse, HttpError> {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let request =
-        HttpRequest { method: "GET".to_owned(), url: url.to_owned(), headers, body: Vec::new() };
+    let request = HttpRequest { method: "GET".to_owned(), url: url.to_owned(), headers, body: Vec::new() };
     client.send(request).await
 }
 
@@ -39,8 +34,7 @@ async fn only_a_listed_origin_is_asked() {
     ] {
         let error = get(&client, url, &[]).await.err().expect("it is refused");
         assert!(
-            !error.retryable
-                && (error.message.contains("not allowed") || error.message.contains("no URL")),
+            !error.retryable && (error.message.contains("not allowed") || error.message.contains("no URL")),
             "{url}: {error}"
         );
     }
@@ -87,8 +81,7 @@ async fn a_header_that_is_named_after_a_secret_does_not_come() {
     let added = BTreeMap::from([("authorization".to_owned(), "Bearer S3cret-Token".into())]);
     let origins = Headers::from([(url.clone(), added)]);
     let plain = client(&[&url]);
-    let client =
-        HttpClient::new("audit", std::slice::from_ref(&url), &origins, plain.bounds, &plain.names);
+    let client = HttpClient::new("audit", std::slice::from_ref(&url), &origins, plain.bounds, &plain.names);
     let client = client.expect("good settings");
     let server = async {
         let (mut stream, _) = listener.accept().await.expect("a connection");
@@ -100,8 +93,7 @@ async fn a_header_that_is_named_after_a_secret_does_not_come() {
         stream.write_all(answer).await.expect("it is read");
     };
     let (answer, ()) = tokio::join!(get(&client, &url, &[]), server);
-    let names: Vec<String> =
-        answer.expect("an answer").headers.into_iter().map(|(name, _)| name).collect();
+    let names: Vec<String> = answer.expect("an answer").headers.into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["x-own", "content-length"]);
 }
 
@@ -127,8 +119,7 @@ async fn a_request_has_bounds() {
 async fn the_hosts_own_headers_are_its_own() {
     let client = client(&["http://127.0.0.1:9"]);
     for name in ["Host", "content-length", "Transfer-Encoding", "bad name"] {
-        let error =
-            get(&client, "http://127.0.0.1:9/", &[(name, "x")]).await.err().expect("it is refused");
+        let error = get(&client, "http://127.0.0.1:9/", &[(name, "x")]).await.err().expect("it is refused");
         assert!(!error.retryable, "{name}: {error}");
     }
     for method in ["TRACE", "trace", "Track", "CONNECT", "no method"] {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::damage::{after_a_crash, contents};
+use super::damage::{Contents, after_a_crash, contents};
 use super::*;
 
 fn files(directory: &Path) -> [Option<Vec<u8>>; 3] {
@@ -79,4 +79,35 @@ async fn what_the_log_has_not_is_missing_and_named() {
     };
     assert!(said.contains("pages are lost"), "{said}");
     drop(Journal::open(copy.path(), bounds(), JournalMetrics::default()).unwrap());
+}
+
+/// A rescue is told to whoever starts the host, so it has to lead on from there.
+#[tokio::test]
+async fn where_all_is_gone_a_rescue_says_so_and_makes_an_empty_one() {
+    for lose in WAYS {
+        let (directory, _) = after_a_crash().await;
+        let path = directory.path();
+        let acknowledged = Mark::open(path).unwrap().get().unwrap();
+        lose(&path.join("journal.db"));
+        fs::remove_file(path.join("journal.db-wal")).unwrap();
+        assert!(check(path).unwrap_err().to_string().contains("was acknowledged"));
+        assert!(refused(path).contains("journal rescue"));
+        let missing = rescue(path).unwrap().missing.join("; ");
+        assert!(missing.contains("nothing of it is left"), "{missing}");
+        assert!(missing.contains(&format!("the newest {acknowledged} items")), "{missing}");
+        let journal = Journal::open(path, bounds(), JournalMetrics::default()).unwrap();
+        assert_eq!(contents(&journal).await.unwrap(), Contents::default());
+    }
+}
+
+#[test]
+fn where_no_journal_ever_was_nothing_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data/journal");
+    let told = [check(&path).unwrap_err().to_string(), rescue(&path).unwrap_err().to_string()];
+    assert!(
+        told.iter().all(|told| told.contains("there is no journal") && told.contains("`host.data`")),
+        "{told:?}"
+    );
+    assert!(!directory.path().join("data").exists());
 }

@@ -72,7 +72,9 @@ impl Visit {
                 self.status(&status);
                 return Some(status.returners.into_iter().map(|returner| returner.name).collect());
             }
-            Err(NoAnswer::Refused(problem)) if problem.status == StatusCode::FORBIDDEN => self.may_not_ask(),
+            Err(NoAnswer::Refused(problem)) if problem.is_a_hosts(StatusCode::FORBIDDEN) => {
+                self.may_not_ask()
+            }
             Err(error) => {
                 let failure = Failure::from(error).to_string();
                 let what = format!("the host does not say how it is doing: {}", first_line(&failure));
@@ -108,7 +110,11 @@ impl Visit {
             return false;
         };
         let (what, hint) = match answer {
-            Err(NoAnswer::Refused(problem)) if problem.status == StatusCode::BAD_REQUEST => {
+            Err(NoAnswer::Refused(problem)) if problem.is_another => (
+                problem.detail,
+                "`returner.url` in Salt's file names another program, or a proxy that answers itself",
+            ),
+            Err(NoAnswer::Refused(problem)) if problem.is_a_hosts(StatusCode::BAD_REQUEST) => {
                 self.ok("the host answers, and takes what comes from here");
                 return true;
             }

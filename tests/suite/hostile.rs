@@ -96,7 +96,7 @@ async fn it_is_stopped_and_named_and_the_rest_is_stored() {
     }
     let printed = fixture.dead("trap").await["stderr"].as_str().unwrap_or_default().to_owned();
     assert!(printed.contains("as it was asked to"), "{printed}");
-    crashes_are_told_and_run_again(&fixture.host).await;
+    crashes_are_told_and_run_again(&fixture.host, &fixture.database).await;
     // With the four bundled plugins and one that may have 32 MiB.
     let most = most_memory(&fixture.host);
     assert!(most < 500 << 10, "the host took {most} KiB");
@@ -116,7 +116,7 @@ fn most_memory(host: &Host) -> u64 {
 }
 
 /// Of the newest, a trap of one item alone.
-async fn crashes_are_told_and_run_again(host: &Host) {
+async fn crashes_are_told_and_run_again(host: &Host, database: &MysqlDatabase) {
     let command = |words: &[&str]| {
         let words = [&["plugins"], words, &["--config", "returner.yaml"]].concat();
         returner(host.directory(), &words)
@@ -133,6 +133,18 @@ async fn crashes_are_told_and_run_again(host: &Host) {
     }
     let again = command(&["replay", &id]);
     assert!(again.expect(1).stderr.contains("as it was asked to"), "{}", again.stderr);
+    // One that had gone through the database before.
+    let computing = |crash: &&Value| {
+        crash["item"].is_string()
+            && crash["reason"].as_str().is_some_and(|reason| reason.contains("processor time"))
+    };
+    let after_a_call =
+        crashes.iter().find(computing).expect("`transaction` is the newest of those")["id"].to_string();
+    let alone = command(&["replay", &after_a_call]);
+    assert!(alone.expect(0).stdout.contains("`--connection NAME=URL`"), "{}", alone.stdout);
+    let connection = format!("db={}", database.url());
+    let again_there = command(&["replay", &after_a_call, "--connection", &connection]);
+    assert!(again_there.expect(1).stderr.contains("processor time"), "{}", again_there.stderr);
     // Also from what was printed, without the host, and with a plugin that was mended.
     let whole = command(&["crash", "show", &id, "--json"]);
     let file = host.directory().join("crash.json");

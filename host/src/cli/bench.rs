@@ -47,7 +47,8 @@ pub(super) struct Granted {
     pub(super) connections: BTreeMap<String, ConnectionSettings>,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+/// Two words of a command line with a `=` between them.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
     pair.map(|(name, value)| (name.to_owned(), value.to_owned()))
         .ok_or_else(|| "expected NAME=VALUE".to_owned())
@@ -61,10 +62,7 @@ impl BenchArgs {
             None => Granted { settings: nothing(plugin), connections: BTreeMap::new() },
         };
         granted.settings.options.extend(self.options.iter().cloned());
-        for (name, url) in &self.connections {
-            let wrong = |error: String| Failure::usage(format!("the connection `{name}`: {error}"));
-            granted.connections.insert(name.clone(), ConnectionSettings::of_url(url).map_err(wrong)?);
-        }
+        granted.connect(&self.connections)?;
         granted.settings.allow_http.extend(self.allow_http.iter().cloned());
         granted.settings.allow_connect.extend(self.allow_connect.iter().cloned());
         Ok(granted)
@@ -99,6 +97,15 @@ fn peer(text: &str) -> Result<String, String> {
 }
 
 impl Granted {
+    /// Servers by the plugin's names for them, as the command line has them.
+    pub(super) fn connect(&mut self, given: &[(String, String)]) -> Result<(), Failure> {
+        for (name, url) in given {
+            let wrong = |error: String| Failure::usage(format!("the connection `{name}`: {error}"));
+            self.connections.insert(name.clone(), ConnectionSettings::of_url(url).map_err(wrong)?);
+        }
+        Ok(())
+    }
+
     /// Opens the connections.
     pub(super) fn open(&self) -> Result<Grants, OpenError> {
         let connections = Connection::open_all(&self.connections, TimeBounds::of(&self.settings.limits))?;
@@ -107,7 +114,7 @@ impl Granted {
 }
 
 /// A returner that is granted nothing.
-fn nothing(plugin: &PluginSource) -> ReturnerSettings {
+pub(super) fn nothing(plugin: &PluginSource) -> ReturnerSettings {
     let name = match plugin {
         PluginSource::Bundled(bundled) => bundled.name().to_owned(),
         PluginSource::File { path, .. } => {

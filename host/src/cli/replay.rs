@@ -1,11 +1,13 @@
 //! `returner plugins replay`: the call of a crash once more, in a sandbox of its own that
-//! reaches no server.
+//! reaches no server but those that are named for it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 
+use super::bench::{self, Granted};
 use super::client::Client;
 use super::scratch::Scratch;
 use super::{ConfigArgs, Failure, Reach, crashes, output};
@@ -21,6 +23,10 @@ pub(super) struct Replay {
     /// Run this plugin, and not the one that the configuration has
     #[arg(long, value_name = "FILE")]
     plugin: Option<PathBuf>,
+    /// A server for a connection, by the plugin's name for it, as for `plugins run`; without it
+    /// there is none, and a call of one ends what was to come. What it stores there stays
+    #[arg(long = "connection", value_name = "NAME=URL", value_parser = bench::pair)]
+    connections: Vec<(String, String)>,
     #[command(flatten)]
     reach: Reach,
 }
@@ -42,7 +48,7 @@ impl Replay {
         };
         let (kind, given) = given(&report)?;
         let returner = configured(config, &report.returner);
-        let source = match (self.plugin, &returner) {
+        let source = match (self.plugin.clone(), &returner) {
             (Some(path), _) => PluginSource::File { path, sha256: None },
             (None, Some(returner)) => returner.plugin.clone(),
             (None, None) => {
@@ -57,10 +63,9 @@ impl Replay {
             plugin.title(),
             kind.counted(given.len())
         ))?;
-        let mut grants = Grants::nothing(&report.returner);
-        if let Some(returner) = returner {
-            (grants.options, grants.limits) = (returner.options, returner.limits);
-        }
+        let returner =
+            returner.unwrap_or_else(|| ReturnerSettings { name: report.returner, ..bench::nothing(&source) });
+        let grants = self.grants(returner)?;
         let batch: Vec<Delivery> = given
             .into_iter()
             .map(|Given { item, accepted, redelivered }| Delivery {
@@ -83,19 +88,41 @@ impl Replay {
                 Err(Failure::failed(format!("{}\n{backtrace}\nthe plugin printed:\n{stderr}", trap.reason)))
             }
             Err(error) => output::line(&format!(
-                "it was not stopped: it failed: {error}\n  hint: it reaches no server here, so a call of one ends what was to come"
+                "it was not stopped: it failed: {error}\n  hint: it reaches no server here but those that `--connection NAME=URL` names, and a \
+                 call of another ends what was to come"
             )),
         }
     }
+
+    /// The returner's options and limits, and no servers but those that are named here.
+    fn grants(&self, returner: ReturnerSettings) -> Result<Grants, Failure> {
+        let mut granted = Granted {
+            settings: ReturnerSettings {
+                allow_http: Vec::new(),
+                http_headers: BTreeMap::new(),
+                allow_connect: Vec::new(),
+                ..returner
+            },
+            connections: BTreeMap::new(),
+        };
+        granted.connect(&self.connections)?;
+        granted.open().map_err(|error| Failure::usage(error.to_string()))
+    }
 }
 
+/// With `setup` before, where there is a server that may have nothing yet.
 async fn call(
     plugin: Arc<Plugin>,
     grants: Grants,
     kind: Kind,
     batch: Vec<Delivery>,
 ) -> Result<Vec<items::Refusal>, CallError> {
-    Instance::new(&plugin, &Arc::new(grants)).await?.store(kind, batch).await
+    let grants = Arc::new(grants);
+    let mut instance = Instance::new(&plugin, &grants).await?;
+    if !grants.connections.is_empty() {
+        instance.setup().await?;
+    }
+    instance.store(kind, batch).await
 }
 
 fn read(path: &Path) -> Result<Report, Failure> {

@@ -48,9 +48,7 @@ use std::path::Path;
 pub(crate) use access::{AccessSettings, Role, ServerTlsSettings, SocketSettings, TokenSettings};
 pub(crate) use difference::Difference;
 pub(crate) use error::{ConfigErrors, Finding, Place};
-#[cfg(test)]
-pub(crate) use narrowing::VERBS;
-pub(crate) use narrowing::{ANY, Actions, Narrowing, SQLITES_OWN, is_shadow};
+pub(crate) use narrowing::{ANY, Actions, Narrowing, SQLITES_OWN, VERBS, is_shadow};
 pub(crate) use origins::{Headers, OWN_HEADERS};
 pub(crate) use places::Places;
 pub(crate) use salt_events::{SaltEventsSettings, Tags};

@@ -36,7 +36,7 @@ pub(crate) use self::peers::{Peers, Protocol};
 pub(crate) use self::redis::{RedisError, RedisPool, RedisReply, RedisScalar};
 pub(crate) use self::sql::{
     CommitError, Hazards, Purpose, SqlError, SqlErrorKind, SqlPool, SqlRows, SqlTransaction, SqlValue,
-    numbered,
+    TableGrants, numbered,
 };
 pub(crate) use self::tls::{TlsError, certificates, private_key};
 use crate::config::{ConnectionSettings, Limits};

@@ -27,9 +27,11 @@ mod sqlite_depth;
 mod sqlite_error;
 mod sqlite_functions;
 mod sqlite_gate;
+mod sqlite_judge;
 mod sqlite_session;
 mod statement;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::mysql::Mysql;
@@ -43,6 +45,7 @@ use crate::config::{MysqlSettings, PostgresSettings, SqliteSettings};
 
 pub(crate) use self::hazards::Hazards;
 pub(crate) use self::placeholders::numbered;
+pub(crate) use self::sqlite_judge::TableGrants;
 
 /// Connections to one SQL database.
 pub(crate) enum SqlPool {
@@ -150,11 +153,22 @@ impl SqlPool {
 
     /// Begins a transaction, on a connection of its own.
     pub(crate) async fn begin(&self, purpose: Purpose) -> Result<SqlTransaction, SqlError> {
+        self.begin_within(purpose, None).await
+    }
+
+    /// The same, held to these grants by the database where it can, which is SQLite: whoever has
+    /// some asks them before each statement, too.
+    pub(crate) async fn begin_within(
+        &self,
+        purpose: Purpose,
+        grants: Option<Arc<dyn TableGrants>>,
+    ) -> Result<SqlTransaction, SqlError> {
         match self {
             Self::Mysql(pool) => pool.begin(purpose).await.map(SqlTransaction::Mysql),
             Self::Postgres(pool) => pool.begin(purpose).await.map(Box::new).map(SqlTransaction::Postgres),
             Self::Sqlite(pool) => {
-                pool.begin(purpose).await.map(|transaction| SqlTransaction::Sqlite(Box::new(transaction)))
+                let transaction = pool.begin(purpose, grants).await;
+                transaction.map(|transaction| SqlTransaction::Sqlite(Box::new(transaction)))
             }
         }
     }

@@ -24,6 +24,7 @@ use tokio::time::{sleep, timeout};
 
 use super::sqlite_error::{error_of, is_commit_unknown, is_out_of_memory};
 use super::sqlite_gate::{Gate, HELD, Turn};
+use super::sqlite_judge::{Judge, TableGrants};
 use super::sqlite_session::FOR_GUESTS;
 use super::{CommitError, Purpose, SqlError, SqlErrorKind, SqlRows, SqlValue, sqlite_session, statement};
 use crate::config::SqliteSettings;
@@ -75,6 +76,8 @@ pub(crate) struct Open {
     pub(super) cancelled: Arc<AtomicBool>,
     /// Set while the host's own statements run.
     pub(super) host: Arc<AtomicBool>,
+    /// What a guest's statements are held to.
+    pub(super) judge: Arc<Judge>,
     /// What SQLite may have in memory for a guest's statement to run.
     pub(super) memory: i64,
     /// The file's device and number; none for a database in memory.
@@ -92,8 +95,13 @@ impl SqlitePool {
     }
 
     /// A place for a transaction; its first statement begins it.
-    pub(super) async fn begin(&self, purpose: Purpose) -> Result<SqliteTransaction, SqlError> {
+    pub(super) async fn begin(
+        &self,
+        purpose: Purpose,
+        grants: Option<Arc<dyn TableGrants>>,
+    ) -> Result<SqliteTransaction, SqlError> {
         let session = Session { lease: self.lease().await?, begun: false, turn: None };
+        sqlite_session::judge_by(&session.lease.connection, grants);
         let gate = Arc::clone(&self.gate);
         Ok(SqliteTransaction {
             session: Arc::new(Mutex::new(Some(session))),
@@ -326,8 +334,9 @@ impl Database {
             let _ = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&self.path);
         }
         let connection = Connection::open(&self.path).map_err(|error| error_of(&error))?;
-        let (cancelled, host, memory) = (Arc::default(), Arc::default(), FOR_GUESTS);
-        let open = Open { connection, cancelled, host, memory, file: self.identity() };
+        let (cancelled, host, judge) = (Arc::default(), Arc::default(), Arc::default());
+        let (memory, file) = (FOR_GUESTS, self.identity());
+        let open = Open { connection, cancelled, host, judge, memory, file };
         sqlite_session::set_up(&open, self.busy)?;
         Ok(open)
     }

@@ -17,6 +17,7 @@ use rusqlite::{CachedStatement, ErrorCode, Statement, ToSql};
 
 use super::sqlite::Open;
 use super::sqlite_error::{error_of, out_of_memory};
+use super::sqlite_judge::TableGrants;
 use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, sqlite_depth, sqlite_functions};
 use crate::connections::answer::{AnswerBounds, AnswerSize};
 
@@ -77,13 +78,21 @@ pub(super) fn set_up(open: &Open, busy: Duration) -> Result<(), SqlError> {
                 || (!host.load(Ordering::Relaxed) && returner_sqlite_heap::used() > memory)
         };
         connection.progress_handler(STEPS, Some(is_over))?;
-        let host = Arc::clone(&open.host);
+        let (host, judge) = (Arc::clone(&open.host), Arc::clone(&open.judge));
         connection.authorizer(Some(move |context: AuthContext<'_>| match host.load(Ordering::Relaxed) {
             true => Authorization::Allow,
-            false => authorize(&context),
+            false if judge.allows(&context) => authorize(&context),
+            false => Authorization::Deny,
         }))
     };
     configure().map_err(|error| error_of(&error))
+}
+
+/// What is kept of a statement was judged by other grants.
+pub(super) fn judge_by(open: &Open, grants: Option<Arc<dyn TableGrants>>) {
+    if open.judge.by(grants) {
+        open.connection.flush_prepared_statement_cache();
+    }
 }
 
 fn authorize(context: &AuthContext<'_>) -> Authorization {
@@ -174,6 +183,7 @@ fn prepare<'a>(open: &'a Open, statement: &str, params: Vec<SqlValue>) -> Result
     if returner_sqlite_heap::used() > open.memory {
         return Err(out_of_memory(open.memory));
     }
+    open.judge.begin(statement);
     let is_kept = statement.len() <= KEPT && returner_sqlite_heap::used() <= FOR_KEEPING;
     let prepared = match is_kept {
         true => open.connection.prepare_cached(statement).map(Prepared::Kept),
@@ -217,11 +227,19 @@ impl<'a> DerefMut for Prepared<'a> {
     }
 }
 
-/// The error of a guest's statement, which may have been ended for what is in memory.
+/// The error of a guest's statement, which may have been ended for what is in memory, or refused by
+/// its grants.
 fn failed(open: &Open, error: &rusqlite::Error) -> SqlError {
     let is_ended = error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted);
     let is_cancelled = open.cancelled.load(Ordering::Relaxed);
-    if is_ended && !is_cancelled { out_of_memory(open.memory) } else { error_of(error) }
+    if is_ended && !is_cancelled {
+        return out_of_memory(open.memory);
+    }
+    let error = error_of(error);
+    match open.judge.refused() {
+        Some(message) if error.kind == SqlErrorKind::Denied => SqlError { message, ..error },
+        _ => error,
+    }
 }
 
 impl ToSql for SqlValue {

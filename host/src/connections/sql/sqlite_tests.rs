@@ -290,6 +290,7 @@ async fn a_statement_that_needs_too_much_memory_is_ended_and_its_connection_clos
         connection,
         cancelled: Arc::default(),
         host: Arc::default(),
+        judge: Arc::default(),
         memory: returner_sqlite_heap::used() + (64 << 20),
         file: None,
     });

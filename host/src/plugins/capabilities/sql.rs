@@ -69,7 +69,8 @@ impl GuestState {
             let Connection::Sql(pool) = &*connection else {
                 return Err(denied(Self::wrong_kind(name, &connection, "sql")));
             };
-            let transaction = pool.begin(self.purpose).await?;
+            let tables = self.grants.narrowed.get(name).and_then(|narrowed| narrowed.tables());
+            let transaction = pool.begin_within(self.purpose, tables).await?;
             self.transactions.insert(name.to_owned(), transaction);
         }
         let transaction = self.transactions.get_mut(name);

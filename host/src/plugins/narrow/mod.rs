@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use crate::config::{ANY, Actions, Narrowing};
+use crate::connections::TableGrants;
 
 use readings::Readings;
 use sql::{Dialect, SqlRules};
@@ -63,6 +64,14 @@ impl Narrowed {
         }
         let (rules, statement) = (Arc::clone(rules), statement.to_owned());
         readings.read(move || rules.allows(&statement)).await
+    }
+
+    /// What is granted on tables, for a database that judges for itself.
+    pub(super) fn tables(&self) -> Option<Arc<dyn TableGrants>> {
+        match &self.0 {
+            Rules::Sql(rules, _) => Some(Arc::clone(rules) as Arc<dyn TableGrants>),
+            Rules::Redis { .. } | Rules::Mongo(_) => None,
+        }
     }
 
     pub(super) fn allows_commands(&self, pipeline: &[Vec<Vec<u8>>]) -> Result<(), Refused> {

@@ -33,7 +33,7 @@ use sqlparser::tokenizer::{Token, Tokenizer};
 use super::readings::{TIME, too_slow};
 use super::{Refused, granted};
 use crate::config::{Actions, SQLITES_OWN, is_shadow};
-use crate::connections::numbered;
+use crate::connections::{TableGrants, numbered};
 
 use reading::read;
 
@@ -124,25 +124,37 @@ impl SqlRules {
 
     fn decide(&self, statement: &str) -> Result<(), Refused> {
         for (verb, table) in uses(self.dialect, statement)? {
-            // SQLite knows no case, and of MySQL's servers some do: there a name that differs in
-            // nothing else may be the same table, which has an entry of its own.
-            let alike = self.granted.keys().find(|name| name.eq_ignore_ascii_case(&table.name));
-            let (name, is_alike) = match (self.dialect, alike) {
-                (Dialect::Sqlite, Some(name)) => (name, false),
-                (Dialect::Mysql, alike) => (&table.name, alike.is_some()),
-                _ => (&table.name, false),
-            };
-            let is_special = table.is_function
-                || is_alike
-                || table.name.contains('.')
-                || self.dialect.is_own_table(&table.name)
-                || self.dialect == Dialect::Sqlite
-                    && self.granted.keys().any(|of| is_shadow(&table.name, of));
-            if !granted(&self.granted, name, verb, is_special) {
+            if !self.is_granted(verb, &table) {
                 return Err(Refused(format!("`{verb}` on the table `{}`", table.name)));
             }
         }
         Ok(())
+    }
+
+    fn is_granted(&self, verb: &str, table: &Table) -> bool {
+        // SQLite knows no case, and of MySQL's servers some do: there a name that differs in
+        // nothing else may be the same table, which has an entry of its own.
+        let alike = self.granted.keys().find(|name| name.eq_ignore_ascii_case(&table.name));
+        let (name, is_alike) = match (self.dialect, alike) {
+            (Dialect::Sqlite, Some(name)) => (name, false),
+            (Dialect::Mysql, alike) => (&table.name, alike.is_some()),
+            _ => (&table.name, false),
+        };
+        let is_special = table.is_function
+            || is_alike
+            || table.name.contains('.')
+            || self.dialect.is_own_table(&table.name)
+            || self.dialect == Dialect::Sqlite && self.granted.keys().any(|of| is_shadow(&table.name, of));
+        granted(&self.granted, name, verb, is_special)
+    }
+}
+
+impl TableGrants for SqlRules {
+    fn allows(&self, verb: &'static str, table: &str) -> bool {
+        // A grant may name the schema, of which SQLite has one here.
+        [table.to_owned(), format!("main.{table}")]
+            .into_iter()
+            .any(|name| self.is_granted(verb, &Table { name, is_function: false }))
     }
 }
 
@@ -367,5 +379,7 @@ fn table(name: &ObjectName) -> Result<Table, Refused> {
 
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod judge_tests;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::delivery::{Lane, Lanes, RouteError, State, Status};
 use crate::journal::Journal;
-use crate::plugins::{CallError, Interface, Job, MinionReturn};
+use crate::plugins::{CallError, Instance, Interface, Job, MinionReturn};
 
 /// The most calls by which a plugin deletes what is old.
 const MOST_PARTS: usize = 10_000;
@@ -55,8 +55,7 @@ impl JobCache {
         let lane = self.lane(returner)?;
         let stored = async {
             self.caught_up(&lane).await?;
-            let answer = lane.returner().ask(async |instance| instance.get_load(jid).await).await;
-            answer.map_err(|error| self.failed(&lane, error))
+            self.ask(&lane, async |instance| instance.get_load(jid).await).await
         };
         let Some(known) = self.lanes.loads.get(jid, lane.id()) else { return stored.await };
         let patience = if lane.status().failing.is_some() { Duration::ZERO } else { KNOWN };
@@ -72,8 +71,7 @@ impl JobCache {
         jid: &str,
     ) -> Result<Vec<MinionReturn>, AskError> {
         let lane = self.ready(returner).await?;
-        let answer = lane.returner().ask(async |instance| instance.get_jid(jid).await).await;
-        answer.map_err(|error| self.failed(&lane, error))
+        self.ask(&lane, async |instance| instance.get_jid(jid).await).await
     }
 
     /// The newest return of a function from each minion.
@@ -83,8 +81,7 @@ impl JobCache {
         fun: &str,
     ) -> Result<Vec<MinionReturn>, AskError> {
         let lane = self.ready(returner).await?;
-        let answer = lane.returner().ask(async |instance| instance.get_fun(fun).await).await;
-        answer.map_err(|error| self.failed(&lane, error))
+        self.ask(&lane, async |instance| instance.get_fun(fun).await).await
     }
 
     /// The newest jobs, newest last.
@@ -94,14 +91,12 @@ impl JobCache {
         limit: Option<u32>,
     ) -> Result<Vec<Job>, AskError> {
         let lane = self.ready(returner).await?;
-        let answer = lane.returner().ask(async |instance| instance.get_jids(limit).await).await;
-        answer.map_err(|error| self.failed(&lane, error))
+        self.ask(&lane, async |instance| instance.get_jids(limit).await).await
     }
 
     pub(crate) async fn minions(&self, returner: Option<&str>) -> Result<Vec<String>, AskError> {
         let lane = self.ready(returner).await?;
-        let answer = lane.returner().ask(async |instance| instance.get_minions().await).await;
-        answer.map_err(|error| self.failed(&lane, error))
+        self.ask(&lane, async |instance| instance.get_minions().await).await
     }
 
     /// Deletes what is older than a moment in milliseconds since 1970-01-01 UTC. A plugin
@@ -112,8 +107,7 @@ impl JobCache {
         let mut deleted: u64 = 0;
         // One that says each time that something went would be asked for ever.
         for _ in 0..MOST_PARTS {
-            let answer = lane.returner().ask(async |instance| instance.clean(before).await).await;
-            match answer.map_err(|error| self.failed(&lane, error))? {
+            match self.ask(&lane, async |instance| instance.clean(before).await).await? {
                 0 => break,
                 some => deleted = deleted.saturating_add(some),
             }
@@ -121,11 +115,19 @@ impl JobCache {
         Ok(deleted)
     }
 
-    fn failed(&self, lane: &Lane, error: CallError) -> AskError {
-        if let CallError::Stopped(trap) = &error {
-            self.lanes.crashes.note_question(&lane.returner(), "job-cache", trap);
-        }
-        AskError::Call { returner: lane.name().to_owned(), error }
+    /// Asks the returner that the lane has now; it may have another before there is an answer.
+    async fn ask<T>(
+        &self,
+        lane: &Lane,
+        question: impl AsyncFnOnce(&mut Instance) -> Result<T, CallError>,
+    ) -> Result<T, AskError> {
+        let returner = lane.returner();
+        returner.ask(question).await.map_err(|error| {
+            if let CallError::Stopped(trap) = &error {
+                self.lanes.crashes.note_question(&returner, "job-cache", trap);
+            }
+            AskError::Call { returner: lane.name().to_owned(), error }
+        })
     }
 
     /// The lane to ask, once it has delivered what was accepted until now.

@@ -174,15 +174,11 @@ impl Report {
         };
         output::line(&format!("configuration  {source}"))?;
         output::line(&format!("returns go to  {}", settings.return_to.join(", ")))?;
-        let can = |name: &&String| {
-            let described = self.returners.iter().find(|described| described.returner == **name);
+        let can = |name: &str| {
+            let described = self.returners.iter().find(|described| described.returner == name);
             described.is_some_and(|described| described.exports.contains(&"job-cache"))
         };
-        let answers = match settings.master_job_cache_is_set {
-            true => Some(&settings.job_cache),
-            false => settings.return_to.iter().find(can),
-        };
-        let answers = answers.map_or("nobody: no plugin of `return` exports `job-cache`", String::as_str);
+        let answers = settings.answers(can).unwrap_or("nobody: no plugin of `return` exports `job-cache`");
         output::line(&format!("questions to   {answers}\n"))?;
         let rows = self.returners.iter().map(|described| {
             vec![described.returner.clone(), described.plugin.clone(), described.exports.join(" ")]

@@ -24,12 +24,6 @@ pub(super) struct Status {
     host: HostArgs,
 }
 
-/// How an error begins that made a dead letter, and not an outage that is over.
-const OF_A_LETTER: &str = "dead letter: ";
-
-/// What the host says of a journal that dead letters fill.
-const OF_DEAD_LETTERS: &str = "dead letters";
-
 impl Status {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let answer: Value = Client::new(&self.host)?.get("/v1/returners", &[]).await?;
@@ -121,8 +115,7 @@ impl Returner {
         if self.dead > 0 {
             let letters = counted(self.dead, "item was", "items were");
             lines.push(format!("{letters} rejected for good and kept as dead letters"));
-            let is_last =
-                self.last_error.as_ref().is_some_and(|error| error.message.starts_with(OF_A_LETTER));
+            let is_last = self.last_error.as_ref().is_some_and(|error| error.of_dead_letter);
             // Said above already.
             lines.extend(self.error().filter(|_| is_last && self.failing.is_none()));
             let name = word(&self.name);
@@ -140,7 +133,7 @@ impl Returner {
     }
 
     fn error(&self) -> Option<String> {
-        let LastError { message, ago_ms } = self.last_error.as_ref()?;
+        let LastError { message, ago_ms, .. } = self.last_error.as_ref()?;
         Some(format!("  error  {} ({} ago)", indented(message), duration(*ago_ms)))
     }
 }
@@ -211,10 +204,10 @@ impl Journal {
             let newest = if *count == 1 { "commit".to_owned() } else { format!("{count} commits") };
             text += &format!("; the newest {newest} took {median_ms:.1}ms, the slowest {slowest_ms:.1}ms");
         }
-        if let Some(Refusal { reason, message }) = &self.refuses {
+        if let Some(Refusal { reason, message, behind }) = &self.refuses {
             text += &format!("\n  error  {}", indented(message));
             let hint = match reason.as_str() {
-                "full" if message.contains(OF_DEAD_LETTERS) => Some(
+                "full" if behind.is_none() => Some(
                     "`returner dead replay` and `returner dead drop` make room, or raise `host.max_journal`",
                 ),
                 "full" => {

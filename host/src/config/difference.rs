@@ -7,15 +7,16 @@
 //! by whoever loads it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::access::{ServerTlsSettings, SocketSettings, TokenSettings};
+use super::access::{AccessSettings, ServerTlsSettings, SocketSettings, TokenSettings};
 use super::narrowing::Narrowing;
 use super::salt_events::SaltEventsSettings;
-use super::settings::{ConnectionSettings, HostSettings, PluginSource, ReturnerSettings, Settings};
+use super::settings::{
+    ConnectionSettings, DeliverySettings, HostSettings, Limits, PluginSource, ReturnerSettings, Settings,
+};
 
 /// One thing that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Settings {
         for (key, old, new) in [
             ("return", self.return_to.join(", "), newer.return_to.join(", ")),
             ("event_return", self.event_return.join(", "), newer.event_return.join(", ")),
-            ("master_job_cache", self.job_cache.clone(), newer.job_cache.clone()),
+            ("master_job_cache", self.named_job_cache(), newer.named_job_cache()),
             ("id", self.host.id.clone(), newer.host.id.clone()),
         ] {
             found.extend((old != new).then(|| Difference::new(format!("`{key}`"), from_to(&old, &new))));
@@ -81,25 +82,45 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Empty where none is named: then it is the first that can.
+    fn named_job_cache(&self) -> String {
+        if self.master_job_cache_is_set { self.job_cache.clone() } else { String::new() }
+    }
+}
+
 /// What of a connection says where it leads, and as whom.
 const ELSEWHERE: [&str; 4] = ["server", "database", "user", "kind"];
 
 impl HostSettings {
     /// The keys under `host` that say something else, and both values.
     pub(crate) fn changed(&self, newer: &Self) -> Vec<(&'static str, String, String)> {
-        let both = self.shown().into_iter().zip(newer.shown());
-        both.filter(|(old, new)| old != new).map(|((key, old), (_, new))| (key, old, new)).collect()
+        differing(self.shown(), newer.shown()).collect()
     }
 
     /// Its values for people; nothing for one that is not set. Each is exact: two that differ
     /// read differently.
     fn shown(&self) -> [(&'static str, String); 18] {
-        let socket =
-            |shown: fn(&SocketSettings) -> String| self.socket.as_ref().map_or_else(String::new, shown);
-        let events = |shown: fn(&SaltEventsSettings) -> String| {
-            self.salt_events.as_ref().map_or_else(String::new, shown)
-        };
-        let listen = self.listen.map_or_else(|| "off".to_owned(), |address| address.to_string());
+        // Each is named: one that is forgotten here would change without a reload.
+        let Self {
+            id: _, // Told of as Salt's own key.
+            listen,
+            socket,
+            access: AccessSettings { tokens, tls },
+            data,
+            max_body,
+            max_journal,
+            barrier,
+            drain,
+            watch,
+            dedupe_window,
+            dedupe_keys,
+            salt_events,
+        } = self;
+        let socket = |shown: fn(&SocketSettings) -> String| socket.as_ref().map_or_else(String::new, shown);
+        let events =
+            |shown: fn(&SaltEventsSettings) -> String| salt_events.as_ref().map_or_else(String::new, shown);
+        let listen = listen.map_or_else(|| "off".to_owned(), |address| address.to_string());
         let size = |bytes: u64| format!("{:?}", ByteSize(bytes));
         [
             ("listen", listen),
@@ -107,16 +128,16 @@ impl HostSettings {
             ("socket_mode", socket(|socket| format!("{:04o}", socket.mode))),
             ("socket_owner", socket(|socket| socket.owner.clone().unwrap_or_default())),
             ("socket_group", socket(|socket| socket.group.clone().unwrap_or_default())),
-            ("tokens", self.access.tokens.iter().map(shown_token).collect::<Vec<_>>().join(", ")),
-            ("tls", self.access.tls.as_ref().map(shown_tls).unwrap_or_default()),
-            ("data", self.data.display().to_string()),
-            ("max_body", size(self.max_body)),
-            ("max_journal", size(self.max_journal)),
-            ("barrier", duration(self.barrier)),
-            ("drain", duration(self.drain)),
-            ("watch", self.watch.to_string()),
-            ("dedupe_window", duration(self.dedupe_window)),
-            ("dedupe_keys", self.dedupe_keys.to_string()),
+            ("tokens", tokens.iter().map(shown_token).collect::<Vec<_>>().join(", ")),
+            ("tls", tls.as_ref().map(shown_tls).unwrap_or_default()),
+            ("data", data.display().to_string()),
+            ("max_body", size(*max_body)),
+            ("max_journal", size(*max_journal)),
+            ("barrier", duration(*barrier)),
+            ("drain", duration(*drain)),
+            ("watch", watch.to_string()),
+            ("dedupe_window", duration(*dedupe_window)),
+            ("dedupe_keys", dedupe_keys.to_string()),
             ("salt_events", events(|events| events.address.to_string())),
             ("salt_event_tags", events(|events| events.tags.written())),
             ("salt_trimmed_wait", events(|events| duration(events.trimmed_wait))),
@@ -182,8 +203,53 @@ impl ConnectionSettings {
     }
 }
 
+impl Limits {
+    fn shown(&self) -> [(&'static str, String); 10] {
+        let Self { memory, time, cpu, host_call, answer, rows, statement, requests, log_lines, instances } =
+            self;
+        let size = |bytes: &u64| format!("{:?}", ByteSize(*bytes));
+        [
+            ("limits.memory", size(memory)),
+            ("limits.time", duration(*time)),
+            ("limits.cpu", duration(*cpu)),
+            ("limits.host_call", duration(*host_call)),
+            ("limits.answer", size(answer)),
+            ("limits.rows", rows.to_string()),
+            ("limits.statement", size(statement)),
+            ("limits.requests", requests.to_string()),
+            ("limits.log_lines", log_lines.to_string()),
+            ("limits.instances", instances.to_string()),
+        ]
+    }
+}
+
+impl DeliverySettings {
+    fn shown(&self) -> [(&'static str, String); 4] {
+        let Self { batch, batch_bytes, workers, max_backoff } = self;
+        [
+            ("delivery.batch", batch.to_string()),
+            ("delivery.batch_bytes", batch_bytes.to_string()),
+            ("delivery.workers", workers.to_string()),
+            ("delivery.max_backoff", duration(*max_backoff)),
+        ]
+    }
+}
+
 impl ReturnerSettings {
     fn differences(&self, newer: &Self, found: &mut Vec<Difference>) {
+        // Each is looked at below: one that is forgotten would change without a reload.
+        let Self {
+            name: _,
+            plugin: _,
+            options: _,
+            connections: _,
+            narrowed: _,
+            limits: _,
+            delivery: _,
+            allow_http: _,
+            http_headers: _,
+            allow_connect: _,
+        } = self;
         let mut note = |change: String| found.push(Difference::of_returner(&self.name, change));
         if self.plugin != newer.plugin {
             note(format!(
@@ -196,29 +262,9 @@ impl ReturnerSettings {
         if !options.is_empty() {
             note(format!("its options changed: {}", options.join(", ")));
         }
-        for (key, differs, old, new) in [
-            differing("limits.memory", &ByteSize(self.limits.memory), &ByteSize(newer.limits.memory)),
-            differing("limits.time", &self.limits.time, &newer.limits.time),
-            differing("limits.cpu", &self.limits.cpu, &newer.limits.cpu),
-            differing("limits.host_call", &self.limits.host_call, &newer.limits.host_call),
-            differing("limits.answer", &ByteSize(self.limits.answer), &ByteSize(newer.limits.answer)),
-            differing("limits.rows", &self.limits.rows, &newer.limits.rows),
-            differing(
-                "limits.statement",
-                &ByteSize(self.limits.statement),
-                &ByteSize(newer.limits.statement),
-            ),
-            differing("limits.requests", &self.limits.requests, &newer.limits.requests),
-            differing("limits.log_lines", &self.limits.log_lines, &newer.limits.log_lines),
-            differing("limits.instances", &self.limits.instances, &newer.limits.instances),
-            differing("delivery.batch", &self.delivery.batch, &newer.delivery.batch),
-            differing("delivery.batch_bytes", &self.delivery.batch_bytes, &newer.delivery.batch_bytes),
-            differing("delivery.workers", &self.delivery.workers, &newer.delivery.workers),
-            differing("delivery.max_backoff", &self.delivery.max_backoff, &newer.delivery.max_backoff),
-        ] {
-            if differs {
-                note(format!("`{key}` {}", from_to(&old, &new)));
-            }
+        let limits = differing(self.limits.shown(), newer.limits.shown());
+        for (key, old, new) in limits.chain(differing(self.delivery.shown(), newer.delivery.shown())) {
+            note(format!("`{key}` {}", from_to(&old, &new)));
         }
         for (guest, old, new) in pairs(&self.connections, &newer.connections) {
             match (old, new) {
@@ -336,12 +382,13 @@ fn from_to(old: &str, new: &str) -> String {
     format!("was {}, becomes {}", shown(old), shown(new))
 }
 
-fn differing<T: PartialEq + Debug>(
-    key: &'static str,
-    old: &T,
-    new: &T,
-) -> (&'static str, bool, String, String) {
-    (key, old != new, format!("{old:?}"), format!("{new:?}"))
+/// What is shown otherwise of two, under its key.
+fn differing<const N: usize>(
+    old: [(&'static str, String); N],
+    new: [(&'static str, String); N],
+) -> impl Iterator<Item = (&'static str, String, String)> {
+    let both = old.into_iter().zip(new);
+    both.filter(|(old, new)| old != new).map(|((key, old), (_, new))| (key, old, new))
 }
 
 /// What stands under each name of either map.

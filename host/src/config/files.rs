@@ -223,7 +223,7 @@ fn text(path: &Path, findings: &mut Findings) -> Result<String, String> {
     handle.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     findings.read(path, &bytes);
     if bytes.len() as u64 > MAX_BYTES {
-        return Err("it is larger than 8 MiB".to_owned());
+        return Err(format!("it is larger than {}", bytesize::ByteSize(MAX_BYTES)));
     }
     String::from_utf8(bytes).map_err(|error| {
         let bytes = &error.as_bytes()[..error.utf8_error().valid_up_to()];

@@ -317,6 +317,15 @@ pub(crate) struct MongoSettings {
 }
 
 impl Settings {
+    /// Who answers questions that name nobody: `master_job_cache`, or else the first of `return`
+    /// that can; none where none of them can.
+    pub(crate) fn answers(&self, can: impl Fn(&str) -> bool) -> Option<&str> {
+        match self.master_job_cache_is_set {
+            true => Some(&self.job_cache),
+            false => self.return_to.iter().map(String::as_str).find(|name| can(name)),
+        }
+    }
+
     /// The names of every returner, for messages.
     pub(crate) fn returner_names(&self) -> BTreeSet<&str> {
         self.returners.keys().map(String::as_str).collect()

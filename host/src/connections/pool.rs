@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
@@ -128,6 +129,7 @@ impl<S: Server> Pool<S> {
             return Some(connection);
         }
         // What killed this one killed the older ones.
+        self.shared.idle.lock().push(Idle { connection, since });
         tokio::spawn(self.shared.end_idle());
         None
     }
@@ -136,6 +138,18 @@ impl<S: Server> Pool<S> {
     pub(super) async fn close(&self) {
         self.shared.places.close();
         self.shared.end_idle().await;
+    }
+}
+
+/// Whoever replaces a pool by another one has calls under way that still use it: it ends with the
+/// last of them, and takes leave of the server then.
+impl<S: Server> Drop for Pool<S> {
+    fn drop(&mut self) {
+        self.shared.places.close();
+        // Without a runtime nothing is left that a server would wait for.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(self.shared.end_idle());
+        }
     }
 }
 
@@ -159,9 +173,12 @@ impl<S: Server> Lease<S> {
     /// Keeps the connection for the next one. It must be as a new one is: no
     /// transaction, no answer on its way.
     pub(super) fn give_back(self) {
-        let mut idle = self.shared.idle.lock();
-        if !self.shared.places.is_closed() {
-            idle.push(Idle { connection: self.connection, since: Instant::now() });
+        let Self { connection, shared, _place } = self;
+        let mut idle = shared.idle.lock();
+        idle.push(Idle { connection, since: Instant::now() });
+        drop(idle);
+        if shared.places.is_closed() {
+            tokio::spawn(shared.end_idle());
         }
     }
 
@@ -182,6 +199,8 @@ mod tests {
     struct Counting {
         connected: AtomicUsize,
         dead: AtomicBool,
+        /// How many it took leave of.
+        left: AtomicUsize,
     }
 
     impl Server for Counting {
@@ -199,7 +218,9 @@ mod tests {
             !self.dead.load(Ordering::Relaxed)
         }
 
-        async fn disconnect(&self, _: usize) {}
+        async fn disconnect(&self, _: usize) {
+            self.left.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     const SOON: Duration = Duration::from_millis(20);
@@ -251,5 +272,22 @@ mod tests {
         last.give_back();
         assert!(pool.shared.idle.lock().is_empty());
         assert_eq!(pool.lease(SOON).await.err(), Some(LeaseError::Closed));
+        tokio::task::yield_now().await;
+        assert_eq!(pool.server().left.load(Ordering::Relaxed), 1);
+    }
+
+    /// Else a server would count it as a client that went wrong.
+    #[tokio::test]
+    async fn a_pool_that_is_dropped_takes_leave_also_of_what_is_given_back_later() {
+        let pool = Pool::new(Counting::default(), 2);
+        let (used, idle) = (leased(&pool).await, leased(&pool).await);
+        idle.give_back();
+        let shared = Arc::clone(&pool.shared);
+        drop(pool);
+        tokio::task::yield_now().await;
+        assert_eq!(shared.server.left.load(Ordering::Relaxed), 1);
+        used.give_back();
+        tokio::task::yield_now().await;
+        assert_eq!(shared.server.left.load(Ordering::Relaxed), 2);
     }
 }

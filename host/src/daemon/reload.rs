@@ -102,7 +102,7 @@ impl Reloader {
     async fn look(&self) -> Result<Reread, String> {
         let (loaded, _) = tokio::select! {
             () = self.stop.cancelled() => return Err("error: the host is stopping".to_owned()),
-            read = self.load() => read,
+            read = self.load() => read?,
         };
         let loaded = loaded.map_err(|errors| errors.to_string())?;
         let warnings = warnings(&loaded).into_iter().collect();
@@ -121,7 +121,7 @@ impl Reloader {
         // A file on a network can keep its reader waiting, and a stop does not wait with it.
         let (loaded, watch) = tokio::select! {
             () = self.stop.cancelled() => return Err("error: the host is stopping".to_owned()),
-            read = self.load() => read,
+            read = self.load() => read.inspect_err(|message| self.refuse(message))?,
         };
         self.watch = watch;
         let full = loaded.as_ref().map(|loaded| loaded.watched.full()).unwrap_or_default();
@@ -160,8 +160,9 @@ impl Reloader {
         tracing::error!("the configuration is not taken, and the one before it runs on:\n{message}");
     }
 
-    /// Reads it, and what to watch from then on.
-    async fn load(&self) -> (Result<Loaded, ConfigErrors>, Watch) {
+    /// Reads it, and what to watch from then on. An error where reading it ended in a panic, be it
+    /// a library's: the one that runs stays.
+    async fn load(&self) -> Result<(Result<Loaded, ConfigErrors>, Watch), String> {
         let (path, known) = (self.path.clone(), self.watch.paths());
         let read = tokio::task::spawn_blocking(move || {
             let before = Watch::of(known);
@@ -173,7 +174,9 @@ impl Reloader {
             };
             (loaded, watch)
         });
-        read.await.expect("reading a configuration does not panic")
+        read.await.map_err(|error| {
+            format!("error: the configuration could not be read: {error}\n  hint: that is a fault of this program; please report it")
+        })
     }
 
     /// A plugin that gave its place back is tried `again`, or only if it is another now.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,8 @@ pub(super) struct Serving {
     unix: Option<Served<SocketSettings>>,
     events: Arc<SaltEvents>,
     following: Option<Following>,
+    /// How long what is under way may take to end, for listeners of any age.
+    drain: watch::Sender<Duration>,
 }
 
 /// A listener at work.
@@ -67,7 +70,8 @@ enum Change<P> {
 
 impl Serving {
     pub(super) fn new(router: Router, gate: Arc<Gate>, events: Arc<SaltEvents>) -> Self {
-        Self { router, gate, tcp: None, unix: None, events, following: None }
+        let drain = watch::Sender::new(Duration::ZERO);
+        Self { router, gate, tcp: None, unix: None, events, following: None, drain }
     }
 
     /// Binds what the settings say and is not served yet.
@@ -96,7 +100,8 @@ impl Serving {
         // After whoever came in where it listened before is cut off, and before anybody is served
         // at the new places: nobody gets more by what is so somewhere else.
         self.gate.change(access);
-        let new = Server { router: &self.router, gate: &self.gate, drain: settings.drain };
+        self.drain.send_replace(settings.drain);
+        let new = Server { router: &self.router, gate: &self.gate, drain: &self.drain };
         self.tcp = tcp.map(|(place, listener)| new.begin(place, listener)).or_else(|| self.tcp.take());
         self.unix = unix.map(|(place, listener)| new.begin(place, listener)).or_else(|| self.unix.take());
         self.follow(settings).await;
@@ -109,7 +114,7 @@ impl Serving {
             return following.change(events, &settings.id);
         }
         if let Some(old) = self.following.take() {
-            old.stop().await;
+            old.stop(settings.drain).await;
             self.events.rest();
         }
         self.following = settings.salt_events.as_ref().map(|events| self.events.follow(events, &settings.id));
@@ -124,7 +129,7 @@ impl Serving {
     /// Takes nothing more in, and lets requests under way end.
     pub(super) async fn stop(self) {
         if let Some(following) = self.following {
-            following.stop().await;
+            following.stop(*self.drain.borrow()).await;
         }
         let tcp = self.tcp.map(Served::stop);
         let unix = self.unix.map(Served::stop);
@@ -145,7 +150,7 @@ impl<P> Served<P> {
 struct Server<'s> {
     router: &'s Router,
     gate: &'s Arc<Gate>,
-    drain: Duration,
+    drain: &'s watch::Sender<Duration>,
 }
 
 /// Ends the listener that there is, unless it stays the same; gives the one to begin.
@@ -170,7 +175,7 @@ impl Server<'_> {
     fn begin<P>(&self, place: P, listener: Listener) -> Served<P> {
         let (stop, address) = (CancellationToken::new(), listener.address(self.gate.has_tls()));
         let (router, gate) = (self.router.clone(), Arc::clone(self.gate));
-        let task = tokio::spawn(web::serve(listener, router, gate, stop.clone(), self.drain));
+        let task = tokio::spawn(web::serve(listener, router, gate, stop.clone(), self.drain.subscribe()));
         tracing::info!("listening on {address}");
         Served { place, address, stop, task }
     }

@@ -45,7 +45,7 @@ struct Notes {
     dead: u64,
     held: BTreeMap<Seq, Held>,
     recent_dead: VecDeque<Seq>,
-    last_error: Option<(String, SystemTime, Instant)>,
+    last_error: Option<(String, bool, SystemTime, Instant)>,
     went_back: Option<WentBack>,
     /// The returner whose plugin that was.
     failed: Option<Arc<Returner>>,
@@ -120,7 +120,8 @@ impl Board {
             dead: notes.dead,
             failing: notes.failing(),
             held: oldest.map(|oldest| HeldItems { count: notes.held.len(), oldest: oldest.clone() }),
-            last_error: notes.last_error.clone().map(|(message, at, when)| LastError {
+            last_error: notes.last_error.clone().map(|(message, of_dead_letter, at, when)| LastError {
+                of_dead_letter,
                 message,
                 at,
                 ago: when.elapsed(),
@@ -190,7 +191,8 @@ impl Board {
         let excess = notes.recent_dead.len().saturating_sub(RECENT_DEAD);
         notes.recent_dead.drain(..excess);
         if let Some(dead) = dead.last() {
-            notes.error(format!("dead letter: {}: {}", dead.entry.item.title(), dead.reason));
+            let message = format!("dead letter: {}: {}", dead.entry.item.title(), dead.reason);
+            notes.last_error = Some((message, true, SystemTime::now(), Instant::now()));
         }
     }
 
@@ -280,7 +282,7 @@ impl Notes {
     }
 
     fn error(&mut self, message: String) {
-        self.last_error = Some((message, SystemTime::now(), Instant::now()));
+        self.last_error = Some((message, false, SystemTime::now(), Instant::now()));
     }
 }
 

@@ -230,16 +230,12 @@ impl Lanes {
         Ok(dropped)
     }
 
-    /// Who answers questions that name nobody: `master_job_cache`, or else the first of `return`
-    /// that can.
+    /// Who answers questions that name nobody, or is told that it cannot.
     pub(crate) fn job_cache<'s>(&self, settings: &'s Settings) -> &'s str {
-        let can = |name: &&String| {
+        let can = |name: &str| {
             self.get(name).is_ok_and(|lane| lane.returner().plugin.exports.contains(&Interface::JobCache))
         };
-        match settings.master_job_cache_is_set {
-            true => &settings.job_cache,
-            false => settings.return_to.iter().find(can).unwrap_or(&settings.job_cache),
-        }
+        settings.answers(can).unwrap_or(&settings.job_cache)
     }
 
     /// The lane of a returner by its name.
@@ -248,14 +244,29 @@ impl Lanes {
     }
 
     /// The lanes that an item goes to: of the returners that are named for it, or else
-    /// of those that the configuration has for its kind.
+    /// of those that the configuration has for its kind. What only a version of the configuration
+    /// lacks that was replaced meanwhile is looked for in the next one.
     pub(crate) async fn route(
         &self,
         item: &Item,
         named: Option<&[String]>,
     ) -> Result<Vec<Arc<Lane>>, RouteError> {
+        loop {
+            let snapshot = self.snapshot.load_full();
+            let routed = self.route_by(&snapshot.settings, item, named).await;
+            if routed.is_ok() || Arc::ptr_eq(&snapshot, &self.snapshot.load()) {
+                return routed;
+            }
+        }
+    }
+
+    async fn route_by(
+        &self,
+        settings: &Settings,
+        item: &Item,
+        named: Option<&[String]>,
+    ) -> Result<Vec<Arc<Lane>>, RouteError> {
         let kind = item.kind();
-        let settings = self.settings();
         let names = match (named, kind) {
             (Some(names), _) => names,
             (None, Kind::Event) if !settings.event_return.is_empty() => &settings.event_return,

@@ -7,7 +7,7 @@
 //!   rejected before that was clear, the dead letters are taken back.
 //! - Another plugin, or other settings, that come meanwhile change neither with whom it is
 //!   compared nor to whom its place goes back: that is the last one that has passed.
-//! - A verdict is final. Its turn ends with a failure, whatever other workers store meanwhile;
+//! - A standing is final. Its turn ends with a failure, whatever other workers store meanwhile;
 //!   and once it has passed, nothing ends its turn any more.
 
 use std::sync::Arc;
@@ -47,11 +47,11 @@ pub(super) struct Record {
     pub(super) counts: Counts,
     /// Why it rejected the last item that it did.
     pub(super) reason: String,
-    verdict: Verdict,
+    standing: Standing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Verdict {
+enum Standing {
     #[default]
     Open,
     Passed,
@@ -62,21 +62,21 @@ impl Record {
     /// What the same plugin has done goes on to count; one that has failed is tried anew, as
     /// something about its returner changed.
     fn carried_on(&self, is_same: bool) -> Self {
-        if is_same && self.verdict == Verdict::Open { self.clone() } else { Self::default() }
+        if is_same && self.standing == Standing::Open { self.clone() } else { Self::default() }
     }
 
-    /// Adds to the counts, and comes to a verdict where that is clear now.
+    /// Adds to the counts, and comes to a standing where that is clear now.
     fn add(&mut self, counts: Counts, bound: f64) {
         self.counts.stored += counts.stored;
         self.counts.rejected += counts.rejected;
-        if self.verdict != Verdict::Open {
+        if self.standing != Standing::Open {
             return;
         }
         let Counts { stored, rejected } = self.counts;
         if rejected >= REJECTED && self.counts.share() > bound {
-            self.verdict = Verdict::Failed;
+            self.standing = Standing::Failed;
         } else if stored >= PASSED {
-            self.verdict = Verdict::Passed;
+            self.standing = Standing::Passed;
         }
     }
 }
@@ -155,18 +155,18 @@ impl Probation {
             }
         }
         record.add(counts, self.bound);
-        if record.verdict == Verdict::Failed {
+        if record.standing == Standing::Failed {
             self.end.cancel();
         }
     }
 
     /// What it has done, if that is too bad.
     pub(super) fn failed(&self) -> Option<Record> {
-        Some(self.record.lock().clone()).filter(|record| record.verdict == Verdict::Failed)
+        Some(self.record.lock().clone()).filter(|record| record.standing == Standing::Failed)
     }
 
     pub(super) fn passed(&self) -> bool {
-        self.record.lock().verdict == Verdict::Passed
+        self.record.lock().standing == Standing::Passed
     }
 }
 
@@ -174,23 +174,23 @@ impl Probation {
 mod tests {
     use super::*;
 
-    fn after(steps: &[(u64, u64)], bound: f64) -> Verdict {
+    fn after(steps: &[(u64, u64)], bound: f64) -> Standing {
         let mut record = Record::default();
         steps.iter().for_each(|(stored, rejected)| {
             record.add(Counts { stored: *stored, rejected: *rejected }, bound);
         });
-        record.verdict
+        record.standing
     }
 
     #[test]
     fn it_fails_when_it_rejects_more_than_it_stores_and_than_the_one_before() {
-        assert_eq!(after(&[(0, 5)], SHARE), Verdict::Failed);
-        assert_eq!(after(&[(4, 5)], SHARE), Verdict::Failed);
-        assert_eq!(after(&[(0, 4)], SHARE), Verdict::Open, "too few to say");
-        assert_eq!(after(&[(5, 5)], SHARE), Verdict::Open);
-        assert_eq!(after(&[(1000, 900)], SHARE), Verdict::Passed);
-        assert_eq!(after(&[(1, 9)], 0.9), Verdict::Open, "the one before was no better");
-        assert_eq!(after(&[(0, 9)], 0.9), Verdict::Failed);
+        assert_eq!(after(&[(0, 5)], SHARE), Standing::Failed);
+        assert_eq!(after(&[(4, 5)], SHARE), Standing::Failed);
+        assert_eq!(after(&[(0, 4)], SHARE), Standing::Open, "too few to say");
+        assert_eq!(after(&[(5, 5)], SHARE), Standing::Open);
+        assert_eq!(after(&[(1000, 900)], SHARE), Standing::Passed);
+        assert_eq!(after(&[(1, 9)], 0.9), Standing::Open, "the one before was no better");
+        assert_eq!(after(&[(0, 9)], 0.9), Standing::Failed);
     }
 
     #[test]
@@ -199,14 +199,14 @@ mod tests {
         record.add(Counts { stored: 0, rejected: 3 }, SHARE);
         let mut same = record.carried_on(true);
         same.add(Counts { stored: 0, rejected: 2 }, SHARE);
-        assert_eq!(same.verdict, Verdict::Failed);
+        assert_eq!(same.standing, Standing::Failed);
         assert_eq!(record.carried_on(false).counts.rejected, 0, "another plugin");
-        assert_eq!(same.carried_on(true).verdict, Verdict::Open, "it is tried anew");
+        assert_eq!(same.carried_on(true).standing, Standing::Open, "it is tried anew");
     }
 
     #[test]
     fn a_verdict_is_final() {
-        assert_eq!(after(&[(0, 5), (2000, 0)], SHARE), Verdict::Failed, "another worker stores meanwhile");
-        assert_eq!(after(&[(PASSED, 0), (0, 5000)], SHARE), Verdict::Passed);
+        assert_eq!(after(&[(0, 5), (2000, 0)], SHARE), Standing::Failed, "another worker stores meanwhile");
+        assert_eq!(after(&[(PASSED, 0), (0, 5000)], SHARE), Standing::Passed);
     }
 }

@@ -141,7 +141,7 @@ impl Returner {
             None => self.instance().await?,
         };
         let answer = question(&mut instance).await;
-        if !instance.is_broken() {
+        if !instance.is_broken() && !instance.has_grown() {
             self.readers.idle.lock().push(instance);
         }
         answer

@@ -114,6 +114,8 @@ pub(crate) struct HeldItems {
 #[derive(Debug, Clone)]
 pub(crate) struct LastError {
     pub(crate) message: String,
+    /// It made an item a dead letter, and is no outage that may be over.
+    pub(crate) of_dead_letter: bool,
     pub(crate) at: SystemTime,
     pub(crate) ago: Duration,
 }

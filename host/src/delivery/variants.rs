@@ -86,7 +86,10 @@ impl Lanes {
         let variant = snapshot.variant(name, route)?;
         let known = snapshot.lanes.read().get(&variant.settings.name).cloned();
         let lane = match known {
-            Some(lane) => lane,
+            Some(lane) => {
+                lane.used();
+                lane
+            }
             None => self.add_asked(&snapshot, variant).await?,
         };
         snapshot.routes.write().note(key, &lane);

@@ -63,8 +63,6 @@ pub(super) struct Worker {
     stop: CancellationToken,
     probation: Option<Arc<Probation>>,
     instance: Option<Instance>,
-    /// The memory that it had before its first call, in bytes.
-    began_with: u64,
     /// The instance has not been called yet.
     fresh: bool,
     /// Items that stopped an instance alone, since the last call that ended well.
@@ -107,7 +105,6 @@ impl Worker {
             stop: stop.clone(),
             probation,
             instance: None,
-            began_with: 0,
             fresh: true,
             stopped: 0,
             failed: 0,
@@ -227,12 +224,8 @@ impl Worker {
         Wait { time: backoff::wait(tries, longest, asked), asked: asked.is_some() }
     }
 
-    /// An instance that has taken half of what it may take, beyond what it began with, makes
-    /// room for a new one: the next call need not be the one that is stopped for it.
     fn replace_grown(&mut self) {
-        let spare = self.returner.settings.limits.memory.saturating_sub(self.began_with);
-        let bound = self.began_with + spare / 2;
-        if self.instance.as_ref().is_some_and(|instance| instance.memory() as u64 > bound) {
+        if self.instance.as_ref().is_some_and(Instance::has_grown) {
             tracing::debug!(
                 returner = self.returner.settings.name,
                 "its instance has taken half of `limits.memory`: a new one takes its place"
@@ -255,7 +248,6 @@ impl Worker {
             }
             match self.returner.instance().await {
                 Ok(instance) => {
-                    self.began_with = instance.memory() as u64;
                     self.instance = Some(instance);
                     self.fresh = true;
                 }

@@ -3,8 +3,9 @@
 use parking_lot::Mutex;
 
 /// Makes job ids as Salt does (`salt.utils.jid.gen_jid`): the local time to the
-/// microsecond, 20 digits. No two are the same, and each is greater than the last
-/// while the clock is not set back by a person.
+/// microsecond, 20 digits. While one process runs, each moment is given once; as text each is
+/// greater than the last, but for the hour that local time repeats when summer time ends, in which
+/// Salt's own can be the same, too.
 #[derive(Debug, Default)]
 pub(crate) struct JobIds {
     last: Mutex<i64>,

@@ -3,6 +3,8 @@
 //! Invariants:
 //! - A request is taken whole or not at all.
 //! - [`Intake::take`] answers ok only when the items are on disk.
+//! - What is taken is taken to its end, also when nobody waits for it any more: that the items are
+//!   counted and known for what they are is not for the client to break off.
 //!
 //! It knows nothing of HTTP; whoever brings bytes calls it.
 
@@ -138,25 +140,36 @@ impl Intake {
     /// Takes the items of a body: one JSON object, an array of them, or one a line.
     /// `named` are the returners that the request names.
     pub(crate) async fn take(
-        &self,
+        self: &Arc<Self>,
         kind: Kind,
         body: bytes::Bytes,
-        named: Option<&[String]>,
-    ) -> Result<Receipt, Refused> {
-        let taken = self.read_and_append(kind, body, named).await;
-        self.count(kind, &taken);
-        taken
-    }
-
-    async fn read_and_append(
-        &self,
-        kind: Kind,
-        body: bytes::Bytes,
-        named: Option<&[String]>,
+        named: Option<Vec<String>>,
     ) -> Result<Receipt, Refused> {
         let job_ids = Arc::clone(&self.job_ids);
-        let read = self.read(body, move |body| read(kind, body, &job_ids)).await?;
-        self.append(read, named).await
+        self.to_its_end(kind, body, named, move |body| read(kind, body, &job_ids)).await
+    }
+
+    async fn to_its_end(
+        self: &Arc<Self>,
+        kind: Kind,
+        body: bytes::Bytes,
+        named: Option<Vec<String>>,
+        read: impl FnOnce(&[u8]) -> Result<Read, Refused> + Send + 'static,
+    ) -> Result<Receipt, Refused> {
+        let intake = Arc::clone(self);
+        let taking = tokio::spawn(async move {
+            let taken = match intake.read(body, read).await {
+                Ok(read) => intake.append(read, named.as_deref()).await,
+                Err(refused) => Err(refused),
+            };
+            intake.count(kind, &taken);
+            taken
+        });
+        match taking.await {
+            Ok(taken) => taken,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(AppendError::Stopped.into()),
+        }
     }
 
     /// Reads a body, which is held until that has ended, also when nobody waits for it any more.
@@ -191,18 +204,13 @@ impl Intake {
     /// Takes minions of a job that became known after its load; `body` is a JSON array
     /// of their ids.
     pub(crate) async fn take_minions(
-        &self,
+        self: &Arc<Self>,
         jid: &str,
         body: bytes::Bytes,
-        named: Option<&[String]>,
+        named: Option<Vec<String>>,
     ) -> Result<Receipt, Refused> {
         let job = jid.to_owned();
-        let taken = match self.read(body, move |body| read_minions(&job, body)).await {
-            Ok(read) => self.append(read, named).await,
-            Err(refused) => Err(refused),
-        };
-        self.count(Kind::Minions, &taken);
-        taken
+        self.to_its_end(Kind::Minions, body, named, move |body| read_minions(&job, body)).await
     }
 
     fn count(&self, kind: Kind, taken: &Result<Receipt, Refused>) {

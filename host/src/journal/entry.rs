@@ -46,13 +46,6 @@ pub(crate) struct Appended {
     pub(crate) repeated: Vec<Key>,
 }
 
-impl Appended {
-    /// Nothing was handed over: somebody asks how the journal is, and waits for what was settled.
-    pub(super) fn is_of_nothing(&self) -> bool {
-        self.through < self.first && self.duplicates == 0
-    }
-}
-
 /// A piece of a lane's queue.
 #[derive(Debug)]
 pub(crate) struct Window {

@@ -204,7 +204,8 @@ impl Journal {
         self.reopened.clone()
     }
 
-    /// Takes items, all or none; they are on disk when it answers.
+    /// Takes items, all or none; they are on disk when it answers. Nothing is refused as anything
+    /// else would be: so is asked how the journal is.
     pub(crate) async fn append(&self, items: Vec<NewItem>) -> Result<Appended, AppendError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Append { items, reply }).map_err(|_| AppendError::Stopped)?;
@@ -242,11 +243,14 @@ impl Journal {
         blocking(move || reader.dead_count(lane)).await
     }
 
-    /// Waits until what was settled before can be read; not for long, because a disk can
-    /// hang, and not for a journal that refuses. Says whether that is so.
-    pub(crate) async fn catch_up(&self) -> bool {
+    /// Waits until what was settled before can be read, be there room for items or not; not for
+    /// long, because a disk can hang.
+    pub(crate) async fn catch_up(&self) -> Result<(), JournalError> {
         const BOUND: Duration = Duration::from_secs(2);
-        matches!(tokio::time::timeout(BOUND, self.append(Vec::new())).await, Ok(Ok(_)))
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Settled { reply })?;
+        let answer = tokio::time::timeout(BOUND, answer).await.map_err(|_| JournalError::Behind)?;
+        answer.map_err(|_| JournalError::Stopped)?
     }
 
     /// Removes what a lane has that does not run, without a trace; says how many items that
@@ -345,7 +349,7 @@ impl Journal {
         seqs: RangeInclusive<Seq>,
         repeated: HashSet<Key>,
     ) -> Result<SetAside, JournalError> {
-        let in_doubt = !self.catch_up().await && !repeated.is_empty();
+        let in_doubt = self.catch_up().await.is_err() && !repeated.is_empty();
         let reader = Arc::clone(&self.questions);
         let mut aside = blocking(move || reader.set_aside(lane, &seqs, &repeated, MOST_COMPARED)).await?;
         aside.held |= in_doubt;
@@ -365,7 +369,7 @@ impl Journal {
         if seqs.is_empty() {
             return Ok(Vec::new());
         }
-        self.catch_up().await;
+        self.catch_up().await?;
         let reader = Arc::clone(&self.questions);
         let mut replayed = Vec::new();
         for dead in blocking(move || reader.dead_of(lane, &seqs)).await? {

@@ -60,6 +60,12 @@ pub(crate) enum RescueError {
         path.display()
     )]
     Unreadable { path: PathBuf, error: rusqlite::Error },
+    #[error(
+        "the damaged journal in `{}` was being moved to `{}`: {error}\n  hint: run `returner journal rescue` again; \
+         what was moved is there, and nothing is lost",
+        path.display(), kept.display()
+    )]
+    Moving { path: PathBuf, kept: PathBuf, error: io::Error },
     #[error("the new journal in `{}` could not be written: {error}\n  hint: nothing was changed", path.display())]
     New { path: PathBuf, error: rusqlite::Error },
 }
@@ -106,7 +112,7 @@ fn from_copy(directory: &Path, work: &Path, copy: &Path, source: Source) -> Resu
     let new = work.join(NEW);
     let written = found.write(&damaged, &new);
     let written = written.map_err(|error| RescueError::New { path: directory.to_owned(), error })?;
-    let kept = swap(directory, work, &new).map_err(files)?;
+    let kept = swap(directory, work, &new)?;
     missing.extend(written.missing);
     Ok(Rescued { items: written.items, dead: written.dead, missing, kept })
 }
@@ -182,16 +188,22 @@ fn mend(copy: &Path) -> io::Result<()> {
 }
 
 /// Puts the damaged files into a directory of their own and the new one in their place.
-fn swap(directory: &Path, work: &Path, new: &Path) -> io::Result<PathBuf> {
-    File::open(new)?.sync_all()?;
+fn swap(directory: &Path, work: &Path, new: &Path) -> Result<PathBuf, RescueError> {
+    let files = |error| RescueError::Files { path: directory.to_owned(), error };
+    File::open(new).and_then(|file| file.sync_all()).map_err(files)?;
     let kept = (1..).map(|number| numbered(directory, number)).find(|path| !path.exists());
     let kept = kept.unwrap_or_else(|| directory.join("damaged"));
-    fs::create_dir(&kept)?;
-    for (from, to) in steps(directory, &kept, new).iter().filter(|(from, _)| from.exists()) {
-        fs::rename(from, to)?;
+    fs::create_dir(&kept).map_err(files)?;
+    let moved = || {
+        for (from, to) in steps(directory, &kept, new).iter().filter(|(from, _)| from.exists()) {
+            fs::rename(from, to)?;
+        }
+        File::open(directory)?.sync_all()
+    };
+    moved().map_err(|error| RescueError::Moving { path: directory.to_owned(), kept: kept.clone(), error })?;
+    if let Err(error) = fs::remove_dir_all(work) {
+        tracing::warn!(%error, "`{}` was not removed, and is not needed any more", work.display());
     }
-    File::open(directory)?.sync_all()?;
-    fs::remove_dir_all(work)?;
     Ok(kept)
 }
 

@@ -51,13 +51,38 @@ const SETTLE_WITHIN: Duration = Duration::from_millis(200);
 type Answer<T> = oneshot::Sender<T>;
 
 pub(super) enum Command {
-    Append { items: Vec<NewItem>, reply: Answer<Result<Appended, AppendError>> },
-    Lane { name: String, reply: Answer<Result<LaneState, JournalError>> },
-    Settle { lane: LaneId, settlement: Settlement },
-    Replay { dead: Vec<i64>, reply: Answer<Result<Vec<(LaneId, Held)>, JournalError>> },
-    Drop { dead: Vec<i64>, reply: Answer<Result<Vec<LaneId>, JournalError>> },
-    Abandon { lane: LaneId, keys: Vec<(Key, Seq)>, reply: Answer<Result<u64, JournalError>> },
-    Close { certain: bool },
+    Append {
+        items: Vec<NewItem>,
+        reply: Answer<Result<Appended, AppendError>>,
+    },
+    Lane {
+        name: String,
+        reply: Answer<Result<LaneState, JournalError>>,
+    },
+    Settle {
+        lane: LaneId,
+        settlement: Settlement,
+    },
+    Replay {
+        dead: Vec<i64>,
+        reply: Answer<Result<Vec<(LaneId, Held)>, JournalError>>,
+    },
+    Drop {
+        dead: Vec<i64>,
+        reply: Answer<Result<Vec<LaneId>, JournalError>>,
+    },
+    Abandon {
+        lane: LaneId,
+        keys: Vec<(Key, Seq)>,
+        reply: Answer<Result<u64, JournalError>>,
+    },
+    /// Answers when all that was settled before is written.
+    Settled {
+        reply: Answer<Result<(), JournalError>>,
+    },
+    Close {
+        certain: bool,
+    },
 }
 
 /// What the writer tells the readers.
@@ -217,6 +242,7 @@ impl Writer {
                 self.settlements.due.get_or_insert_with(|| Instant::now() + SETTLE_WITHIN);
                 drop(reply.send(abandoned));
             }
+            Command::Settled { reply } => return self.settlements.ask(reply),
             Command::Append { .. } | Command::Settle { .. } | Command::Close { .. } => {}
         }
         self.fold();
@@ -269,7 +295,10 @@ impl Writer {
             || self.untrimmed
             || self.trouble.is_some()
             || lost == Some(Lost::Log);
-        if resting || (appends.is_empty() && !waiting) {
+        if resting {
+            return self.settlements.refuse();
+        }
+        if appends.is_empty() && !waiting {
             return;
         }
         let ready = if self.trouble.is_none() && lost.is_none() { Ok(()) } else { self.reopen() };
@@ -280,16 +309,13 @@ impl Writer {
                 }
                 self.well();
                 for ((_, reply), answer) in appends.into_iter().zip(answers) {
-                    match answer.is_of_nothing() {
-                        true => self.settlements.ask(reply, answer),
-                        // Nobody may wait for it any more.
-                        false => drop(reply.send(Ok(answer))),
-                    }
+                    // Nobody may wait for it any more.
+                    let _ = reply.send(Ok(answer));
                 }
             }
             Err(error) => {
                 let refusal = self.failed(&error);
-                self.settlements.refuse(&refusal);
+                self.settlements.refuse();
                 for (_, reply) in appends {
                     let _ = reply.send(Err(refusal.clone()));
                 }

@@ -34,6 +34,8 @@ pub(crate) struct Instance {
     pub(super) plugin: Arc<Plugin>,
     stderr: Stderr,
     broken: bool,
+    /// The memory that it had before its first call, in bytes.
+    began_with: usize,
 }
 
 /// What a call takes with it to the guests' threads.
@@ -109,7 +111,8 @@ impl Instance {
         let (stderr, meter) = (state.stderr.clone(), state.usage.meter());
         let begun = plugin.guests.run(meter, &plugin.excess, begin(Arc::clone(plugin), state)).await;
         let running = begun.unwrap_or_else(|said| Err(panicked(&stderr, &said)))?;
-        Ok(Self { running: Some(running), plugin: Arc::clone(plugin), stderr, broken: false })
+        let began_with = running.store.data().usage.memory();
+        Ok(Self { running: Some(running), plugin: Arc::clone(plugin), stderr, broken: false, began_with })
     }
 
     /// What it printed in the last call: the beginning and the end of it.
@@ -171,6 +174,18 @@ impl Instance {
     /// The memory that it has, in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.running.as_ref().map_or(0, |running| running.store.data().usage.memory())
+    }
+}
+
+impl Instance {
+    /// It has taken half of what it may take, beyond what it began with: another one should be called
+    /// in its place, because the next call may be the one that is stopped for it.
+    pub(crate) fn has_grown(&self) -> bool {
+        let Some(running) = &self.running else { return false };
+        let state = running.store.data();
+        let most = usize::try_from(state.grants.limits.memory).unwrap_or(usize::MAX);
+        let spare = most.saturating_sub(self.began_with);
+        state.usage.memory() > self.began_with + spare / 2
     }
 }
 

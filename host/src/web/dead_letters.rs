@@ -2,7 +2,6 @@
 //! `POST /v1/dead-letters/replay`.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -14,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::App;
 use super::jobs::raw;
+use super::moments::{millis, moment_of};
 use super::problem::Problem;
 use crate::journal::{DeadFilter, JournalError, KeptDeadLetter, now};
 
@@ -130,7 +130,7 @@ impl Params {
         };
         let ago = |name: &str, age: &Option<String>| match age {
             Some(age) => match humantime::parse_duration(age) {
-                Ok(age) => Ok(Some(now().saturating_sub(age.as_millis() as u64))),
+                Ok(age) => Ok(Some(now().saturating_sub(millis(age)))),
                 Err(error) => Err(bad(name, &error).hint("for example `2h` or `30d`")),
             },
             None => Ok(None),
@@ -174,9 +174,6 @@ impl Params {
 }
 
 fn entry(letter: &KeptDeadLetter) -> Entry {
-    let moment = |millis: u64| {
-        humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(millis)).to_string()
-    };
     Entry {
         id: letter.id,
         returner: letter.returner.clone(),
@@ -185,7 +182,7 @@ fn entry(letter: &KeptDeadLetter) -> Entry {
         reason: letter.reason.clone(),
         plugin: letter.plugin.clone(),
         tries: letter.tries,
-        at: moment(letter.at),
-        accepted: moment(letter.accepted),
+        at: moment_of(letter.at),
+        accepted: moment_of(letter.accepted),
     }
 }

@@ -94,13 +94,13 @@ pub(super) async fn minions(
 ) -> Result<Response, Problem> {
     let Path(jid) = jid?;
     let params = parameters(params)?;
-    let receipt = app.intake.take_minions(&jid, body.bytes.clone(), params.named().as_deref()).await;
+    let receipt = app.intake.take_minions(&jid, body.bytes, params.named()).await;
     answer(&app, receipt, params.wait).await
 }
 
 async fn take(app: &App, kind: Kind, params: Parameters, body: Body) -> Result<Response, Problem> {
     let params = parameters(params)?;
-    let receipt = app.intake.take(kind, body.bytes.clone(), params.named().as_deref()).await;
+    let receipt = app.intake.take(kind, body.bytes, params.named()).await;
     answer(app, receipt, params.wait).await
 }
 

@@ -43,6 +43,9 @@ pub(super) struct Refusal {
     /// One word, as in the metrics.
     reason: &'static str,
     message: String,
+    /// Where it is full, the returner that is furthest behind; none where dead letters and keys
+    /// fill it.
+    behind: Option<String>,
 }
 
 /// How long the newest commits took: written and flushed.
@@ -81,21 +84,25 @@ pub(super) async fn refusal(journal: &Queue) -> Option<Refusal> {
         Ok(Err(error)) => Some(error.into()),
         Err(_) => {
             let bound = humantime::format_duration(PROBE);
-            Some(Refusal { reason: "slow", message: format!("the journal did not answer within {bound}") })
+            let message = format!("the journal did not answer within {bound}");
+            Some(Refusal { reason: "slow", message, behind: None })
         }
     }
 }
 
 impl From<AppendError> for Refusal {
     fn from(error: AppendError) -> Self {
-        Self { reason: error.reason(), message: error.to_string() }
+        let (reason, message) = (error.reason(), error.to_string());
+        let behind = if let AppendError::Full { behind, .. } = error { behind } else { None };
+        Self { reason, message, behind }
     }
 }
 
 impl From<delivery::AskedFor> for AskedFor {
     fn from(asked: delivery::AskedFor) -> Self {
         let delivery::AskedFor { bytes, limit, refuses } = asked;
-        let refuses = refuses.map(|error| Refusal { reason: "quota", message: error.to_string() });
+        let refuses =
+            refuses.map(|error| Refusal { reason: "quota", message: error.to_string(), behind: None });
         Self { bytes, limit, refuses }
     }
 }

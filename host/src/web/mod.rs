@@ -14,6 +14,7 @@ mod jobs;
 mod journal;
 mod lanes;
 mod metrics;
+mod moments;
 mod problem;
 mod receiving;
 mod returners;

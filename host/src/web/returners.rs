@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::configuration::Configuration;
 use super::journal::{self, Journal};
+use super::moments::{millis, moment, moment_of};
 use super::problem::Problem;
 use super::salt_events::{self, SaltEvents};
 use super::{App, age};
@@ -78,6 +78,8 @@ struct Held {
 #[derive(Debug, Serialize)]
 struct LastError {
     message: String,
+    /// It made an item a dead letter.
+    of_dead_letter: bool,
     at: String,
     ago_ms: u64,
 }
@@ -174,13 +176,12 @@ async fn entry(lane: &Lane) -> Entry {
     let returner = lane.returner();
     let backlog = lane.backlog().await;
     let status = backlog.status;
-    let accepted = |millis| moment(UNIX_EPOCH + Duration::from_millis(millis));
     Entry {
         name: lane.name().to_owned(),
         state: status.state.name(),
         depth: backlog.depth,
         oldest_ms: backlog.oldest.map(|oldest| millis(age(oldest))),
-        behind_since: backlog.oldest.map(accepted),
+        behind_since: backlog.oldest.map(moment_of),
         stored: status.stored,
         retried: status.retried,
         dead: status.dead,
@@ -229,18 +230,9 @@ impl From<delivery::HeldItems> for Held {
 
 impl From<delivery::LastError> for LastError {
     fn from(error: delivery::LastError) -> Self {
-        Self { message: error.message, at: moment(error.at), ago_ms: millis(error.ago) }
+        let delivery::LastError { message, of_dead_letter, at, ago } = error;
+        Self { message, of_dead_letter, at: moment(at), ago_ms: millis(ago) }
     }
-}
-
-pub(super) fn moment(at: SystemTime) -> String {
-    // Beyond the year 9999 there is no such text.
-    let last = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
-    humantime::format_rfc3339_millis(at.clamp(UNIX_EPOCH, last)).to_string()
-}
-
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn plugin(returner: &Returner) -> Plugin {

@@ -1,8 +1,7 @@
 //! How following Salt's event bus is going, and what was missed of it:
-//! `GET /v1/salt-events`, `DELETE /v1/salt-events/gaps?until=`.
+//! `GET /v1/salt-events`, `DELETE /v1/salt-events/gaps?from=&until=`.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -10,8 +9,9 @@ use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
 
 use super::App;
+use super::moments::moment_of;
 use super::problem::Problem;
-use super::returners::{Params, moment};
+use super::returners::Params;
 use crate::intake;
 
 #[derive(Debug, Default, Serialize)]
@@ -42,18 +42,22 @@ struct Gap {
 
 /// None where the host never followed a bus.
 pub(super) fn look(app: &App) -> Option<SaltEvents> {
-    let at = |millis| moment(UNIX_EPOCH + Duration::from_millis(millis));
     let gaps: Vec<Gap> = app
         .salt_events
         .gaps
         .known()
         .into_iter()
-        .map(|gap| Gap { from: at(gap.from), until: at(gap.until), from_ms: gap.from, until_ms: gap.until })
+        .map(|gap| Gap {
+            from: moment_of(gap.from),
+            until: moment_of(gap.until),
+            from_ms: gap.from,
+            until_ms: gap.until,
+        })
         .collect();
     match app.salt_events.link() {
         Some(link) => Some(SaltEvents {
             address: Some(link.address),
-            connected_since: link.connected.map(at),
+            connected_since: link.connected.map(moment_of),
             hears: link.hears,
             missing_since_ms: app.salt_events.missing_since(),
             error: link.error,

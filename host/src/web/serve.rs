@@ -21,6 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -150,13 +151,13 @@ impl Accepted {
 }
 
 /// Serves until the token is cancelled, then lets requests under way end, for so long
-/// at most.
+/// at most as is said by then.
 pub(crate) async fn serve(
     listener: Listener,
     router: Router,
     gate: Arc<Gate>,
     stop: CancellationToken,
-    drain: Duration,
+    drain: watch::Receiver<Duration>,
 ) {
     let seats = Seats::new(CONNECTIONS);
     serve_at(&seats, listener, router, gate, stop, drain).await;
@@ -168,7 +169,7 @@ async fn serve_at(
     router: Router,
     gate: Arc<Gate>,
     stop: CancellationToken,
-    drain: Duration,
+    drain: watch::Receiver<Duration>,
 ) {
     let connections = TaskTracker::new();
     let next = async || {
@@ -194,6 +195,7 @@ async fn serve_at(
     }
     drop(listener);
     connections.close();
+    let drain = *drain.borrow();
     if tokio::time::timeout(drain, connections.wait()).await.is_err() {
         tracing::warn!("some requests did not end in time and were broken off");
     }
@@ -339,7 +341,7 @@ mod tests {
         let stop = CancellationToken::new();
         let (stopped, served) = (stop.clone(), Arc::clone(&gate));
         let task = tokio::spawn(async move {
-            let drain = Duration::from_secs(5);
+            let drain = watch::Sender::new(Duration::from_secs(5)).subscribe();
             serve_at(&Seats::new(seats), Listener::Tcp(tcp), router, served, stopped, drain).await;
         });
         (address, gate, stop, task)

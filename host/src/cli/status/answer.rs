@@ -74,6 +74,8 @@ pub(super) struct Held {
 #[derive(Debug, Deserialize)]
 pub(super) struct LastError {
     pub(super) message: String,
+    /// It made a dead letter, and is not an outage that is over.
+    pub(super) of_dead_letter: bool,
     pub(super) ago_ms: u64,
 }
 
@@ -115,6 +117,7 @@ pub(super) struct AskedFor {
 pub(super) struct Refusal {
     pub(super) reason: String,
     pub(super) message: String,
+    pub(super) behind: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

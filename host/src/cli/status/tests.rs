@@ -21,7 +21,10 @@ fn answer(returner: Value, journal: Value) -> Answer {
 
 #[test]
 fn of_a_lane_that_is_well_there_is_the_table_only() {
-    let answer = answer(json!({"last_error": {"message": "long ago", "ago_ms": 9}}), json!({}));
+    let answer = answer(
+        json!({"last_error": {"message": "long ago", "of_dead_letter": false, "ago_ms": 9}}),
+        json!({}),
+    );
     assert_eq!(answer.returners[0].row(), ["mysql", "ready", "0", "-", "0", "5", "0", "0"]);
     assert_eq!(answer.paragraphs(), ["journal: taking in; 8.0 KiB of 1.0 MiB"]);
 }
@@ -34,7 +37,7 @@ fn of_a_lane_that_fails_it_says_since_when_why_and_what_is_next() {
     });
     let returner = json!({
         "state": "retrying", "depth": 1200, "oldest_ms": 201_000, "failing": failing, "dead": 1,
-        "last_error": {"message": "refused\nby the server", "ago_ms": 4000},
+        "last_error": {"message": "refused\nby the server", "of_dead_letter": false, "ago_ms": 4000},
     });
     let answer = answer(returner, json!({}));
     assert_eq!(answer.returners[0].row()[..4], ["mysql", "retrying", "1200", "3m 21s"]);
@@ -51,15 +54,16 @@ fn of_a_lane_that_fails_it_says_since_when_why_and_what_is_next() {
 
 #[test]
 fn of_dead_letters_it_tells_why_and_no_error_that_is_over() {
-    let told = |message: &str| {
-        let returner = json!({"dead": 1, "last_error": {"message": message, "ago_ms": 4000}});
+    let told = |message: &str, of_dead_letter: bool| {
+        let error = json!({"message": message, "of_dead_letter": of_dead_letter, "ago_ms": 4000});
+        let returner = json!({"dead": 1, "last_error": error});
         answer(returner, json!({})).paragraphs()[0].clone()
     };
     assert!(
-        told("dead letter: test.ping: too long")
+        told("dead letter: test.ping: too long", true)
             .contains("  error  dead letter: test.ping: too long (4.0s ago)")
     );
-    assert!(!told("the server was away").contains("error"));
+    assert!(!told("the server was away", false).contains("error"));
 }
 
 #[test]
@@ -73,7 +77,7 @@ fn of_held_items_it_tells_the_oldest() {
 
 #[test]
 fn of_a_journal_that_refuses_it_says_why_and_what_to_do() {
-    let refuses = json!({"reason": "full", "message": "the journal is full"});
+    let refuses = json!({"reason": "full", "message": "the journal is full", "behind": "mysql"});
     let commits = json!({"count": 256, "median_ms": 1.25, "slowest_ms": 30.0});
     let answer = answer(json!({}), json!({"refuses": refuses, "commits": commits}));
     let text = "journal: REFUSES everything; 8.0 KiB of 1.0 MiB; the newest 256 commits took 1.2ms, the slowest \
@@ -84,7 +88,8 @@ fn of_a_journal_that_refuses_it_says_why_and_what_to_do() {
 
 #[test]
 fn what_is_refused_for_the_quota_of_those_that_returns_asked_for_is_told() {
-    let refuses = json!({"reason": "quota", "message": "it keeps too much\n  hint: remove it"});
+    let refuses =
+        json!({"reason": "quota", "message": "it keeps too much\n  hint: remove it", "behind": null});
     let asked_for = json!({"bytes": 2, "limit": 1, "refuses": refuses});
     let told = answer(json!({}), json!({"asked_for": asked_for})).paragraphs();
     let text = "journal: taking in; 8.0 KiB of 1.0 MiB\n  \
@@ -95,7 +100,7 @@ fn what_is_refused_for_the_quota_of_those_that_returns_asked_for_is_told() {
 #[test]
 fn of_a_journal_that_dead_letters_fill_it_says_how_to_be_rid_of_them() {
     let full = AppendError::Full { bytes: 2, limit: 1, behind: None };
-    let refuses = json!({"reason": full.reason(), "message": full.to_string()});
+    let refuses = json!({"reason": full.reason(), "message": full.to_string(), "behind": null});
     let told = answer(json!({}), json!({"refuses": refuses})).paragraphs().remove(0);
     assert!(told.contains("`returner dead list`") && told.contains("`returner dead drop`"), "{told}");
     assert!(!told.contains("furthest behind"), "{told}");

@@ -92,7 +92,7 @@ pub(super) fn step(mut replies: Vec<Value>) -> Result<(Vec<u8>, Vec<Vec<u8>>), R
     let values = match replies.pop() {
         Some(Value::Array(values)) => values,
         Some(Value::ServerError(error)) => {
-            return Err(RedisError { message: error_text(&error), retryable: true });
+            return Err(RedisError::of_server(error_text(&error)));
         }
         _ => return Err(odd()),
     };

@@ -7,8 +7,8 @@
 //! before somebody else wrote. One that is not reads beside the writer.
 //!
 //! A connection and its place in the pool stay with the thread until the statement
-//! has ended, also when nobody waits for it any more: a disk that hangs holds at most
-//! as many threads as there are connections.
+//! has ended, also when nobody waits for it any more, and so does a place among the looks
+//! at the file: a disk that hangs holds at most twice as many threads as there are connections.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::sqlite_error::{error_of, is_commit_unknown, is_out_of_memory};
@@ -29,7 +30,7 @@ use super::sqlite_session::FOR_GUESTS;
 use super::{CommitError, Purpose, SqlError, SqlErrorKind, SqlRows, SqlValue, sqlite_session, statement};
 use crate::config::SqliteSettings;
 use crate::connections::answer::AnswerBounds;
-use crate::connections::pool::{CONNECTIONS, Lease, Pool, Server};
+use crate::connections::pool::{CONNECTIONS, Lease, PING, Pool, Server};
 use crate::connections::{connect_bound, spawn_blocking};
 
 /// How often somebody looks whether a transaction keeps others waiting.
@@ -68,6 +69,8 @@ pub(crate) struct Database {
     path: PathBuf,
     busy: Duration,
     bound: Duration,
+    /// For what opens the file or looks at it.
+    looks: Arc<Semaphore>,
 }
 
 pub(crate) struct Open {
@@ -87,7 +90,8 @@ pub(crate) struct Open {
 impl SqlitePool {
     pub(super) fn open(settings: &SqliteSettings, bound: Duration) -> Self {
         let busy = settings.timeout.min(bound);
-        let database = Database { path: settings.database.clone(), busy, bound };
+        let looks = Arc::new(Semaphore::new(CONNECTIONS));
+        let database = Database { path: settings.database.clone(), busy, bound, looks };
         // Each connection to a database in memory has one of its own.
         let size = if database.in_memory() { 1 } else { CONNECTIONS };
         let gate = Gate::of(&settings.database, database.in_memory());
@@ -322,6 +326,25 @@ impl Database {
         fs::metadata(&self.path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
     }
 
+    /// Work on the file, on a thread, within a bound; none if it was not done by then.
+    async fn look<T: Send + 'static>(
+        &self,
+        bound: Duration,
+        work: impl FnOnce(Self) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (database, looks) = (self.clone(), Arc::clone(&self.looks));
+        let done = timeout(bound, async move {
+            let place = looks.acquire_owned().await.ok()?;
+            let work = move || {
+                let done = work(database);
+                drop(place);
+                done
+            };
+            spawn_blocking(work).await.ok()
+        });
+        done.await.ok().flatten()
+    }
+
     fn open(&self) -> Result<Open, SqlError> {
         if let (Some(parent), false) = (self.path.parent(), self.in_memory()) {
             create_directory(parent).map_err(|error| {
@@ -347,13 +370,11 @@ impl Server for Database {
     type Error = SqlError;
 
     async fn connect(&self) -> Result<Open, SqlError> {
-        let database = self.clone();
         let bound = connect_bound(self.bound).max(self.busy);
-        let mut error = match timeout(bound, spawn_blocking(move || database.open())).await {
-            Ok(Ok(Ok(open))) => return Ok(open),
-            Ok(Ok(Err(error))) => error,
-            Ok(Err(_)) => SqlError::unavailable("opening it was aborted"),
-            Err(_) => SqlError::timeout(format!("no answer within {bound:?}")),
+        let mut error = match self.look(bound, |database| database.open()).await {
+            Some(Ok(open)) => return Ok(open),
+            Some(Err(error)) => error,
+            None => SqlError::timeout(format!("no answer within {bound:?}")),
         };
         error.message = format!("cannot open `{}`: {}", self.path.display(), error.message);
         Err(error)
@@ -362,8 +383,7 @@ impl Server for Database {
     /// A file that was deleted or replaced would go on taking what nobody will see.
     async fn is_alive(&self, open: &mut Open, _: Duration) -> bool {
         // Not on a thread of the runtime: the file may be on a disk that hangs.
-        let database = self.clone();
-        spawn_blocking(move || database.identity()).await.is_ok_and(|file| file == open.file)
+        self.look(PING, |database| database.identity()).await.is_some_and(|file| file == open.file)
     }
 
     async fn disconnect(&self, open: Open) {

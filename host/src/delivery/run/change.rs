@@ -74,17 +74,21 @@ impl Run {
         self.rejected_before = 0;
         rejected.sort_unstable();
         rejected.dedup();
-        match self.journal.replay_of(self.id, rejected).await {
+        match self.journal.replay_of(self.id, rejected.clone()).await {
             Ok(held) => {
                 self.board.exhumed(&held);
                 self.held.extend(held);
             }
-            Err(error) => tracing::error!(
-                returner = self.name(),
-                %error,
-                "what it rejected first stays dead letters; hint: `returner dead replay --returner '{}'`",
-                self.name()
-            ),
+            Err(error) => {
+                tracing::error!(
+                    returner = self.name(),
+                    %error,
+                    "what it rejected first stays dead letters until the next items come; hint: `returner dead replay \
+                     --returner '{}'`",
+                    self.name()
+                );
+                self.rejected = rejected;
+            }
         }
     }
 

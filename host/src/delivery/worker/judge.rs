@@ -71,7 +71,8 @@ impl Worker {
             1 if fresh => {
                 (Next::GoOn, Verdict::Done(vec![self.dead(tasks.remove(0), reason.clone(), stderr)]))
             }
-            1 => (Next::Store(kind, 1), Verdict::Deliver(vec![tasks], Some(wait))),
+            // It waits for the instance.
+            1 => (Next::Store(kind, 1), Verdict::Deliver(vec![tasks], None)),
             count => (Next::Halves(kind, count), Verdict::Deliver(halves(tasks), None)),
         };
         self.report(&reason, &error, next, wait.time);

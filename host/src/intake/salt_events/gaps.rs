@@ -21,6 +21,9 @@ use crate::intake::now;
 /// The most gaps that are told apart; the oldest become one.
 const MOST: usize = 100;
 
+/// What begins so much later goes on with the one before, in milliseconds.
+const NEXT: u64 = 1000;
+
 /// A time in which nothing was heard, in milliseconds since 1970-01-01 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Gap {
@@ -33,6 +36,17 @@ struct Heard {
     /// All that was heard until then is in the journal.
     through: Option<u64>,
     gaps: Vec<Gap>,
+}
+
+impl Gap {
+    /// Whether there is nothing between them, in either order.
+    fn touches(self, other: Self) -> bool {
+        self.from <= other.until.saturating_add(NEXT) && other.from <= self.until.saturating_add(NEXT)
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self { from: self.from.min(other.from), until: self.until.max(other.until) }
+    }
 }
 
 /// The gaps of this host, through its restarts.
@@ -95,12 +109,14 @@ impl Gaps {
         heard.through = Some(now);
         match (heard.gaps.last_mut(), gap) {
             // One after the other, with nothing heard in between.
-            (Some(last), Some(gap)) if last.until + 1000 >= gap.from => last.until = gap.until,
+            (Some(last), Some(gap)) if last.touches(gap) => {
+                *last = last.with(gap);
+            }
             (_, gap) => heard.gaps.extend(gap),
         }
         while heard.gaps.len() > MOST {
             let oldest = heard.gaps.remove(0);
-            heard.gaps[0].from = oldest.from;
+            heard.gaps[0] = heard.gaps[0].with(oldest);
         }
         self.write(&heard);
         gap
@@ -177,6 +193,33 @@ mod tests {
         gaps.taken_in(later);
         let gap = gaps.heard(None).expect("a gap");
         assert!(gap.from < later && gap.until == later);
+    }
+
+    /// What is known to be missing is forgotten by nothing but that it is filled.
+    #[test]
+    fn a_gap_before_another_is_not_lost_in_it() {
+        let data = tempfile::tempdir().expect("a directory");
+        let gaps = Gaps::open(data.path());
+        let later = now() + 3_600_000;
+        let known = Gap { from: later, until: later + 600_000 };
+        gaps.heard.lock().gaps.push(known);
+        // The clock was set back an hour, and then again nothing was heard for a while.
+        gaps.taken_in(now() - 60_000);
+        let gap = gaps.heard(None).expect("a gap");
+        assert_eq!(gaps.known(), [known, gap]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn joined_gaps_cover_both(a in 0..u64::MAX, b in 0..u64::MAX, c in 0..u64::MAX, d in 0..u64::MAX) {
+            let [one, other] = [[a, b], [c, d]].map(|[x, y]| Gap { from: x.min(y), until: x.max(y) });
+            let both = one.with(other);
+            for gap in [one, other] {
+                proptest::prop_assert!(both.from <= gap.from && gap.until <= both.until && both.from <= both.until);
+                proptest::prop_assert!(gap.touches(gap));
+            }
+            proptest::prop_assert_eq!(one.touches(other), other.touches(one));
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, block_in_place};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::message::{Rules, Sorter};
 use self::receive::{Held, Lost, Receiver};
@@ -78,10 +79,17 @@ impl Following {
         self.rules.store(Arc::new(Rules::new(settings, master)));
     }
 
-    /// Listens no more, and takes in what was received if the journal does.
-    pub(crate) async fn stop(self) {
+    /// Listens no more, and takes in what was received if the journal does within a bound: a disk
+    /// that hangs says neither yes nor no.
+    pub(crate) async fn stop(self, within: Duration) {
         self.stop.cancel();
-        let _ = self.task.await;
+        let task = AbortOnDropHandle::new(self.task);
+        if tokio::time::timeout(within, task).await.is_err() {
+            tracing::error!(
+                "the journal did not take what was heard of Salt's event bus within {within:?}; `returner salt backfill` \
+                 brings what is missing"
+            );
+        }
     }
 }
 

@@ -152,7 +152,7 @@ impl Taker {
                 return self.events.metrics.replaced(texts.len());
             }
             let body = Bytes::from(texts.join("\n"));
-            let refused = match self.events.intake.take(kind, body, lacking.as_deref()).await {
+            let refused = match self.events.intake.take(kind, body, lacking.clone()).await {
                 Ok(_) => return self.taken(kind, texts.len(), whom),
                 Err(refused) => refused,
             };

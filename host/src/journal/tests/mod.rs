@@ -464,6 +464,45 @@ async fn a_full_journal_refuses_and_goes_on_when_there_is_room() {
     there_is_room(&journal, lane.id).await;
 }
 
+/// What is settled there can be asked for, as where there is room: the newest dead letters may be
+/// what fills it.
+#[tokio::test]
+async fn what_is_settled_in_a_full_journal_can_be_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let bounds = Bounds { size: 1 << 20, ..bounds() };
+    let journal = Journal::open(directory.path(), bounds, JournalMetrics::default()).unwrap();
+    let lane = journal.lane("a").await.unwrap();
+    while journal.append(vec![large(lane.id)]).await.is_ok() {}
+    for through in 1..=3 {
+        let entry = journal.next(lane.id, through - 1, 1, 1 << 20).await.unwrap().entries.remove(0);
+        let dead = vec![dead_letter(entry)];
+        journal.settle(lane.id, Settlement { through, settled: 1, dead, ..Settlement::default() }).unwrap();
+        journal.catch_up().await.unwrap();
+        assert_eq!(journal.dead_count(lane.id).await.unwrap(), through);
+        assert!(journal.append(Vec::new()).await.is_err(), "it is as full as before");
+    }
+    assert_eq!(journal.replay_of(lane.id, vec![1, 2, 3]).await.unwrap().len(), 3);
+}
+
+/// A lane that has ended and has nothing to do keeps nothing in memory for itself.
+#[tokio::test]
+async fn a_lane_that_stands_still_holds_nothing_in_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open_within(directory.path(), Bounds { tail: 64 << 20, ..bounds() }).await;
+    let lane = opened.lanes[0].id;
+    let numbers: Vec<u32> = (0..1000).collect();
+    for round in 1..=6 {
+        opened.append(&numbers, &[0], false).await;
+        let through = round * 1000;
+        let settlement = Settlement { through, settled: 1000, ..Settlement::default() };
+        opened.journal.settle(lane, settlement).unwrap();
+    }
+    opened.journal.catch_up().await.unwrap();
+    let (other, head) = (opened.lanes[1].id, *opened.journal.head().borrow());
+    assert!(opened.journal.tail.next(other, 0, head, 1, 1).is_none(), "all of it is still there");
+    assert_eq!(opened.read(1, 0).await, []);
+}
+
 /// A journal that dead letters fill says so, and has room again when they are dropped: nothing
 /// else has to happen.
 #[tokio::test]

@@ -15,6 +15,9 @@ use crate::journal::{Appended, Entry, now};
 /// write as many pages as taking them in does. All of it is trimmed when nothing comes.
 const TRIM: u64 = 1024;
 
+/// Who has nothing to do and is no further behind than this still follows what comes in.
+const FOLLOWS: u64 = 4096;
+
 impl Writer {
     /// One transaction; gives an answer for each call.
     pub(super) fn commit(&mut self, appends: &mut Appends) -> rusqlite::Result<Vec<Appended>> {
@@ -94,8 +97,11 @@ impl Writer {
             tracing::debug!(%error, "the place of what is acknowledged was not marked");
         }
         self.shared.tail.push(entries.into_iter());
-        self.shared.tail.trim(self.book.lanes.values().map(|lane| lane.cursor).min().unwrap_or(0));
         let through = self.book.last;
+        // The cursor of a lane that has ended, and has nothing to do, stands still for ever.
+        let follows = |lane: &&book::Lane| lane.pending > 0 || lane.cursor + FOLLOWS >= through;
+        let busy = self.book.lanes.values().filter(follows);
+        self.shared.tail.trim(busy.map(|lane| lane.cursor).min().unwrap_or(through));
         self.head.send_if_modified(|head| std::mem::replace(head, through) != through);
     }
 }

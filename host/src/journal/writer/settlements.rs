@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use super::{Answer, SETTLE_WITHIN};
-use crate::journal::{AppendError, Appended, LaneId, Seq, Settlement};
+use crate::journal::{JournalError, LaneId, Seq, Settlement};
 
 /// How much of it one transaction writes, by its weight: about what takes as long as the flush.
 const SHARE: usize = 256 << 10;
@@ -37,8 +37,7 @@ pub(super) struct Waiting {
 
 /// Who asks for what was settled.
 struct Asking {
-    reply: Answer<Result<Appended, AppendError>>,
-    answer: Appended,
+    reply: Answer<Result<(), JournalError>>,
     /// [`Settlements::noted`], by then.
     after: u64,
 }
@@ -95,24 +94,25 @@ impl Settlements {
         self.waiting.drain(..share);
         self.due = if self.waiting.is_empty() { None } else { Some(Instant::now()) };
         let through = self.waiting.front().map_or(self.noted, |first| first.at - 1);
-        for Asking { reply, answer, .. } in self.asking.extract_if(.., |asking| asking.after <= through) {
+        for Asking { reply, .. } in self.asking.extract_if(.., |asking| asking.after <= through) {
             // Nobody may wait for it any more.
-            let _ = reply.send(Ok(answer));
+            let _ = reply.send(Ok(()));
         }
     }
 
-    /// Somebody asks for what was settled.
-    pub(super) fn ask(&mut self, reply: Answer<Result<Appended, AppendError>>, answer: Appended) {
-        match self.waiting.is_empty() {
-            true => drop(reply.send(Ok(answer))),
-            false => self.asking.push(Asking { reply, answer, after: self.noted }),
+    /// Somebody asks for what was settled: it is written now.
+    pub(super) fn ask(&mut self, reply: Answer<Result<(), JournalError>>) {
+        if self.waiting.is_empty() {
+            return drop(reply.send(Ok(())));
         }
+        self.asking.push(Asking { reply, after: self.noted });
+        self.due = Some(Instant::now());
     }
 
     /// They cannot be written now.
-    pub(super) fn refuse(&mut self, refusal: &AppendError) {
+    pub(super) fn refuse(&mut self) {
         for Asking { reply, .. } in self.asking.drain(..) {
-            let _ = reply.send(Err(refusal.clone()));
+            let _ = reply.send(Err(JournalError::Behind));
         }
     }
 }

@@ -98,7 +98,8 @@ fn what_is_much_to_settle_holds_up_nobody_who_appends() {
     append_all(&mut writer, 5000);
     hold_all(&mut writer, 5000);
     let (reply, mut asked) = oneshot::channel();
-    writer.flush(vec![(Vec::new(), reply)]);
+    writer.settlements.ask(reply);
+    writer.flush(Appends::new());
     let held = || {
         let database = Connection::open(directory.path().join("journal.db")).unwrap();
         let count = "SELECT count(*) FROM held";

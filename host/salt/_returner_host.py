@@ -83,6 +83,13 @@ class TooLarge(OSError):
     """Somebody on the way to the host takes no request of this size."""
 
 
+class Unanswered(salt.exceptions.CommandExecutionError, salt.exceptions.NotImplemented):
+    """
+    A question without an answer, and why. Of the first Salt shows the text alone where a minion or
+    ``salt-call`` asked, and of the second where a runner did; of others a traceback.
+    """
+
+
 class Unknown(Exception):
     """The host has nothing of that name."""
 
@@ -145,7 +152,7 @@ class Returner:
         if not load or "return" in load:  # As a return is saved, the host may have what was published.
             try:
                 load = self._ask("load", "/v1/jobs/{}", jid) or load
-            except (OSError, http.client.HTTPException):
+            except Unanswered:
                 if not load:
                     raise
         if isinstance(load.get("Minions"), list):  # As `local_cache` answers.
@@ -344,8 +351,8 @@ class Returner:
             return self._send(method, f"{path}?{query}", None, deadline, member)
         except Unknown:
             return None
-        except Refused as refused:  # Salt shows the text of this one, and a traceback of others.
-            raise salt.exceptions.NotImplemented(str(refused)) from refused
+        except (Refused, OSError, http.client.HTTPException) as failed:
+            raise Unanswered(f"the returner {self.name} cannot be asked: {said_by(failed)}") from failed
 
     def _send(self, method, path, body, deadline, member="accepted"):
         """
@@ -369,9 +376,11 @@ class Returner:
         if not done:
             raise TimeoutError(f"no answer within {seconds:.1f} s")
         answer = done[0]
-        if isinstance(answer, ConnectionError):
+        if is_no_way(answer):
             raise ConnectionError(f"no host answers at {self._url()}: {answer}") from answer
-        if isinstance(answer, (OSError, http.client.HTTPException)):
+        if isinstance(answer, http.client.HTTPException):
+            raise OSError(f"{self._url()} does not answer as HTTP; if it has TLS, write https://") from answer
+        if isinstance(answer, OSError):
             raise answer
         if isinstance(answer, Exception):  # An option that is none, for example: nothing was sent.
             raise OSError(f"the host cannot be asked: {said_by(answer)}") from answer
@@ -420,9 +429,13 @@ class Returner:
         if parts.scheme == "http" and parts.hostname:
             return http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=seconds)
         if parts.scheme == "https" and parts.hostname:
-            context = ssl.create_default_context(cafile=self._option("ca"))
-            if self._option("certificate"):
-                context.load_cert_chain(self._option("certificate"), self._option("key"))
+            try:
+                context = ssl.create_default_context(cafile=self._option("ca"))
+                if self._option("certificate"):
+                    context.load_cert_chain(self._option("certificate"), self._option("key"))
+            except OSError as error:
+                names = "returner.ca, returner.certificate and returner.key"
+                raise OSError(f"{names} cannot be used, they must be PEM files: {error}") from error
             return http.client.HTTPSConnection(parts.hostname, parts.port or 443, timeout=seconds, context=context)
         raise OSError(f"returner.url: `{url}` is no http://, https:// or unix: URL")
 
@@ -685,8 +698,18 @@ class Index:
                 self.size += os.path.getsize(file)
 
 
+def is_no_way(error):
+    """Whether it says that nobody was reached; one that names a file is about that file."""
+    if isinstance(error, ConnectionError):
+        return True
+    has_number = isinstance(error, OSError) and error.errno is not None and error.filename is None
+    return has_number and not isinstance(error, TimeoutError)
+
+
 def said_by(error):
-    return str(error) or type(error).__name__
+    """In one line, which steers no terminal: some of it is what the other side sent."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return "".join(char if char.isprintable() else "?" for char in said)
 
 
 def object_of(text):

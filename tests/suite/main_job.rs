@@ -246,6 +246,38 @@ async fn the_same_return_twice_is_stored_once() {
     assert_eq!(database.count("salt_returns").await, 1);
 }
 
+/// A `master_job_cache` gets what Salt trimmed: it says so, and stands beside no whole one.
+#[tokio::test]
+async fn a_return_that_lacks_something_is_marked_and_left_out_where_the_whole_one_is() {
+    let database = SqliteDatabase::new();
+    let host = Host::start(&format!("return: sqlite3\n{}", database.config())).await;
+    let jid = new_jid();
+    let of = |minion: &str, value: Value| ret(&jid, minion, "test.echo", value);
+    let large = json!("x".repeat(20_000));
+    let taken = |answer: Value| (answer["accepted"].clone(), answer["duplicates"].clone());
+    for (minion, value, expected) in [
+        ("web1", large.clone(), (json!(1), json!(0))),
+        ("web1", json!("VALUE_TRIMMED"), (json!(0), json!(1))),
+        ("web2", json!({"blob": "VALUE_TRIMMED"}), (json!(1), json!(0))),
+        ("web2", json!({"blob": "VALUE_TRIMMED"}), (json!(0), json!(1))),
+    ] {
+        assert_eq!(taken(host.store("/v1/returns", &of(minion, value)).await), expected, "{minion}");
+    }
+    let stored = host.get(&format!("/v1/jobs/{jid}/returns")).await.expect(200).json();
+    let full = |minion: &str| {
+        let returns = stored["returns"].as_array().expect("a list");
+        returns.iter().find(|one| one["minion"] == minion).expect("it is stored")["full"].clone()
+    };
+    assert_eq!((&full("web1")["return"], full("web1").get("value_trimmed")), (&large, None));
+    assert_eq!(full("web2")["value_trimmed"], json!(true));
+    let status = returner(host.directory(), &["status", "--url", &host.url("")]);
+    assert!(
+        status.expect(0).stdout.contains("1 return stored without what Salt leaves out"),
+        "{}",
+        status.stdout
+    );
+}
+
 #[tokio::test]
 async fn a_request_names_its_returners() {
     let stores = Stores::new().await;

@@ -8,6 +8,8 @@ mod answer;
 #[cfg(test)]
 mod tests;
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use clap::Args;
 use serde_json::Value;
 
@@ -161,6 +163,19 @@ impl Orphaned {
 }
 
 impl SaltEvents {
+    /// From when on, where something was heard before: how long that is says the first message.
+    fn missing(&self) -> String {
+        // Beyond the year 9999 there is no such text.
+        let moment = |millis: u64| UNIX_EPOCH + Duration::from_millis(millis.min(253_402_300_799_000));
+        let since = self.missing_since_ms.map(|millis| humantime::format_rfc3339_seconds(moment(millis)));
+        since.map_or_else(String::new, |since| {
+            format!(
+                " (nor since {since})\n  hint: `returner salt backfill` sends what the master has by then; the gap is \
+                 known with the next message"
+            )
+        })
+    }
+
     fn paragraph(&self) -> String {
         let mut text = match (&self.address, &self.connected_since) {
             (Some(address), Some(since)) if self.hears => {
@@ -168,12 +183,14 @@ impl SaltEvents {
             }
             (Some(address), Some(since)) => {
                 format!(
-                    "Salt's event bus: `{address}` answers since {since}, and nothing was heard of it yet"
+                    "Salt's event bus: `{address}` answers since {since}, and nothing was heard of it yet{}",
+                    self.missing()
                 )
             }
             (Some(address), None) => {
                 format!("Salt's event bus: `{address}` is NOT followed, it is tried again")
             }
+            (None, _) if self.gaps.is_empty() => "Salt's event bus: not followed".to_owned(),
             (None, _) => "Salt's event bus: not followed any more".to_owned(),
         };
         text.extend(self.error.as_ref().map(|error| format!("\n  error  {}", indented(error))));
@@ -188,7 +205,7 @@ impl SaltEvents {
         if self.trimmed > 0 {
             let returns = counted(self.trimmed, "return", "returns");
             text += &format!(
-                "\n  {returns} stored without what Salt leaves out of its bus: `returner salt doctor`"
+                "\n  {returns} stored without what Salt leaves out of its bus and of its job cache: `returner salt doctor`"
             );
         }
         text

@@ -73,7 +73,7 @@ pub(super) fn read(host: &Section<'_>, findings: &mut Findings) -> Option<SaltEv
     let Some(address) = host.get("salt_events", address, findings) else {
         for key in BESIDE.into_iter().filter(|key| host.has(key) && !host.has("salt_events")) {
             if let Some(found) = host.find(key, findings) {
-                findings.error(found.wrong("is of no use without `host.salt_events`").hint(HINT));
+                findings.warning(found.wrong("is of no use without `host.salt_events`").hint(HINT));
             }
         }
         return None;

@@ -150,7 +150,8 @@ impl Host {
             Lanes::start(Arc::clone(&settings), runtime, Arc::clone(&journal), Arc::clone(&metrics), crashes)
                 .await;
         let lanes = Arc::new(lanes.map_err(|errors| DaemonError::Build(lines(&errors, &settings)))?);
-        let intake = Arc::new(Intake::new(Arc::clone(&lanes), Arc::clone(&journal), metrics.intake.clone()));
+        let (counted, salt) = (metrics.intake.clone(), metrics.salt_events.clone());
+        let intake = Arc::new(Intake::new(Arc::clone(&lanes), Arc::clone(&journal), counted, salt));
         let gaps = Gaps::open(data);
         let salt_events = SaltEvents::new(Arc::clone(&intake), gaps, metrics.salt_events.clone());
         let app = Arc::new(App {

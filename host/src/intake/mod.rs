@@ -24,8 +24,8 @@ use tokio::sync::Semaphore;
 
 use crate::delivery::{Lane, Lanes, QuotaError, RouteError, published};
 use crate::items::{self, Item, Key, Kind};
-use crate::journal::{AppendError, Journal, JournalError, NewItem, Seq, SetAside};
-use crate::telemetry::IntakeMetrics;
+use crate::journal::{AppendError, Journal, JournalError, LaneId, NewItem, Seq, SetAside};
+use crate::telemetry::{IntakeMetrics, SaltEventsMetrics};
 
 use read::{Bad, Read, read, read_minions};
 use router::Router;
@@ -59,6 +59,7 @@ pub(crate) struct Intake {
     metrics: IntakeMetrics,
     job_ids: Arc<JobIds>,
     whole: Whole,
+    salt: SaltEventsMetrics,
     reading: Arc<Semaphore>,
 }
 
@@ -132,9 +133,14 @@ pub(crate) struct BadItem {
 }
 
 impl Intake {
-    pub(crate) fn new(lanes: Arc<Lanes>, journal: Arc<Journal>, metrics: IntakeMetrics) -> Self {
+    pub(crate) fn new(
+        lanes: Arc<Lanes>,
+        journal: Arc<Journal>,
+        metrics: IntakeMetrics,
+        salt: SaltEventsMetrics,
+    ) -> Self {
         let reading = Arc::new(Semaphore::new(READ_AT_ONCE));
-        Self { lanes, journal, metrics, job_ids: Arc::default(), whole: Whole::default(), reading }
+        Self { lanes, journal, metrics, job_ids: Arc::default(), whole: Whole::default(), salt, reading }
     }
 
     /// Takes the items of a body: one JSON object, an array of them, or one a line.
@@ -201,6 +207,13 @@ impl Intake {
         Ok(lacking.map(|lane| lane.name().to_owned()).collect())
     }
 
+    /// Those of these lanes that have not had the whole of a return that lacks something.
+    fn without_whole_of(&self, item: &Item, lanes: Arc<[LaneId]>) -> Arc<[LaneId]> {
+        let Item::Return(answer) = item else { return lanes };
+        let identity = answer.identity();
+        lanes.iter().copied().filter(|lane| !self.whole.has(identity, *lane)).collect()
+    }
+
     /// Takes minions of a job that became known after its load; `body` is a JSON array
     /// of their ids.
     pub(crate) async fn take_minions(
@@ -227,7 +240,8 @@ impl Intake {
         let mut new = Vec::with_capacity(accepted);
         let (mut large, mut loads) = (Vec::new(), Vec::new());
         let mut bad = Bad::of(accepted);
-        let Read { items, loads: mut own_loads, assigned } = read;
+        let Read { items, loads: mut own_loads, assigned, trimmed } = read;
+        let mut replaced = 0;
         for (index, item) in items.into_iter().enumerate() {
             if index % AT_A_STRETCH == AT_A_STRETCH - 1 {
                 tokio::task::yield_now().await;
@@ -241,6 +255,14 @@ impl Intake {
                 }
                 Err(error) => return Err(error.into()),
             };
+            let lanes = match trimmed.contains(&index) {
+                true => self.without_whole_of(&item, lanes),
+                false => lanes,
+            };
+            if lanes.is_empty() {
+                replaced += 1;
+                continue;
+            }
             large.extend(whole::large(&item).map(|identity| (identity, Arc::clone(&lanes))));
             loads.extend(published(&item).map(|load| (load, Arc::clone(&lanes))));
             let dedupe = item.dedupe_key();
@@ -262,10 +284,12 @@ impl Intake {
         drop(admitted);
         self.lanes.resume_where_ended(&lanes).await;
         self.whole.note(large);
+        // Which of a request's items were copies, nobody knows any more.
+        self.salt.trimmed(trimmed.len().saturating_sub(replaced + appended.duplicates));
         self.lanes.loads.note(loads);
         Ok(Receipt {
-            accepted: accepted - appended.duplicates,
-            duplicates: appended.duplicates,
+            accepted: accepted - appended.duplicates - replaced,
+            duplicates: appended.duplicates + replaced,
             assigned,
             lanes,
             seqs: appended.first..=appended.through,

@@ -1,6 +1,6 @@
 //! A body's bytes into items: all of them, or what is wrong with each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::job_ids::JobIds;
@@ -13,6 +13,8 @@ pub(super) struct Read {
     /// Of returns with a job id of the host's, by their place: each as the load of its job.
     pub(super) loads: HashMap<usize, items::Load>,
     pub(super) assigned: Vec<(usize, Arc<str>)>,
+    /// The places of returns that Salt's master left something out of.
+    pub(super) trimmed: HashSet<usize>,
 }
 
 fn text(body: &[u8]) -> Result<&str, Refused> {
@@ -51,32 +53,34 @@ pub(super) fn read_minions(jid: &str, body: &[u8]) -> Result<Read, Refused> {
     }
     let invalid = |invalid: items::Invalid| Refused::Malformed(invalid.0);
     let item = items::parse_minions(jid, &minions).map_err(invalid)?;
-    Ok(Read { items: vec![item], loads: HashMap::new(), assigned: Vec::new() })
+    Ok(Read { items: vec![item], loads: HashMap::new(), assigned: Vec::new(), trimmed: HashSet::new() })
 }
 
 pub(super) fn read(kind: Kind, body: &[u8], job_ids: &JobIds) -> Result<Read, Refused> {
     let texts = split(body)?;
     let mut items = Vec::with_capacity(texts.len());
     let mut bad = Bad::of(texts.len());
-    let (mut assigned, mut loads) = (Vec::new(), HashMap::new());
+    let (mut assigned, mut loads, mut trimmed) = (Vec::new(), HashMap::new(), HashSet::new());
     for (index, text) in texts.into_iter().enumerate() {
         let parsed =
             text.and_then(|text| items::parse(kind, text, || job_ids.next()).map_err(|invalid| invalid.0));
         match parsed {
-            Ok(item) => {
-                if let Item::Return(item) = &item
-                    && item.assigned
-                {
-                    assigned.push((index, Arc::clone(&item.jid)));
-                    loads.extend(item.as_load().map(|load| (index, load)));
+            Ok(Item::Return(answer)) => {
+                let marked = items::marked(&answer);
+                trimmed.extend(marked.is_some().then_some(index));
+                let answer = marked.unwrap_or(answer);
+                if answer.assigned {
+                    assigned.push((index, Arc::clone(&answer.jid)));
+                    loads.extend(answer.as_load().map(|load| (index, load)));
                 }
-                items.push(item);
+                items.push(Item::Return(answer));
             }
+            Ok(item) => items.push(item),
             Err(reason) => bad.add(index, reason),
         }
     }
     bad.refuse()?;
-    Ok(Read { items, loads, assigned })
+    Ok(Read { items, loads, assigned, trimmed })
 }
 
 /// The items of a request that cannot be taken.

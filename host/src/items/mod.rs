@@ -22,7 +22,7 @@ pub(crate) use failure::{Failure, Refusal};
 pub(crate) use json::{Malformed, quote, split};
 pub(crate) use msgpack::{NoMsgpack, from_msgpack};
 pub(crate) use parse::{Invalid, minion_ids, parse, parse_minions};
-pub(crate) use trimmed::mark_trimmed;
+pub(crate) use trimmed::{mark_trimmed, marked};
 
 /// Which of Salt's messages an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

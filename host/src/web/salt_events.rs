@@ -40,7 +40,7 @@ struct Gap {
     until_ms: u64,
 }
 
-/// None where the host never followed a bus.
+/// None where the host never followed a bus, and nothing was left out elsewhere.
 pub(super) fn look(app: &App) -> Option<SaltEvents> {
     let gaps: Vec<Gap> = app
         .salt_events
@@ -64,8 +64,11 @@ pub(super) fn look(app: &App) -> Option<SaltEvents> {
             trimmed: app.salt_events.trimmed(),
             gaps,
         }),
-        None if gaps.is_empty() => None,
-        None => Some(SaltEvents { gaps, ..SaltEvents::default() }),
+        None => {
+            // A master's job cache gets trimmed returns without a bus.
+            let trimmed = app.salt_events.trimmed();
+            (!gaps.is_empty() || trimmed > 0).then(|| SaltEvents { gaps, trimmed, ..SaltEvents::default() })
+        }
     }
 }
 

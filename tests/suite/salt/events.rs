@@ -323,6 +323,14 @@ async fn the_doctor_says_what_is_wrong() {
     let unread = doctor(&followed.host);
     let words = "note   `alternative.mysql.*` stands in Salt's file, which the modules do not read";
     assert!(unread.expect(0).stdout.contains(words), "{}", unread.stdout);
+    // One that is nowhere, and one that Salt has itself.
+    std::fs::write(&config, format!("{own}return: [nosuch, smtp]\n")).expect("the minion's file");
+    let nowhere = doctor(&followed.host);
+    for words in
+        ["WRONG  Salt's file names the returner `nosuch`", "note   Salt's file names the returner `smtp`"]
+    {
+        assert!(nowhere.expect(1).stdout.contains(words), "{}", nowhere.stdout);
+    }
     std::fs::write(&config, own).expect("the minion's file");
     // Tables as Salt's manual makes them.
     followed.mysql.execute("ALTER TABLE salt_returns MODIFY fun varchar(50) NOT NULL").await;

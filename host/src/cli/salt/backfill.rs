@@ -61,6 +61,16 @@ struct Gap {
 }
 
 #[derive(Debug, Deserialize)]
+struct Returners {
+    returners: Vec<Named>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    name: String,
+}
+
+#[derive(Debug, Deserialize)]
 struct Stored {
     returns: Vec<Answered>,
 }
@@ -95,6 +105,7 @@ impl Backfill {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let client = Client::new(&self.host)?;
         let source = self.source()?;
+        self.check(&client, &source).await?;
         let heard: SaltEvents = client.get("/v1/salt-events", &[]).await?;
         let times = self.times(&heard);
         let mut report = Report::default();
@@ -117,6 +128,29 @@ impl Backfill {
             }
         }
         self.tell(&source, &report, heard.missing_since_ms.is_some(), times.is_empty())
+    }
+
+    /// Also where nothing is to be filled: that "nothing was missed" is said of what was named.
+    async fn check(&self, client: &Client, source: &Source) -> Result<(), Failure> {
+        if let Source::Disk(directory) = source
+            && self.job_cache.is_some()
+            && !directory.is_dir()
+        {
+            let message = format!("`{}` is no directory", directory.display());
+            return Err(Failure::failed(format!("{message}\n  hint: {HINT}")));
+        }
+        if self.returner.is_empty() {
+            return Ok(());
+        }
+        let known: Returners = client.get("/v1/returners", &[]).await?;
+        let known: Vec<String> = known.returners.into_iter().map(|known| known.name).collect();
+        match self.returner.iter().find(|name| !known.contains(name)) {
+            None => Ok(()),
+            Some(name) => {
+                let hint = format!("there are `{}`", known.join("`, `"));
+                Err(Failure::refused(format!("there is no returner `{name}`\n  hint: {hint}")))
+            }
+        }
     }
 
     async fn fill_from_disk(

@@ -50,7 +50,9 @@ impl Doctor {
         let options = SaltOptions::load(&path).map_err(|errors| Failure::usage(errors.to_string()))?;
         let is_master = self.master || path.file_stem().is_some_and(|stem| stem == "master");
         let mut visit = Visit { options, is_master, findings: Vec::new() };
+        visit.ok(format!("this looks at the {} of `{}`", visit.role(), path.display()));
         let known = visit.host().await;
+        visit.names(known.as_ref());
         visit.modules(known.as_ref());
         visit.spools();
         visit.unread_keys();

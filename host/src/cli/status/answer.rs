@@ -18,6 +18,7 @@ pub(super) struct SaltEvents {
     pub(super) address: Option<String>,
     pub(super) connected_since: Option<String>,
     pub(super) hears: bool,
+    pub(super) missing_since_ms: Option<u64>,
     pub(super) error: Option<String>,
     pub(super) trimmed: u64,
     pub(super) gaps: Vec<Gap>,

@@ -115,7 +115,8 @@ impl Visit {
                 "`returner.url` in Salt's file names another program, or a proxy that answers itself",
             ),
             Err(NoAnswer::Refused(problem)) if problem.is_a_hosts(StatusCode::BAD_REQUEST) => {
-                self.ok("the host answers, and takes what comes from here");
+                let place = self.options.url.clone().unwrap_or_else(|| self.usual_place());
+                self.ok(format!("the host answers at `{}`, and takes what comes from here", shown(&place)));
                 return true;
             }
             Err(NoAnswer::Refused(problem))
@@ -131,10 +132,7 @@ impl Visit {
             Err(NoAnswer::Refused(problem)) => {
                 (format!("the host takes nothing in: {problem}"), "`returner status` on the host")
             }
-            Err(NoAnswer::Unreachable(message)) => (
-                first_line(&message).to_owned(),
-                "start it (`returner serve`), or set `returner.url` in Salt's file to where it listens",
-            ),
+            Err(NoAnswer::Unreachable(message)) => (first_line(&message).to_owned(), mends(&message)),
             Ok(_) => ("what answers is no returner host".to_owned(), "`returner.url` names another program"),
         };
         self.wrong(what, hint);
@@ -232,6 +230,62 @@ impl Visit {
     }
 }
 
+/// A URL without what somebody may have written in it for a password.
+fn shown(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let host = rest.split('/').next().unwrap_or(rest);
+    match host.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{host}"),
+        None => url.to_owned(),
+    }
+}
+
+/// What mends it that there is no answer, by what rustls and hyper say of it.
+fn mends(message: &str) -> &'static str {
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if says(&["UnknownIssuer"]) {
+        "`returner.ca` in Salt's file names the authority that signed the host's certificate (a PEM file)"
+    } else if says(&["NotValidForName"]) {
+        "`returner.url` in Salt's file must have a name that the host's certificate has"
+    } else if says(&["Expired", "NotValidYet"]) {
+        "renew the host's certificate (`host.tls.certificate`), or set the clock of this machine"
+    } else if says(&["CertificateRequired", "UnknownCA", "BadCertificate", "AccessDenied"]) {
+        "`returner.certificate` and `returner.key` in Salt's file name a certificate of the authority that the host asks \
+         for (`host.tls.client_ca`)"
+    } else if says(&["invalid HTTP version"]) {
+        "the host speaks TLS there: begin `returner.url` in Salt's file with `https://`"
+    } else if says(&["InvalidContentType", "corrupt message"]) {
+        "what listens there speaks no TLS: begin `returner.url` in Salt's file with `http://`"
+    } else {
+        "start it (`returner serve`), or set `returner.url` in Salt's file to where it listens"
+    }
+}
+
 fn first_line(message: &str) -> &str {
     message.lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_mends_a_connection_is_told_by_what_is_wrong_with_it() {
+        for (message, names) in [
+            ("no answer from x: invalid peer certificate: UnknownIssuer", "`returner.ca`"),
+            ("no answer from x: received fatal alert: CertificateRequired", "`returner.certificate`"),
+            ("no answer from x: invalid HTTP version parsed", "`https://`"),
+            ("no answer from x: received corrupt message of type InvalidContentType", "`http://`"),
+            ("no answer from x: Connection refused (os error 111)", "`returner serve`"),
+        ] {
+            assert!(mends(message).contains(names), "{message}: {}", mends(message));
+        }
+    }
+
+    #[test]
+    fn a_url_is_shown_without_a_password() {
+        assert_eq!(shown("https://me:secret@salt:4510/x"), "https://salt:4510");
+        assert_eq!(shown("http://salt:4510"), "http://salt:4510");
+        assert_eq!(shown("unix:/run/returner.sock"), "unix:/run/returner.sock");
+    }
 }

@@ -8,7 +8,67 @@ use crate::cli::output::counted;
 use crate::cli::salt::{install, job_cache};
 use crate::config::Bundled;
 
+/// Salt's own returners, by the names that they have in its files: what 3007.15 ships
+/// (`salt/returners`). Of these 3008 has six.
+const SALTS: [&str; 34] = [
+    "appoptics",
+    "carbon",
+    "cassandra_cql",
+    "couchbase",
+    "couchdb",
+    "elasticsearch",
+    "etcd",
+    "highstate",
+    "influxdb",
+    "kafka",
+    "librato",
+    "local",
+    "local_cache",
+    "mattermost",
+    "memcache",
+    "multi_returner",
+    "nagios_nrdp",
+    "odbc",
+    "pgjsonb",
+    "postgres",
+    "postgres_local_cache",
+    "pushover",
+    "rawfile_json",
+    "salt_cache",
+    "sentry",
+    "slack",
+    "slack_webhook",
+    "sms",
+    "smtp",
+    "splunk",
+    "syslog",
+    "telegram",
+    "xmpp",
+    "zabbix",
+];
+
 impl Visit {
+    /// What Salt's file names is there: on the host, or as a returner of Salt's own.
+    pub(super) fn names(&mut self, known: Option<&Vec<String>>) {
+        let Some(known) = known else { return };
+        let directory = self.options.extension_modules(self.role()).join("returners");
+        let is_there = |name: &&String| known.contains(name) || directory.join(format!("{name}.py")).exists();
+        let returners = std::mem::take(&mut self.options.returners);
+        for name in returners.iter().filter(|name| !is_there(name)) {
+            let what = format!(
+                "Salt's file names the returner `{name}`, which the host does not have: it has `{}`",
+                known.join("`, `")
+            );
+            let hint = format!("declare `{name}` in the host's configuration, or name one that it has");
+            match SALTS.contains(&name.as_str()) {
+                true => self
+                    .note(format!("{what}; Salt's own of that name runs, where this version has it"), hint),
+                false => self.wrong(what, hint),
+            }
+        }
+        self.options.returners = returners;
+    }
+
     /// The synchronised modules are there, and those of this program's version. `known` are the
     /// host's returners, where it tells them.
     pub(super) fn modules(&mut self, known: Option<&Vec<String>>) {
@@ -24,9 +84,14 @@ impl Visit {
             known && !name.contains(['.', '{'])
         };
         names.extend(self.options.returners.iter().filter(is_ours).cloned());
-        names.extend(known.into_iter().flatten().filter(is_ours).cloned());
+        // A master needs those that it names itself, and a minion whatever it may be asked for.
+        let on_host = known.into_iter().flatten().filter(|_| !self.is_master);
+        names.extend(on_host.filter(is_ours).cloned());
         names.sort();
         names.dedup();
+        if names.is_empty() && self.is_master && self.options.returners.is_empty() {
+            return self.ok("nothing in this master's file asks for a module of the host");
+        }
         if names.is_empty() {
             let what = format!("no module of this host is in `{}`", directory.join("returners").display());
             return self.wrong(what, again);

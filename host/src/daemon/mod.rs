@@ -38,6 +38,10 @@ const TAIL: usize = 128 << 20;
 /// by between two checkpoints.
 const RESERVE: u64 = 24 << 20;
 
+/// How much of what is settled a transaction of the journal writes, in bytes: about what takes as long
+/// as the flush.
+const SHARE: usize = 256 << 10;
+
 /// Why the host does not run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DaemonError {
@@ -141,6 +145,7 @@ impl Host {
             keys: usize::try_from(settings.host.dedupe_keys).unwrap_or(usize::MAX),
             tail: TAIL,
             reserve: RESERVE,
+            share: SHARE,
         };
         let metrics = Arc::new(Metrics::new());
         let journal = Arc::new(Journal::open(&data.join("journal"), bounds, metrics.journal.clone())?);

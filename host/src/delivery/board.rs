@@ -39,6 +39,9 @@ pub(super) struct Board {
     notes: Mutex<Notes>,
 }
 
+/// An outage that was shorter leaves no line behind that it is over.
+const WORTH_A_LINE: Duration = Duration::from_secs(3);
+
 struct Notes {
     setting_up: bool,
     stopped: bool,
@@ -53,6 +56,8 @@ struct Notes {
     failing: BTreeMap<u64, Series>,
     /// The plugin answers, and stores nothing of what is new.
     refusing: Option<Refusing>,
+    /// Since when nothing is stored, for the line of the log that says that something is again.
+    out_since: Option<Instant>,
     reporters: u64,
 }
 
@@ -86,6 +91,7 @@ impl Board {
             failed: None,
             failing: BTreeMap::new(),
             refusing: None,
+            out_since: None,
             reporters: 0,
         };
         Arc::new(Self {
@@ -182,6 +188,13 @@ impl Board {
         self.metrics.retried.inc_by(held.len() as u64);
         let mut notes = self.notes.lock();
         notes.refused(stored, &held);
+        if stored > 0
+            && let Some(lasted) = notes.out_since.take().map(|since| since.elapsed())
+            && lasted >= WORTH_A_LINE
+        {
+            let lasted = humantime::format_duration(Duration::from_secs(lasted.as_secs()));
+            tracing::info!(returner = self.metrics.returner(), "it stores again, after {lasted}");
+        }
         notes.dead += dead.len() as u64;
         for seq in parts.iter().flat_map(|part| &part.released) {
             notes.held.remove(seq);
@@ -277,6 +290,7 @@ impl Notes {
             self.refusing = None;
         } else if self.refusing.is_some() || refused().any(|held| !self.held.contains_key(&held.seq)) {
             let now = Refusing { since: SystemTime::now(), begun: Instant::now(), tries: 0 };
+            self.out_since.get_or_insert(now.begun);
             self.refusing.get_or_insert(now).tries += u32::from(refused().next().is_some());
         }
     }

@@ -32,7 +32,7 @@ pub(crate) struct Returner {
 
 /// Instances that answer questions, apart from those that store.
 struct Readers {
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     idle: Mutex<Vec<Instance>>,
 }
 
@@ -45,7 +45,7 @@ impl Returner {
     ) -> Self {
         // At least one, as the configuration has seen to.
         let readers = (settings.limits.instances as usize).saturating_sub(settings.delivery.workers).max(1);
-        let readers = Readers { permits: Semaphore::new(readers), idle: Mutex::default() };
+        let readers = Readers { permits: Arc::new(Semaphore::new(readers)), idle: Mutex::default() };
         Self {
             told: LogBudget::new(settings.limits.log_lines.max(1)),
             settings,
@@ -132,17 +132,25 @@ impl Returner {
         question: impl AsyncFnOnce(&mut Instance) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
         let Limits { time: waited, instances, .. } = self.settings.limits;
-        let Ok(_permit) = tokio::time::timeout(waited, self.readers.permits.acquire()).await else {
+        let permit = Arc::clone(&self.readers.permits).acquire_owned();
+        let Ok(Ok(seat)) = tokio::time::timeout(waited, permit).await else {
             return Err(CallError::Busy { instances, waited });
         };
         let idle = self.readers.idle.lock().pop();
+        // The instance has the seat, and not who asks: they may leave, and it ends later.
         let mut instance = match idle {
-            Some(instance) => instance,
-            None => self.instance().await?,
+            Some(mut instance) => {
+                instance.seat(Some(seat));
+                instance
+            }
+            None => Instance::seated(&self.plugin, &self.grants, Some(seat)).await?,
         };
         let answer = question(&mut instance).await;
         if !instance.is_broken() && !instance.has_grown() {
-            self.readers.idle.lock().push(instance);
+            // In this order: whoever gets the seat finds the instance.
+            let mut idle = self.readers.idle.lock();
+            instance.seat(None);
+            idle.push(instance);
         }
         answer
     }

@@ -27,7 +27,7 @@ use super::probation::{Counts, Probation};
 use super::returner::Returner;
 use super::status::Next;
 use super::worker::{Outcome, Worker};
-use crate::journal::{Held, Journal, JournalError, LaneId, Seq, Settlement, Window, now};
+use crate::journal::{Entry, Held, Journal, JournalError, LaneId, Seq, Settlement, Window, now};
 
 pub(super) use settle::owed;
 
@@ -269,11 +269,32 @@ impl Run {
         let last = seqs.last().copied();
         let settings = &self.returner.settings.delivery;
         let bytes = settings.batch_bytes * settings.workers.max(1);
-        let entries = self.journal.entries(self.id, seqs, bytes).await?;
+        let entries = self.journal.entries(self.id, seqs.clone(), bytes).await?;
         // The bytes of one window may end before the last of them.
         more |= entries.last().is_some_and(|entry| Some(entry.seq) < last);
+        self.miss(&seqs, &entries);
         let tasks = entries.into_iter().filter_map(|entry| self.held.task(entry)).collect();
         Ok(Due { tasks, more, broken_off })
+    }
+
+    /// What the journal has no longer cannot be tried, and must not take the place of what can: a
+    /// person is told, and finds it by looking through the journal.
+    fn miss(&mut self, seqs: &[Seq], entries: &[Arc<Entry>]) {
+        let through = entries.last().map_or(Seq::MAX, |last| last.seq);
+        let there: HashSet<Seq> = entries.iter().map(|entry| entry.seq).collect();
+        let missing = seqs.iter().filter(|seq| **seq <= through && !there.contains(seq));
+        let missing: Vec<Seq> = missing.copied().collect();
+        if missing.is_empty() {
+            return;
+        }
+        tracing::error!(
+            returner = self.name(),
+            items = missing.len(),
+            first = missing.first(),
+            "items that wait on their own are not in the journal; hint: stop the host, and `returner journal check` says \
+             what is missing"
+        );
+        missing.into_iter().for_each(|seq| drop(self.held.release(seq)));
     }
 
     /// Hands everything to the workers; none if one of them broke.

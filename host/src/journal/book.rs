@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, ffi, params};
 
+use super::files::log_of;
 use super::seen::{Fresh, Seen};
 use super::sum::Sum;
-use super::{Bounds, DeadLetter, Entry, LaneId, Seq, Settlement, held, now, schema, wal};
+use super::{Bounds, DeadLetter, Entry, LaneId, Seq, Settlement, held, now, schema};
 use crate::items::Key;
 
 /// What the tables say, in memory. Read again after a transaction that failed.
@@ -70,7 +71,7 @@ impl Book {
         };
         let (page, free) = (pragma("PRAGMA page_size")?, pragma("PRAGMA freelist_count")?);
         self.free = free * page;
-        let log = connection.path().and_then(|path| fs::metadata(wal::path_of(Path::new(path))).ok());
+        let log = connection.path().and_then(|path| fs::metadata(log_of(Path::new(path))).ok());
         let log = log.map_or(0, |log| log.len());
         self.bytes = pragma("PRAGMA page_count")? * page - self.free + log;
         Ok(())

@@ -54,6 +54,48 @@ pub(crate) struct Window {
     pub(crate) through: Seq,
 }
 
+/// A window that is being filled.
+pub(super) struct Filling {
+    window: Window,
+    after: Seq,
+    taken: usize,
+    count: usize,
+    bytes: usize,
+}
+
+impl Filling {
+    /// Of what comes after a place, up to the end of the journal: at most so many entries and of so
+    /// many bytes together, but at least one.
+    pub(super) fn new(after: Seq, head: Seq, count: usize, bytes: usize) -> Self {
+        Self { window: Window { entries: Vec::new(), through: head }, after, taken: 0, count, bytes }
+    }
+
+    /// Takes the next entry, if it fits.
+    pub(super) fn take(&mut self, entry: &Arc<Entry>) -> bool {
+        self.taken += entry.item.text().len();
+        let is_full = self.window.entries.len() == self.count || self.taken > self.bytes && !self.is_empty();
+        if !is_full {
+            self.window.entries.push(Arc::clone(entry));
+        }
+        !is_full
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.window.entries.is_empty()
+    }
+
+    /// There is more than what was taken.
+    pub(super) fn cut(mut self) -> Window {
+        self.window.through = self.window.entries.last().map_or(self.after, |last| last.seq);
+        self.window
+    }
+
+    /// That was all.
+    pub(super) fn whole(self) -> Window {
+        self.window
+    }
+}
+
 /// What a lane has done with its items.
 #[derive(Debug, Default)]
 pub(crate) struct Settlement {

@@ -17,9 +17,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ffi};
 
+use super::files::{beside, log_of};
 use super::refused::Acknowledged;
-use super::renew::{beside, is_whole, read_back, remove};
-use super::{refused, renew, schema, wal};
+use super::renew::{is_whole, read_back, remove};
+use super::{refused, renew, schema};
 
 /// Where the whole journal is now.
 #[derive(Debug)]
@@ -85,9 +86,9 @@ fn put_back(new: &Path, path: &Path) -> io::Result<Option<PathBuf>> {
     let replaced = path.symlink_metadata().is_ok().then(|| unused(path, ".replaced-"));
     if let Some(replaced) = &replaced {
         fs::hard_link(path, replaced)?;
-        let log = wal::path_of(path);
+        let log = log_of(path);
         if log.exists() {
-            fs::hard_link(log, wal::path_of(replaced))?;
+            fs::hard_link(log, log_of(replaced))?;
         }
     }
     fs::rename(new, path)?;

@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::OpenError;
+use super::files::LOCK;
 
 /// A process that has let go of the lock may have a child that has not become its own program
 /// yet, and holds it for a moment more.
@@ -33,7 +34,7 @@ impl Lock {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
-        let file = options.open(directory.join("lock")).map_err(failed)?;
+        let file = options.open(directory.join(LOCK)).map_err(failed)?;
         let whole = File::open(directory).map_err(failed)?;
         let not_taken = |error| match error {
             Errno::WOULDBLOCK => OpenError::InUse { path: directory.to_owned() },

@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::Seq;
+use super::files::MARK;
 
 pub(super) struct Mark(File);
 
@@ -17,7 +18,7 @@ impl Mark {
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).read(true).write(true).mode(0o600);
-        options.open(directory.join("acknowledged")).map(Self)
+        options.open(directory.join(MARK)).map(Self)
     }
 
     /// None where nothing was marked, or what stands there is not whole.

@@ -40,6 +40,7 @@ mod clock;
 mod dead;
 mod entry;
 mod error;
+mod files;
 mod held;
 mod keep;
 mod lock;
@@ -115,13 +116,23 @@ pub(crate) struct Bounds {
     pub(crate) tail: usize,
     /// Room on the disk that is kept for settling, in bytes.
     pub(crate) reserve: u64,
+    /// How much of what is settled one transaction writes, by its weight in bytes, beside what is
+    /// taken in: who appends waits for it.
+    pub(crate) share: usize,
 }
 
 #[cfg(test)]
 impl Bounds {
     /// As large as a test needs, and no larger.
     pub(crate) fn of_a_test() -> Self {
-        Self { size: 1 << 30, window: Duration::from_secs(600), keys: 1000, tail: 1 << 20, reserve: 4096 }
+        Self {
+            size: 1 << 30,
+            window: Duration::from_secs(600),
+            keys: 1000,
+            tail: 1 << 20,
+            reserve: 4096,
+            share: 256 << 10,
+        }
     }
 }
 
@@ -145,7 +156,7 @@ pub(crate) struct Journal {
 impl Journal {
     /// Opens the journal in a directory, and makes it where there is none.
     pub(crate) fn open(directory: &Path, bounds: Bounds, metrics: JournalMetrics) -> Result<Self, OpenError> {
-        let path = directory.join("journal.db");
+        let path = directory.join(files::DATABASE);
         let lock = Lock::take(directory)?;
         let failed = |error| OpenError::Database { path: path.clone(), error };
         if let Err(error) = renew::tidy(&path) {

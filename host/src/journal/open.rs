@@ -9,6 +9,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::clock::Anchor;
 use super::error::OpenError;
+use super::files::{DATABASE, MARK, RESCUE, log_of};
 use super::lock::Lock;
 use super::mark::Mark;
 use super::{Health, Held, Seq, book, held, renew, schema, seen, unused, verify, wal};
@@ -17,7 +18,7 @@ use super::{Health, Held, Seq, book, held, renew, schema, seen, unused, verify, 
 pub(crate) fn check(directory: &Path) -> Result<Health, OpenError> {
     look_for(directory)?;
     let _lock = Lock::take(directory)?;
-    let path = directory.join("journal.db");
+    let path = directory.join(DATABASE);
     let files = |error| OpenError::Directory { path: directory.to_owned(), error };
     let mark = Mark::open(directory).map_err(files)?;
     look_at_files(directory, &path, &mark)?;
@@ -34,8 +35,9 @@ pub(crate) fn check(directory: &Path) -> Result<Health, OpenError> {
 
 /// Whether there is anything of a journal, before a directory is made for one.
 pub(super) fn look_for(directory: &Path) -> Result<(), OpenError> {
-    const PARTS: [&str; 4] = ["journal.db", "journal.db-wal", "acknowledged", "rescue"];
-    match PARTS.iter().any(|part| directory.join(part).exists()) {
+    let database = directory.join(DATABASE);
+    let parts = [log_of(&database), database, directory.join(MARK), directory.join(RESCUE)];
+    match parts.iter().any(|part| part.exists()) {
         true => Ok(()),
         false => Err(OpenError::Nothing { directory: directory.to_owned() }),
     }

@@ -10,6 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Row, params};
 
 use super::dead::{self, DeadFilter, KeptDeadLetter, SetAside, WholeDeadLetter};
+use super::entry::Filling;
 use super::sum::Sum;
 use super::{Entry, JournalError, KeptLane, LaneId, Seq, Window, weight};
 use crate::items::{self, Key, Kind};
@@ -58,26 +59,18 @@ impl Reader {
              ORDER BY seq",
         )?;
         let mut rows = statement.query(params![after, head, lane.0])?;
-        let mut window = Window { entries: Vec::new(), through: head };
-        let mut taken = 0;
+        let mut filling = Filling::new(after, head, count, bytes);
         while let Some(row) = rows.next()? {
             let entry = match entry(row, lane) {
                 // What is in front of one that cannot be read is delivered first.
-                Err(_) if !window.entries.is_empty() => {
-                    window.through = window.entries.last().map_or(after, |last| last.seq);
-                    break;
-                }
+                Err(_) if !filling.is_empty() => return Ok(filling.cut()),
                 entry => entry?,
             };
-            taken += entry.item.text().len();
-            let full = window.entries.len() == count || (taken > bytes && !window.entries.is_empty());
-            if full {
-                window.through = window.entries.last().map_or(after, |last| last.seq);
-                break;
+            if !filling.take(&Arc::new(entry)) {
+                return Ok(filling.cut());
             }
-            window.entries.push(Arc::new(entry));
         }
-        Ok(window)
+        Ok(filling.whole())
     }
 
     /// As [`super::Journal::entries`].

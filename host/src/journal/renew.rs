@@ -18,13 +18,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ffi};
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest, Sha256};
 
+use super::files::{beside, log_of};
 use super::{Seq, schema, verify};
 
 /// Ends the name of the file that says that a flush failed.
@@ -48,7 +49,7 @@ pub(super) fn renew(path: &Path, acknowledged: Option<Seq>) -> rusqlite::Result<
 /// Removes what a renewal left that did not come to its end.
 pub(super) fn tidy(path: &Path) -> io::Result<()> {
     let new = beside(path, ".new");
-    [beside(&new, "-wal"), beside(&new, "-shm"), new].iter().try_for_each(|left| remove(left))
+    [log_of(&new), beside(&new, "-shm"), new].iter().try_for_each(|left| remove(left))
 }
 
 /// Notes that a flush failed, for a host that starts before the journal was renewed. That note is
@@ -77,14 +78,14 @@ pub(super) fn remove_log(path: &Path) -> rusqlite::Result<()> {
 
 fn replace(path: &Path, acknowledged: Option<Seq>) -> rusqlite::Result<()> {
     let new = beside(path, ".new");
-    let log = beside(path, "-wal");
+    let log = log_of(path);
     // Open before the turn is taken and until it is given back: to close any file of the database
     // lets go of all locks that a process has on it (fcntl(2)).
     let database = File::open(path).map_err(failed)?;
     let turn = take_turn(path)?;
     copy(&database, &new).map_err(failed)?;
     if log.exists() {
-        File::open(&log).and_then(|log| copy(&log, &beside(&new, "-wal"))).map_err(failed)?;
+        File::open(&log).and_then(|log| copy(&log, &log_of(&new))).map_err(failed)?;
     }
     let connection = schema::connect(&new)?;
     schema::fold(&connection)?;
@@ -124,12 +125,6 @@ pub(super) fn is_whole(copy: &Connection, acknowledged: Option<Seq>) -> rusqlite
             Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(text)))
         }
     }
-}
-
-pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    PathBuf::from(name)
 }
 
 fn copy(mut from: &File, to: &Path) -> io::Result<()> {
@@ -200,20 +195,20 @@ mod tests {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
         connection.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1), (2)").unwrap();
         drop(connection);
-        let log = fs::read(beside(&path, "-wal")).unwrap();
+        let log = fs::read(log_of(&path)).unwrap();
         assert!(!log.is_empty());
         let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
         let before = inode(&path);
         renew(&path, None).unwrap();
         assert_ne!(inode(&path), before);
-        assert!(!beside(&path, "-wal").exists() && !beside(&path, ".new").exists());
+        assert!(!log_of(&path).exists() && !beside(&path, ".new").exists());
         let sum = || -> i64 {
             let connection = Connection::open(&path).unwrap();
             connection.query_row("SELECT sum(a) FROM t", [], |row| row.get(0)).unwrap()
         };
-        fs::write(beside(&path, "-wal"), &log).unwrap();
+        fs::write(log_of(&path), &log).unwrap();
         assert_eq!(sum(), 3);
-        fs::write(beside(&path, "-wal"), &log).unwrap();
+        fs::write(log_of(&path), &log).unwrap();
         renew(&path, None).unwrap();
         assert_eq!(sum(), 3);
     }
@@ -226,7 +221,7 @@ mod tests {
         let connection = schema::open(&path).unwrap();
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
         drop(connection);
-        let log = || fs::metadata(beside(&path, "-wal")).map_or(0, |log| log.len());
+        let log = || fs::metadata(log_of(&path)).map_or(0, |log| log.len());
         let look = "import sqlite3, sys\nsqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM items')";
         let person = || {
             let run = std::process::Command::new("python3").args(["-c", look]).arg(&path).status();

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::files::{DATABASE, MARK, RESCUE, log_of};
 use super::lock::Lock;
 use super::mark::Mark;
 use super::{OpenError, open, schema, wal};
@@ -21,7 +22,6 @@ mod keys;
 
 use content::Found;
 
-const DATABASE: &str = "journal.db";
 /// The new one, until it is in its place.
 const NEW: &str = "new.db";
 
@@ -75,7 +75,7 @@ pub(crate) fn rescue(directory: &Path) -> Result<Rescued, RescueError> {
     open::look_for(directory)?;
     let _lock = Lock::take(directory)?;
     let files = |error| RescueError::Files { path: directory.to_owned(), error };
-    let work = directory.join("rescue");
+    let work = directory.join(RESCUE);
     put_back(directory, &work).map_err(files)?;
     let source = Source::of(directory).map_err(files)?;
     let rescued =
@@ -152,9 +152,9 @@ fn copied(directory: &Path, work: &Path, source: Source) -> Result<PathBuf, Resc
         Source::Database => fs::copy(&original, &copy).map(drop).map_err(files)?,
         Source::Log | Source::Nothing => begin_anew(&copy)?,
     }
-    let log = wal::path_of(&original);
+    let log = log_of(&original);
     if log.exists() {
-        fs::copy(log, wal::path_of(&copy)).map_err(files)?;
+        fs::copy(log, log_of(&copy)).map_err(files)?;
     }
     Ok(copy)
 }
@@ -213,9 +213,9 @@ pub(super) fn steps(directory: &Path, kept: &Path, new: &Path) -> [(PathBuf, Pat
     let [from, to] = [directory, kept].map(|directory| directory.join(DATABASE));
     [
         (from.clone(), to.clone()),
-        (wal::path_of(&from), wal::path_of(&to)),
+        (log_of(&from), log_of(&to)),
         (new.to_owned(), from),
-        (directory.join("acknowledged"), kept.join("acknowledged")),
+        (directory.join(MARK), kept.join(MARK)),
     ]
 }
 

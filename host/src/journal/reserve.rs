@@ -13,6 +13,7 @@ use rusqlite::{ErrorCode, ffi};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::Errno;
 
+use super::files::RESERVE;
 use super::schema;
 
 pub(super) struct Reserve {
@@ -27,7 +28,7 @@ pub(super) struct Reserve {
 impl Reserve {
     /// As large as asked for, but no more than an eighth of the disk.
     pub(super) fn new(directory: &Path, size: u64) -> Self {
-        let path = directory.join("reserve");
+        let path = directory.join(RESERVE);
         let disk = statvfs(directory).map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
         let size = size.min(disk / 8);
         let held = fs::metadata(&path).is_ok_and(|metadata| metadata.len() == size);

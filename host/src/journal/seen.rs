@@ -52,7 +52,7 @@ struct Commit {
     keys: Vec<Key>,
 }
 
-fn sum(at: u64, records: &[u8]) -> u32 {
+pub(super) fn sum(at: u64, records: &[u8]) -> u32 {
     Sum::default().number(at).blob(records).value()
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::entry::Filling;
 use super::{Entry, LaneId, Seq, Window};
 use crate::items::Item;
 
@@ -82,21 +83,14 @@ impl Tail {
         bytes: usize,
     ) -> Option<Window> {
         let state = self.state.read();
-        let mut window = Window { entries: Vec::new(), through: head };
-        let mut taken = 0;
-        for entry in state.since(after)?.take_while(|entry| entry.seq <= head) {
-            if !entry.lanes.contains(&lane) {
-                continue;
+        let mut filling = Filling::new(after, head, count, bytes);
+        let newer = state.since(after)?.take_while(|entry| entry.seq <= head);
+        for entry in newer.filter(|entry| entry.lanes.contains(&lane)) {
+            if !filling.take(entry) {
+                return Some(filling.cut());
             }
-            taken += entry.item.text().len();
-            let full = window.entries.len() == count || (taken > bytes && !window.entries.is_empty());
-            if full {
-                window.through = window.entries.last().map_or(after, |last| last.seq);
-                break;
-            }
-            window.entries.push(Arc::clone(entry));
         }
-        Some(window)
+        Some(filling.whole())
     }
 }
 

@@ -12,8 +12,9 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::files::log_of;
 use super::schema::PAGE;
 
 const HEADER: usize = 32;
@@ -29,26 +30,23 @@ pub(super) struct Damage {
     pub(super) behind: usize,
 }
 
-/// The log of a database.
-pub(super) fn path_of(database: &Path) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push("-wal");
-    path.into()
-}
-
 /// Whether something stands in the log. SQLite throws that away where the database is empty.
 pub(super) fn has_frames(database: &Path) -> bool {
-    fs::metadata(path_of(database)).is_ok_and(|log| log.len() > (HEADER + FRAME_HEADER) as u64)
+    fs::metadata(log_of(database)).is_ok_and(|log| log.len() > (HEADER + FRAME_HEADER) as u64)
 }
 
 /// How many pages of the database the log does not have, and of how many.
 pub(super) fn lacking(database: &Path) -> io::Result<(usize, usize)> {
-    Ok(Wal::parse(fs::read(path_of(database))?).map_or((0, 0), |wal| wal.lacking()))
+    match fs::read(log_of(database)) {
+        Ok(bytes) => Ok(Wal::parse(bytes).map_or((0, 0), |wal| wal.lacking())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((0, 0)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Looks for damage that SQLite would take for the log's end.
 pub(super) fn look(database: &Path) -> io::Result<Option<Damage>> {
-    match fs::read(path_of(database)) {
+    match fs::read(log_of(database)) {
         Ok(bytes) => Ok(Wal::parse(bytes).and_then(|wal| wal.damage())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -58,7 +56,7 @@ pub(super) fn look(database: &Path) -> io::Result<Option<Damage>> {
 /// Makes every whole frame count again, also those behind a damaged one, so that rows
 /// can be read that stand there. What the damaged frame holds is as damaged as before.
 pub(super) fn mend(database: &Path) -> io::Result<()> {
-    let path = path_of(database);
+    let path = log_of(database);
     match fs::read(&path) {
         Ok(bytes) => match Wal::parse(bytes).filter(|wal| wal.damage().is_some()) {
             Some(wal) => fs::write(&path, wal.mended()),

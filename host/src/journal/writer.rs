@@ -159,7 +159,7 @@ impl Writer {
             head,
             mark,
             reserve,
-            settlements: Settlements::after(numbers),
+            settlements: Settlements::after(numbers, bounds.share),
             untrimmed: false,
             files: Files::at(path),
             gone: false,

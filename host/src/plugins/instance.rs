@@ -13,6 +13,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::error::Elapsed;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{Store, Trap as WasmTrap};
@@ -107,12 +108,29 @@ pub(crate) enum Stop {
 impl Instance {
     /// Instantiates a plugin. A component may run code of its own here.
     pub(crate) async fn new(plugin: &Arc<Plugin>, grants: &Arc<Grants>) -> Result<Self, CallError> {
-        let state = GuestState::new(Arc::clone(grants));
+        Self::seated(plugin, grants, None).await
+    }
+
+    /// The same, with a seat that it has from its beginning to its end.
+    pub(crate) async fn seated(
+        plugin: &Arc<Plugin>,
+        grants: &Arc<Grants>,
+        seat: Option<OwnedSemaphorePermit>,
+    ) -> Result<Self, CallError> {
+        let mut state = GuestState::new(Arc::clone(grants));
+        state.seat = seat;
         let (stderr, meter) = (state.stderr.clone(), state.usage.meter());
         let begun = plugin.guests.run(meter, &plugin.excess, begin(Arc::clone(plugin), state)).await;
         let running = begun.unwrap_or_else(|said| Err(panicked(&stderr, &said)))?;
         let began_with = running.store.data().usage.memory();
         Ok(Self { running: Some(running), plugin: Arc::clone(plugin), stderr, broken: false, began_with })
+    }
+
+    /// Gives it a seat for what comes next, or takes it.
+    pub(crate) fn seat(&mut self, seat: Option<OwnedSemaphorePermit>) {
+        if let Some(running) = &mut self.running {
+            running.store.data_mut().seat = seat;
+        }
     }
 
     /// What it printed in the last call: the beginning and the end of it.

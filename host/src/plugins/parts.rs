@@ -21,8 +21,20 @@ pub(super) const MEMORIES: usize = 8;
 /// Rust's 0.02.
 pub(super) const BYTES: u64 = 16 << 20;
 
+/// The most instances of components within one component: wasmtime has a place for each, also where
+/// nothing is in it. Python's tools make some thirty.
+pub(super) const COMPONENTS: u64 = 1000;
+
+/// The most names that a component imports and exports, and of their bytes together: they are told
+/// of in the log and in answers. Python's tools make some thirty.
+pub(super) const NAMES: usize = 1000;
+pub(super) const NAME_BYTES: usize = 64 << 10;
+
 /// A core instance, whatever is in it.
 const INSTANCE: u64 = 1 << 10;
+
+/// An instance of a component, whatever is in it.
+const COMPONENT: u64 = 256;
 
 /// A global, and an element of a table or of a segment that fills one later.
 const GLOBAL: u64 = 16;
@@ -35,6 +47,8 @@ const FUNCTION: u64 = 40;
 pub(super) struct Parts {
     /// The core instances that one of it comes to.
     instances: u64,
+    /// The instances of components.
+    components: u64,
     /// What those take of the host, in bytes.
     pub(super) bytes: u64,
 }
@@ -43,6 +57,7 @@ impl Parts {
     fn and(self, more: Self) -> Self {
         Self {
             instances: self.instances.saturating_add(more.instances),
+            components: self.components.saturating_add(more.components),
             bytes: self.bytes.saturating_add(more.bytes),
         }
     }
@@ -59,6 +74,10 @@ pub(crate) enum TooMuch {
     Memories(usize),
     #[error("has {0} core instances, where {INSTANCES} are the most")]
     Instances(u64),
+    #[error("has {0} instances of components, where {COMPONENTS} are the most")]
+    Components(u64),
+    #[error("has {names} imports and exports of {bytes} bytes, where {NAMES} of {NAME_BYTES} are the most")]
+    Names { names: usize, bytes: usize },
     #[error(
         "takes {} of the host for its globals and functions, where {} are the most",
         bytesize::ByteSize(*.0), bytesize::ByteSize(BYTES)
@@ -84,6 +103,12 @@ pub(super) fn of(component: &[u8]) -> Result<Parts, TooMuch> {
     if parts.instances > INSTANCES as u64 {
         return Err(TooMuch::Instances(parts.instances));
     }
+    if parts.components > COMPONENTS {
+        return Err(TooMuch::Components(parts.components));
+    }
+    if reading.names > NAMES || reading.name_bytes > NAME_BYTES {
+        return Err(TooMuch::Names { names: reading.names, bytes: reading.name_bytes });
+    }
     match parts.bytes <= BYTES {
         true => Ok(parts),
         false => Err(TooMuch::Bytes(parts.bytes)),
@@ -97,6 +122,9 @@ struct Reading {
     module: Option<Module>,
     /// Modules that have a memory of their own.
     memories: usize,
+    /// What the outermost imports and exports.
+    names: usize,
+    name_bytes: usize,
     /// The outermost, read to its end.
     done: Option<Parts>,
 }
@@ -118,9 +146,12 @@ struct Module {
 impl Reading {
     fn take(&mut self, payload: Payload<'_>) -> Result<(), TooMuch> {
         match payload {
-            Payload::Version { encoding: Encoding::Component, .. } => self.around.push(Component::default()),
+            Payload::Version { encoding: Encoding::Component, .. } => {
+                let parts = Parts { instances: 0, components: 1, bytes: COMPONENT };
+                self.around.push(Component { parts, ..Component::default() });
+            }
             Payload::Version { encoding: Encoding::Module, .. } => {
-                let parts = Parts { instances: 1, bytes: INSTANCE };
+                let parts = Parts { instances: 1, components: 0, bytes: INSTANCE };
                 self.module = Some(Module { parts, has_memory: false });
             }
             Payload::End(_) => self.end(),
@@ -170,7 +201,9 @@ impl Reading {
             }
             Payload::ComponentImportSection(imports) => {
                 for import in imports {
-                    match (import?.ty, self.around.last_mut()) {
+                    let import = import?;
+                    self.name(import.name.name);
+                    match (import.ty, self.around.last_mut()) {
                         (ComponentTypeRef::Module(_), Some(own)) => own.modules.push(None),
                         (ComponentTypeRef::Component(_), Some(own)) => own.components.push(None),
                         _ => {}
@@ -181,6 +214,7 @@ impl Reading {
                 // What is exported has another number from here on.
                 for export in exports {
                     let export = export?;
+                    self.name(export.name.name);
                     let Some(own) = self.around.last_mut() else { continue };
                     match export.kind {
                         ComponentExternalKind::Module => own.modules.push(at(&own.modules, export.index)),
@@ -194,6 +228,13 @@ impl Reading {
             _ => {}
         }
         Ok(())
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.around.len() == 1 {
+            self.names += 1;
+            self.name_bytes += name.len();
+        }
     }
 
     fn alias(&mut self, alias: &ComponentAlias<'_>) {
@@ -317,11 +358,13 @@ mod tests {
     #[test]
     fn what_is_instantiated_counts_as_often_as_it_is() {
         let one = of(&component(&[&globals(1000), &instances(1)])).unwrap();
-        assert_eq!(one, Parts { instances: 1, bytes: INSTANCE + 1000 * GLOBAL });
+        let outer = Parts { instances: 0, components: 1, bytes: COMPONENT };
+        let each = INSTANCE + 1000 * GLOBAL;
+        assert_eq!(one, Parts { instances: 1, bytes: COMPONENT + each, ..outer });
         let never = of(&component(&[&globals(1_000_000)])).unwrap();
-        assert_eq!(never, Parts::default());
+        assert_eq!(never, outer);
         let ten = of(&component(&[&globals(1000), &instances(10)])).unwrap();
-        assert_eq!(ten, Parts { instances: 10, bytes: 10 * one.bytes });
+        assert_eq!(ten, Parts { instances: 10, bytes: COMPONENT + 10 * each, ..outer });
         let many = of(&component(&[&globals(100_000), &instances(11)])).unwrap_err();
         assert!(matches!(many, TooMuch::Bytes(_)), "{many}");
         let many = of(&component(&[&globals(0), &instances(INSTANCES + 1)])).unwrap_err();
@@ -335,7 +378,8 @@ mod tests {
         let inner = component(&[&same(6, 1, &[0, 0x11, 2, 1, 0]), &instances(10)]);
         let twice = same(5, 2, &[0, 0, 0]);
         let parts = of(&component(&[&globals(1000), &section(4, &inner), &twice])).unwrap();
-        assert_eq!(parts, Parts { instances: 20, bytes: 20 * (INSTANCE + 1000 * GLOBAL) });
+        let bytes = 3 * COMPONENT + 20 * (INSTANCE + 1000 * GLOBAL);
+        assert_eq!(parts, Parts { instances: 20, components: 3, bytes });
         let many = of(&component(&[&globals(60_000), &section(4, &inner), &twice])).unwrap_err();
         assert!(matches!(many, TooMuch::Bytes(_)), "{many}");
     }
@@ -354,5 +398,18 @@ mod tests {
         let handed = of(&component(&[&instances(1)])).unwrap_err();
         assert!(matches!(handed, TooMuch::Handed), "{handed}");
         of(&component(&[&globals(3)[..9]])).unwrap_err();
+    }
+
+    /// Nothing is in them, and wasmtime has a place for each.
+    #[test]
+    fn empty_components_within_have_a_bound() {
+        let many_of =
+            |inner: &[u8], count: usize| component(&[&section(4, inner), &same(5, count, &[0, 0, 0])]);
+        let inner = many_of(&component(&[]), 30);
+        of(&many_of(&inner, 30)).unwrap();
+        let many = of(&many_of(&inner, 40)).unwrap_err();
+        assert!(matches!(many, TooMuch::Components(1241)), "{many}");
+        let deep = (0..12).fold(component(&[]), |inner, _| many_of(&inner, 900));
+        assert!(matches!(of(&deep).unwrap_err(), TooMuch::Components(_)), "no overflow");
     }
 }

@@ -4,6 +4,7 @@ use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -152,6 +153,9 @@ pub(crate) struct GuestState {
     http: WasiHttpCtx,
     requests: Requests,
     table: ResourceTable,
+    /// One of those that its returner may have at once; given back with the instance, also where
+    /// nobody waits any more for what it does.
+    pub(super) seat: Option<OwnedSemaphorePermit>,
 }
 
 impl GuestState {
@@ -177,6 +181,7 @@ impl GuestState {
             transactions: BTreeMap::new(),
             wasi: wasi.build(),
             table,
+            seat: None,
         }
     }
 

@@ -18,6 +18,7 @@ use super::App;
 use super::problem::Problem;
 use super::receiving::{SHORT, Share};
 use super::seats::Origin;
+use super::serve::Arrival;
 use crate::intake::{Receipt, Refused};
 use crate::items::Kind;
 
@@ -187,6 +188,7 @@ async fn receive(request: Request, app: &App) -> Result<Body, Problem> {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).hint("send it in parts")
     };
     let from = request.extensions().get::<Origin>().copied();
+    let arrival = request.extensions().get::<Arrival>().cloned();
     let mut share: Option<Share> = None;
     let mut body = request.into_body().into_data_stream();
     let mut bytes = BytesMut::new();
@@ -210,6 +212,7 @@ async fn receive(request: Request, app: &App) -> Result<Body, Problem> {
     if share.as_ref().is_some_and(|share| !share.arrived()) {
         return Err(lost(app));
     }
+    arrival.iter().for_each(Arrival::arrived);
     Ok(Body { bytes: Bytes::from_owner(Received { bytes, _share: share }) })
 }
 

@@ -3,8 +3,9 @@
 //! Anybody may connect, and ask for `/healthz` as often as it likes. So that nobody shuts
 //! the others out, the one that comes takes the place of another: of the one that has been
 //! there longest among those that have not shown who they are, whatever they are doing; else
-//! of the one that has asked for nothing the longest. Where nobody can go, it waits. And
-//! from one address come half of all at most, unless it is this machine's own.
+//! of the one that has asked for nothing the longest, for which counts who has begun a request
+//! and does not send its body. Where nobody can go, it waits. And from one address come half of
+//! all at most, unless it is this machine's own.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -126,7 +127,17 @@ impl Held {
         }
     }
 
-    /// A request begins; `known` if it is of somebody who may ask.
+    /// A request begins whose body is to come; `known` if it is of somebody who may ask. Until the
+    /// body is there, it may go as one that has nothing to do since now.
+    pub(super) fn waits(&self, known: bool) {
+        self.change(|seat| {
+            seat.idle = Some(Instant::now());
+            seat.known |= known;
+        });
+        self.seats.changed.notify_one();
+    }
+
+    /// There is a request, all of it; `known` if it is of somebody who may ask.
     pub(super) fn begins(&self, known: bool) {
         self.change(|seat| {
             seat.idle = None;
@@ -194,6 +205,20 @@ mod tests {
         tokio::task::yield_now().await;
         fourth.ends();
         assert!(waits.await.expect("it ends") && fourth.leave.is_cancelled());
+    }
+
+    /// Else a thousand of ten bytes that never come would shut everybody out.
+    #[tokio::test]
+    async fn who_sends_no_body_is_not_at_work() {
+        let seats = Seats::new(2);
+        let (first, second) = (local(&seats).await.expect("a place"), local(&seats).await.expect("a place"));
+        first.begins(true);
+        second.waits(true);
+        let third = local(&seats).await.expect("a place");
+        assert!(second.leave.is_cancelled() && !first.leave.is_cancelled());
+        third.waits(true);
+        third.begins(true);
+        assert!(local(&seats).await.is_none(), "its body is there");
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -235,6 +235,19 @@ struct Client {
     came_in: CameIn,
     held: Held,
     known: AtomicBool,
+    /// A request has begun whose body is not there.
+    receives: AtomicBool,
+}
+
+/// Told by whoever reads the body of a request that it is there.
+#[derive(Clone)]
+pub(super) struct Arrival(Arc<Client>);
+
+impl Arrival {
+    pub(super) fn arrived(&self) {
+        self.0.receives.store(false, Ordering::Relaxed);
+        self.0.held.begins(self.0.known.load(Ordering::Relaxed));
+    }
 }
 
 impl Client {
@@ -249,13 +262,21 @@ impl Client {
         };
         let known = self.known.load(Ordering::Relaxed) || judges.now.knows(self.peer, request.headers());
         self.known.store(known, Ordering::Relaxed);
-        self.held.begins(known);
+        match request.body().is_end_stream() {
+            true => self.held.begins(known),
+            false => {
+                self.receives.store(true, Ordering::Relaxed);
+                self.held.waits(known);
+                request.extensions_mut().insert(Arrival(Arc::clone(&self)));
+            }
+        }
         request.extensions_mut().insert(self.peer);
         request.extensions_mut().insert(judges);
         if let Some(origin) = self.held.from {
             request.extensions_mut().insert(origin);
         }
         let answer = router.oneshot(request).await;
+        self.receives.store(false, Ordering::Relaxed);
         self.held.ends();
         answer
     }
@@ -273,7 +294,14 @@ async fn connection(accepted: Accepted, came_in: CameIn, router: Router, gate: A
         Ok(begun) => begun,
         Err(error) => return tracing::debug!(%error, "a client could not agree on TLS"),
     };
-    let client = Arc::new(Client { peer, gate, came_in, held, known: AtomicBool::new(false) });
+    let client = Arc::new(Client {
+        peer,
+        gate,
+        came_in,
+        held,
+        known: AtomicBool::new(false),
+        receives: AtomicBool::new(false),
+    });
     let answers = Arc::clone(&client);
     let service = service_fn(move |request| Arc::clone(&answers).answer(router.clone(), request));
     let mut server = http1::Builder::new();
@@ -287,7 +315,9 @@ async fn connection(accepted: Accepted, came_in: CameIn, router: Router, gate: A
         () = client.came_in.ended() => false,
         () = leave.cancelled() => true,
     };
-    if leaves && !client.known.load(Ordering::Relaxed) {
+    // Another has its place: who is not known, or sends nothing, has no time to end anything.
+    let is_at_work = client.known.load(Ordering::Relaxed) && !client.receives.load(Ordering::Relaxed);
+    if leaves && !is_at_work {
         return;
     }
     connection.as_mut().graceful_shutdown();

@@ -11,6 +11,9 @@ use crate::plugins::{CallError, Fault};
 /// The most calls of the host that are made to fail.
 const MOST: usize = 10;
 
+/// How many batches come one after another: what leaks may show after some of them only.
+const BATCHES: usize = 12;
+
 pub(super) async fn run(kit: &Kit) -> Result<Verdict, String> {
     let mut wrong = Vec::new();
     for kind in kinds(kit) {
@@ -22,7 +25,7 @@ pub(super) async fn run(kit: &Kit) -> Result<Verdict, String> {
 
 /// Batches in one guest stand as they do when each is alone.
 async fn one_after_another(kit: &Kit, kind: Kind) -> Result<Option<String>, String> {
-    let batches: Vec<_> = [1, 11, 21].map(|first| plain(kind, first, 3)).into();
+    let batches: Vec<_> = (0..BATCHES).map(|number| plain(kind, 1 + 10 * number, 3)).collect();
     let mut apart = Desk::new(kit).await?;
     for batch in &batches {
         apart.begin_anew().await?;

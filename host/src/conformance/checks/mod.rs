@@ -1,5 +1,6 @@
 //! The checks, and what each of them holds a plugin to.
 
+mod batches;
 mod calls;
 mod contract;
 mod faults;
@@ -19,6 +20,7 @@ pub(super) enum Check {
     Empty,
     One,
     Many,
+    Batches,
     Huge,
     Odd,
     Refusals,
@@ -32,12 +34,13 @@ pub(super) enum Check {
 }
 
 /// In the order in which they run: the simplest first.
-pub(super) const ALL: [Check; 15] = [
+pub(super) const ALL: [Check; 16] = [
     Check::Describe,
     Check::SetupAgain,
     Check::Empty,
     Check::One,
     Check::Many,
+    Check::Batches,
     Check::Huge,
     Check::Odd,
     Check::Refusals,
@@ -58,6 +61,7 @@ impl Check {
             Check::Empty => "empty",
             Check::One => "one",
             Check::Many => "many",
+            Check::Batches => "batches",
             Check::Huge => "huge",
             Check::Odd => "odd",
             Check::Refusals => "refusals",
@@ -76,8 +80,9 @@ impl Check {
             Check::Describe => "it says its name and version",
             Check::SetupAgain => "`setup` can run again, and changes nothing that is stored",
             Check::Empty => "a call without items is answered with `ok([])`",
-            Check::One => "one item of each kind is stored",
-            Check::Many => "a thousand items of each kind are stored in one call",
+            Check::One => "one item of each kind is answered with `ok`",
+            Check::Many => "a thousand items of each kind in one call are answered with `ok`",
+            Check::Batches => "what is stored is the same, whether items come one by one or together",
             Check::Huge => "a return of 4 MiB is stored, or rejected with a reason",
             Check::Odd => "what is unusual is stored, or rejected with a reason, and never tried for ever",
             Check::Refusals => "a refusal names an item of the batch, once, and the same one as alone",
@@ -100,6 +105,7 @@ impl Check {
             Check::Empty => contract::empty(kit).await,
             Check::One => contract::stored(kit, 1).await,
             Check::Many => contract::stored(kit, 1000).await,
+            Check::Batches => batches::run(kit).await,
             Check::Huge => contract::huge(kit).await,
             Check::Odd => contract::odd(kit).await,
             Check::Refusals => contract::refusals(kit).await,

@@ -79,7 +79,7 @@ struct Beginning<'a>(Vec<&'a str>);
 
 impl<'a> Beginning<'a> {
     fn of(statement: &'a str) -> Self {
-        Self(Words(statement).skip_while(|word| *word == "(").take(4).collect())
+        Self(Words(statement).skip_while(|word| *word == "(").take(5).collect())
     }
 
     /// Whether one of these words stands at a place.
@@ -130,7 +130,9 @@ impl<'a> Beginning<'a> {
 
     fn commits(&self) -> bool {
         if self.is(0, &["CREATE", "DROP"]) {
-            return !self.is(self.made(), &["TEMPORARY"]);
+            // A temporary sequence commits as any other.
+            let made = self.made();
+            return !(self.is(made, &["TEMPORARY"]) && self.is(made + 1, &["TABLE", "TABLES"]));
         }
         if self.is(0, &["ANALYZE"]) {
             // MariaDB's other one runs a statement, and tells how.

@@ -127,6 +127,9 @@ fn what_mysql_commits_is_told() {
         "CREATE OR REPLACE TABLE t (a INT)",
         "ANALYZE LOCAL TABLE t",
         "SET PASSWORD = PASSWORD('x')",
+        "CREATE TEMPORARY SEQUENCE s",
+        "CREATE OR REPLACE TEMPORARY SEQUENCE s",
+        "DROP TEMPORARY SEQUENCE s",
     ] {
         assert!(done(statement).commits, "{statement}");
     }

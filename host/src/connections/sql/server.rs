@@ -107,7 +107,8 @@ pub(crate) enum Control {
 impl Control {
     pub(super) fn statement(self) -> &'static str {
         match self {
-            Control::Begin => "BEGIN",
+            // Which begins a block where MariaDB has the mode ORACLE.
+            Control::Begin => "START TRANSACTION",
             Control::Commit => "COMMIT",
             Control::Rollback => "ROLLBACK",
         }

@@ -23,6 +23,7 @@ impl Reporter {
         notes.error(message.to_owned());
         let now = Instant::now();
         let begun = Series { since: SystemTime::now(), begun: now, tries: 0, next, next_try: now };
+        notes.out_since.get_or_insert(now);
         let series = notes.failing.entry(self.number).or_insert(begun);
         series.tries += 1;
         series.next = next;

@@ -70,7 +70,7 @@ impl Keys {
                 }
             }
             let records = seen::blob(records);
-            let sum = Sum::default().number(at).blob(&records).value();
+            let sum = seen::sum(at, &records);
             new.execute(
                 "INSERT INTO seen (id, at, keys, sum) VALUES (?1, ?2, ?3, ?4)",
                 params![id, at, records, sum],

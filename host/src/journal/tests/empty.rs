@@ -100,6 +100,29 @@ async fn where_all_is_gone_a_rescue_says_so_and_makes_an_empty_one() {
     }
 }
 
+/// After a clean stop there is no log, and the rest of the database is as good as ever.
+#[tokio::test]
+async fn a_header_that_is_damaged_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open_one(directory.path(), bounds()).await;
+    opened.append(&[1, 2, 3], &[0], true).await;
+    let expected = contents(&opened.journal).await.unwrap();
+    opened.journal.close(true).await;
+    drop(opened);
+    let database = directory.path().join("journal.db");
+    // The last to close it takes the log along.
+    drop(rusqlite::Connection::open(&database).and_then(|last| last.execute_batch("SELECT * FROM lanes")));
+    assert!(!directory.path().join("journal.db-wal").exists());
+    let mut bytes = fs::read(&database).unwrap();
+    bytes[..50].fill(0xa5);
+    fs::write(&database, bytes).unwrap();
+    assert!(refused(directory.path()).contains("journal rescue"));
+    let rescued = rescue(directory.path()).unwrap();
+    assert_eq!(rescued.missing, Vec::<String>::new());
+    let journal = Journal::open(directory.path(), bounds(), JournalMetrics::default()).unwrap();
+    assert_eq!(contents(&journal).await.unwrap(), expected);
+}
+
 #[test]
 fn where_no_journal_ever_was_nothing_is_made() {
     let directory = tempfile::tempdir().unwrap();

@@ -89,7 +89,7 @@ proptest! {
 
 async fn check(steps: Vec<Step>) {
     let mut directory = tempfile::tempdir().unwrap();
-    let mut opened = open(directory.path()).await;
+    let mut opened = reopen(directory.path()).await;
     let mut history = History(vec![Model::default()]);
     let mut next = 0;
     let mut unclear = 0;
@@ -130,7 +130,7 @@ async fn check(steps: Vec<Step>) {
             Step::Stop => {
                 opened.journal.close(true).await;
                 drop(opened);
-                opened = open(directory.path()).await;
+                opened = reopen(directory.path()).await;
                 // What a crash left unclear stays so until its lane has passed it.
                 if history.now().has_passed(unclear) {
                     assert!(opened.lanes.iter().all(|state| state.uncertain_through == 0));
@@ -146,7 +146,7 @@ async fn check(steps: Vec<Step>) {
             Step::Crash => {
                 // The journal's thread writes what it was told before it ends.
                 opened.crash();
-                opened = open(directory.path()).await;
+                opened = reopen(directory.path()).await;
                 history.flushed(history.now().clone());
                 doubtful = uncertain(&opened, history.now());
                 unclear = opened.lanes[0].uncertain_through;
@@ -161,7 +161,7 @@ async fn check(steps: Vec<Step>) {
                 opened.crash();
                 directory = tempfile::tempdir().unwrap();
                 before.torn(&after, seed).put(directory.path());
-                opened = open(directory.path()).await;
+                opened = reopen(directory.path()).await;
                 history.0.push(whole);
                 let found = read_all(&opened, None).await;
                 assert!(history.0.contains(&found), "{found:#?}\nis none of\n{:#?}", history.0);
@@ -172,6 +172,11 @@ async fn check(steps: Vec<Step>) {
         }
         assert_eq!(read_all(&opened, Some(history.now())).await, *history.now());
     }
+}
+
+/// With a share that is as small as can be: between any two settlements a transaction may end.
+async fn reopen(path: &Path) -> Opened {
+    open_within(path, Bounds { share: 1, ..bounds() }).await
 }
 
 async fn append(opened: &Opened, model: &Model, next: &mut u32, count: u8, lanes: &[usize]) -> Model {
@@ -222,6 +227,14 @@ fn settle(opened: &Opened, model: &Model, lane: usize, count: u8, fate: Fate) ->
     }
     model.cursors[lane] = through;
     opened.journal.settle(opened.lanes[lane].id, settlement).unwrap();
+    // All that the lane holds is tried again, before what was said of it is written.
+    for tries in 2..2 + u32::from(count % 3) {
+        let held =
+            |seq: &Seq| Held { seq: *seq, tries, not_before: 5, reason: "r".into(), redelivered: false };
+        let held = model.held[lane].keys().map(held).collect();
+        let settlement = Settlement { through, held, ..Settlement::default() };
+        opened.journal.settle(opened.lanes[lane].id, settlement).unwrap();
+    }
     model
 }
 

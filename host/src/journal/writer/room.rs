@@ -17,6 +17,8 @@ const JUDGE_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Room {
     /// Intake was refused because the journal is full.
     full: bool,
+    /// Or because the reserve has no room on the disk.
+    no_reserve: bool,
     /// When it was last looked for room.
     tidied: Option<Instant>,
     /// Whether dead letters fill it, and when that was found out.
@@ -53,7 +55,13 @@ impl Writer {
             let room = bytesize::ByteSize(self.reserve.needed());
             let directory = self.path.parent().unwrap_or(&self.path).display();
             let reason = format!("the disk of `{directory}` is full; intake goes on when {room} are free");
+            if !std::mem::replace(&mut self.room.no_reserve, true) {
+                tracing::error!(journal = %self.path.display(), "{reason}; intake refuses");
+            }
             return Some(AppendError::Disk(reason));
+        }
+        if std::mem::take(&mut self.room.no_reserve) {
+            tracing::info!(journal = %self.path.display(), "there is room on the disk again; intake goes on");
         }
         self.tidy();
         if self.book.bytes < self.bounds.size {

@@ -3,15 +3,18 @@
 //! A transaction takes a share of it, so that who appends beside it does not wait for all that a
 //! lane may have to say of its items. Who asks for what was settled is answered when all is written
 //! that was settled before.
+//!
+//! # Invariant
+//! Whatever the share, what is written is whole: a cursor that passes an item which is held is
+//! written with that it is held, or after it. So what is said again of an item takes the place of
+//! what was said first, where that waits, and never the other way around: between the two may lie
+//! the end of a share, and what no cursor, dead letter or held item keeps is removed.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::{Answer, SETTLE_WITHIN};
-use crate::journal::{JournalError, LaneId, Seq, Settlement};
-
-/// How much of it one transaction writes, by its weight: about what takes as long as the flush.
-const SHARE: usize = 256 << 10;
+use crate::journal::{Held, JournalError, LaneId, Seq, Settlement};
 
 /// What is settled but not written yet.
 #[derive(Default)]
@@ -24,6 +27,8 @@ pub(super) struct Settlements {
     /// How many were noted.
     noted: u64,
     asking: Vec<Asking>,
+    /// How much one transaction writes, by its weight.
+    most: usize,
 }
 
 pub(super) struct Waiting {
@@ -43,14 +48,15 @@ struct Asking {
 }
 
 impl Settlements {
-    /// Nothing waits; these are the numbers of what is written.
-    pub(super) fn after(numbers: HashMap<LaneId, u64>) -> Self {
-        Self { numbers, ..Self::default() }
+    /// Nothing waits; these are the numbers of what is written. A transaction is to write so much at
+    /// most, by its weight, or one of them.
+    pub(super) fn after(numbers: HashMap<LaneId, u64>, most: usize) -> Self {
+        Self { numbers, most, ..Self::default() }
     }
 
-    pub(super) fn note(&mut self, lane: LaneId, settlement: Settlement) {
+    pub(super) fn note(&mut self, lane: LaneId, mut settlement: Settlement) {
         if !settlement.held.is_empty() {
-            self.supersede(lane, &settlement);
+            self.renew(lane, &mut settlement);
         }
         let number = self.numbers.entry(lane).or_default();
         *number += 1;
@@ -59,23 +65,28 @@ impl Settlements {
         self.due.get_or_insert_with(|| Instant::now() + SETTLE_WITHIN);
     }
 
-    /// Forgets what an earlier one says of items that this one holds again, and those that say
-    /// nothing any more: items are tried for as long as the journal cannot be written, and each
-    /// try is a settlement. What the others count stays theirs, because one of them may be
-    /// written already.
-    fn supersede(&mut self, lane: LaneId, newer: &Settlement) {
-        let again: HashSet<Seq> = newer.held.iter().map(|held| held.seq).collect();
-        self.waiting.retain_mut(|waiting| {
-            if waiting.lane != lane {
-                return true;
+    /// What a newer one says of items that an earlier one holds takes its place there, so that each
+    /// is kept once: items are tried for as long as the journal cannot be written, and each try is a
+    /// settlement. Should the earlier one be written already, by a commit whose end is unclear, the
+    /// item is held by that, as it was said then. Forgets those that say nothing any more; what the
+    /// others count stays theirs.
+    fn renew(&mut self, lane: LaneId, newer: &mut Settlement) {
+        let mut again: HashMap<Seq, Held> = newer.held.iter().map(|held| (held.seq, held.clone())).collect();
+        for earlier in self.waiting.iter_mut().filter(|waiting| waiting.lane == lane) {
+            for held in &mut earlier.settlement.held {
+                if let Some(newest) = again.remove(&held.seq) {
+                    *held = newest;
+                }
             }
-            let earlier = &mut waiting.settlement;
-            earlier.held.retain(|held| !again.contains(&held.seq));
-            let is_empty = earlier.held.is_empty() && earlier.released.is_empty() && earlier.dead.is_empty();
-            if is_empty {
-                earlier.owed = None;
-            }
-            !(is_empty && earlier.settled == 0 && earlier.through <= newer.through)
+        }
+        newer.held.retain(|held| again.contains_key(&held.seq));
+        let says_nothing =
+            |one: &Settlement| one.held.is_empty() && one.released.is_empty() && one.dead.is_empty();
+        if says_nothing(newer) {
+            newer.owed = None;
+        }
+        self.waiting.retain(|Waiting { lane: of, settlement: earlier, .. }| {
+            *of != lane || !says_nothing(earlier) || earlier.settled > 0 || earlier.through > newer.through
         });
     }
 
@@ -84,7 +95,7 @@ impl Settlements {
         let mut weight = 0;
         let fitting = self.waiting.iter().take_while(|waiting| {
             weight += waiting.settlement.weight();
-            weight <= SHARE
+            weight <= self.most
         });
         fitting.count().max(self.waiting.len().min(1))
     }
@@ -124,7 +135,6 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::journal::Held;
 
     /// Each item that is tried again and again is kept once, whatever the number of tries.
     #[test]
@@ -145,19 +155,15 @@ mod tests {
             let held: Vec<_> = settlement.held.iter().map(|held| (held.seq, held.tries)).collect();
             (lane.0, *number, settlement.settled, held)
         });
-        let expected = [
-            (1, 1, 7, vec![]),
-            (2, 1, 0, vec![(1, 1)]),
-            (1, 96, 0, vec![(1, 49)]),
-            (1, 97, 0, vec![(2, 49)]),
-        ];
+        // Where the cursor first passed them; the last one only says how far the lane is.
+        let expected = [(1, 1, 7, vec![(1, 49), (2, 49)]), (2, 1, 0, vec![(1, 1)]), (1, 97, 0, vec![])];
         assert_eq!(waiting.collect::<Vec<_>>(), expected);
     }
     /// A lane that waits for room has it again when what it said is written, or said anew.
     #[test]
     fn what_a_lane_owes_comes_back_to_it() {
         let room = Arc::new(Semaphore::new(10));
-        let mut settlements = Settlements::default();
+        let mut settlements = Settlements::after(HashMap::new(), 1 << 20);
         let mut note = |seqs: &[Seq], settled| {
             let held = seqs.iter().map(|seq| Held {
                 seq: *seq,
@@ -174,8 +180,8 @@ mod tests {
             room.available_permits()
         };
         assert_eq!(note(&[1, 2], 0), 6);
-        assert_eq!(note(&[1, 2], 5), 6, "the first says nothing any more");
-        assert_eq!(note(&[1, 2], 0), 6, "the second only counts");
+        assert_eq!(note(&[1, 2], 5), 6, "the first says it");
+        assert_eq!(note(&[1, 2], 0), 6, "and goes on to say it");
         settlements.written(settlements.share());
         assert_eq!((room.available_permits(), settlements.waiting.len()), (10, 0));
     }

@@ -12,8 +12,9 @@ use rusqlite::{Connection, ErrorCode, ffi};
 
 use super::{Writer, log_pages};
 use crate::journal::book::Book;
+use crate::journal::files::log_of;
 use crate::journal::refused::{self, Acknowledged};
-use crate::journal::{AppendError, renew, reserve, schema, wal};
+use crate::journal::{AppendError, renew, reserve, schema};
 
 /// How long to leave a disk alone that could not be written to.
 pub(super) const REST: Duration = Duration::from_millis(500);
@@ -46,7 +47,7 @@ impl Files {
     pub(super) fn at(path: &Path) -> Self {
         let place = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
         let directory = path.parent().and_then(place);
-        Self { directory, database: place(path), log: place(&wal::path_of(path)) }
+        Self { directory, database: place(path), log: place(&log_of(path)) }
     }
 
     /// Whether another directory stands where theirs was, or none: what is in it is not the host's.

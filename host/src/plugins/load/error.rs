@@ -8,6 +8,7 @@ use crate::plugins::compile::CompileError;
 use crate::plugins::contract::PACKAGE;
 use crate::plugins::instance::CallError;
 use crate::plugins::parts::TooMuch;
+use crate::plugins::words;
 
 /// Why a file is not a plugin.
 #[derive(Debug, thiserror::Error)]
@@ -76,9 +77,19 @@ fn upgrade(found: &str, spoken: &[&str]) -> &'static str {
     }
 }
 
+/// The most names that are told.
+const TOLD: usize = 20;
+
 fn list(names: &[String]) -> String {
     match names {
         [] => "nothing".to_owned(),
-        names => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+        names => {
+            let told: Vec<String> =
+                names.iter().take(TOLD).map(|name| format!("`{}`", words::short(name))).collect();
+            match names.len().saturating_sub(TOLD) {
+                0 => told.join(", "),
+                more => format!("{} and {more} more", told.join(", ")),
+            }
+        }
     }
 }

@@ -54,7 +54,10 @@ impl Returner for Broken {
         Ok(())
     }
 
-    fn store(batch: Vec<JobReturn>) -> Outcome {
+    fn store(mut batch: Vec<JobReturn>) -> Outcome {
+        if breaks("batches") {
+            batch.truncate(100);
+        }
         if breaks("empty") && batch.is_empty() {
             return Err(Failure::reject("there is nothing to store"));
         }

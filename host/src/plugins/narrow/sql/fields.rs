@@ -1,4 +1,8 @@
-//! What stands after a period: a name, or the `*` of all columns.
+//! What stands after a period: a name, or the `*` of all columns. And before it a name.
+//!
+//! PostgreSQL takes `(x).f` and `$1.f` for a call of the function `f`
+//! (<https://www.postgresql.org/docs/current/xfunc-sql.html#XFUNC-SQL-COMPOSITE-FUNCTIONS>), of any
+//! with one parameter: `('SELECT …').ts_stat` runs what it is given.
 //!
 //! The parser takes what stands there and has an opening bracket for an expression, and reads it
 //! a second time if it is none that may stand there: `a.trim(a.trim(…))` takes twice the time
@@ -16,7 +20,7 @@ const BEFORE_TABLES: [&str; 7] = ["exists", "insert", "into", "on", "references"
 /// few levels nothing is read more often than a few times.
 const BRACKETS: usize = 1;
 
-/// Refuses a statement in which something else stands after a period.
+/// Refuses a statement in which something else stands after a period, or before it.
 pub(super) fn check(tokens: &[Token]) -> Result<(), Refused> {
     let tokens: Vec<&Token> =
         tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_) | Token::EOF)).collect();
@@ -25,6 +29,9 @@ pub(super) fn check(tokens: &[Token]) -> Result<(), Refused> {
         match token {
             Token::LParen => open += 1,
             Token::RParen => open = open.saturating_sub(1),
+            Token::Period if !matches!(tokens[..place].last(), Some(Token::Word(_))) => {
+                return Err(refused("a period after anything but a name"));
+            }
             Token::Period => match (tokens.get(place + 1), tokens.get(place + 2)) {
                 (Some(Token::Word(word)), Some(Token::LParen)) => {
                     if open > BRACKETS || !is_table(&tokens[..place]) {

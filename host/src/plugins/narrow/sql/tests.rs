@@ -676,3 +676,38 @@ fn an_index_begins_as_its_table() {
     let mysql = rules(Dialect::Mysql, &[("audit", &["create"])]);
     assert_eq!(mysql.allows("CREATE INDEX jids ON audit (a)"), Ok(()));
 }
+
+/// PostgreSQL takes a field of a value for a function of it.
+#[test]
+fn a_field_of_a_value_is_a_call() {
+    let postgres = rules(Dialect::Postgres, &[("audit", &["select", "alter"])]);
+    for statement in [
+        "SELECT (('SELECT v FROM secrets').ts_stat)::text",
+        "SELECT ('zz'::text).own_write",
+        "SELECT (audit.a).ts_stat FROM audit",
+        "SELECT (audit.a) . ts_stat FROM audit",
+        "SELECT $1.ts_stat FROM audit",
+        "SELECT ?.ts_stat FROM audit",
+        "SELECT (SELECT 'x').ts_stat",
+        "SELECT a[1].ts_stat FROM audit",
+        "SELECT g.ts_stat FROM lower('SELECT v FROM secrets') AS g",
+        "SELECT g.ts_stat FROM audit, LATERAL lower(a) AS g",
+        "SELECT g.pg_sleep FROM generate_series(1, 2) AS g",
+        "SELECT g.lo_unlink FROM unnest('{4242}'::int[]) AS g",
+        "ALTER TABLE audit ADD COLUMN zq bigint DEFAULT (('audit').to_regclass)::bigint",
+    ] {
+        assert!(postgres.allows(statement).is_err(), "{statement}");
+        assert!(reached(Dialect::Postgres, statement).is_err(), "in a trial: {statement}");
+    }
+    assert_eq!(postgres.allows("SELECT audit.a, c.b FROM audit AS c"), Ok(()));
+}
+
+/// `K` is also the sign of Kelvin, which a server may take for a `k`.
+#[test]
+fn a_name_in_other_letters_than_ascii_is_not_every_table() {
+    let rules = rules(Dialect::Mysql, &[("*", &["select"]), ("keys1", &["insert"]), ("größe", &["select"])]);
+    for statement in ["SELECT v FROM `\u{212a}eys1`", "SELECT v FROM `\u{130}d`"] {
+        assert!(rules.allows(statement).is_err(), "{statement}");
+    }
+    assert_eq!(rules.allows("SELECT v FROM `größe`"), Ok(()));
+}

@@ -202,6 +202,7 @@ pub(super) const OTHER_RETURNERS: &[&str] = &[
     "postgres_local_cache",
     "pushover",
     "rawfile_json",
+    "salt_cache",
     "sentry",
     "slack",
     "slack_webhook",
@@ -213,6 +214,12 @@ pub(super) const OTHER_RETURNERS: &[&str] = &[
     "xmpp",
     "zabbix",
 ];
+
+/// Whether Salt itself has a returner of this name that is none of the bundled ones: 3007 has all of
+/// them, and 3008 six.
+pub(crate) fn is_salts(returner: &str) -> bool {
+    OTHER_RETURNERS.contains(&returner)
+}
 
 /// Salt's keys below which any name can stand: `cache.redis.host` is Salt's Redis
 /// cache, `mine_functions: {mysql.status: []}` a function. No profiles.

@@ -30,9 +30,10 @@ const NEW: &str = "new.db";
 /// in write-ahead mode.
 const BEGIN: &[u8; 24] = b"SQLite format 3\0\x10\0\x02\x02\0\x40\x20\x20";
 
-/// Where the number of pages stands. With 0 there, as many as the file has are read; SQLite
-/// reads nothing of a file that has fewer than it says.
-const PAGES: u64 = 28;
+/// What stands in a header of the host's at these places, in bytes, behind which SQLite reads nothing
+/// where something else is there: no number of pages, so that as many as the file has are read, and
+/// no list of free ones; the format of the schema; no largest root, and UTF-8; no vacuum.
+const FIELDS: [(u64, &[u32]); 4] = [(28, &[0, 0, 0]), (44, &[4]), (52, &[0, 1]), (64, &[0])];
 
 /// There will not be more: a greater number is damage.
 const LAST_LAYOUT: i64 = 1000;
@@ -184,7 +185,10 @@ fn mend(copy: &Path) -> io::Result<()> {
     wal::mend(copy)?;
     let header = OpenOptions::new().write(true).open(copy)?;
     header.write_all_at(BEGIN, 0)?;
-    header.write_all_at(&[0; 4], PAGES)
+    FIELDS.iter().try_for_each(|(at, numbers)| {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
+        header.write_all_at(&bytes, *at)
+    })
 }
 
 /// Puts the damaged files into a directory of their own and the new one in their place.

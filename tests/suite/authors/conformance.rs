@@ -34,7 +34,7 @@ fn assert_conforms(run: &Run, not_tried: &[&str]) {
     assert_eq!(named(&verdicts, "failed"), BTreeSet::new(), "{verdicts:#?}");
     let expected: BTreeSet<String> = not_tried.iter().map(|&name| name.to_owned()).collect();
     assert_eq!(named(&verdicts, "not-tried"), expected, "{verdicts:#?}");
-    assert_eq!(verdicts.len(), 15);
+    assert_eq!(verdicts.len(), 16);
     run.expect(0);
 }
 
@@ -166,7 +166,7 @@ async fn a_report_is_for_people_and_for_machines() {
     assert_eq!(run.stderr, "error: `broken 0.1.0` fails 1 check\n");
     let xml = std::fs::read_to_string(directory.path().join("report.xml")).expect("a report was written");
     for words in [
-        r#"<testsuite name="broken 0.1.0" tests="15" "#,
+        r#"<testsuite name="broken 0.1.0" tests="16" "#,
         r#"<testcase name="one" classname="conformance""#,
         "<failure message=\"a call of the host that fails",
     ] {

@@ -49,7 +49,7 @@ fn tried_without_a_host(directory: &Directory, plugin: &str, table: &str) {
     let report = run(&[&granted[..], &["--json"]].concat()).expect(0).json();
     assert_eq!((&report["stored"], &report["failure"]), (&json!(3), &json!(null)), "{report}");
     let call = report["calls"][0]["call"].as_str().unwrap_or_default();
-    assert!(call.starts_with("sql.execute db: INSERT INTO who") && call.contains("\"web2\""), "{report}");
+    assert!(call.starts_with("sql.execute db: REPLACE INTO who") && call.contains("\"web2\""), "{report}");
     assert_eq!(report["calls"][0]["answer"], "3 rows changed");
     let shown = run(&granted);
     assert!(shown.expect(0).stdout.contains("stored 3 of 3, in "), "{}", shown.stdout);

@@ -6,46 +6,7 @@ use std::path::Path;
 use super::Visit;
 use crate::cli::output::counted;
 use crate::cli::salt::{install, job_cache};
-use crate::config::Bundled;
-
-/// Salt's own returners, by the names that they have in its files: what 3007.15 ships
-/// (`salt/returners`). Of these 3008 has six.
-const SALTS: [&str; 34] = [
-    "appoptics",
-    "carbon",
-    "cassandra_cql",
-    "couchbase",
-    "couchdb",
-    "elasticsearch",
-    "etcd",
-    "highstate",
-    "influxdb",
-    "kafka",
-    "librato",
-    "local",
-    "local_cache",
-    "mattermost",
-    "memcache",
-    "multi_returner",
-    "nagios_nrdp",
-    "odbc",
-    "pgjsonb",
-    "postgres",
-    "postgres_local_cache",
-    "pushover",
-    "rawfile_json",
-    "salt_cache",
-    "sentry",
-    "slack",
-    "slack_webhook",
-    "sms",
-    "smtp",
-    "splunk",
-    "syslog",
-    "telegram",
-    "xmpp",
-    "zabbix",
-];
+use crate::config::{Bundled, is_salts};
 
 impl Visit {
     /// What Salt's file names is there: on the host, or as a returner of Salt's own.
@@ -60,7 +21,7 @@ impl Visit {
                 known.join("`, `")
             );
             let hint = format!("declare `{name}` in the host's configuration, or name one that it has");
-            match SALTS.contains(&name.as_str()) {
+            match is_salts(name) {
                 true => self
                     .note(format!("{what}; Salt's own of that name runs, where this version has it"), hint),
                 false => self.wrong(what, hint),

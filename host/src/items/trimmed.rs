@@ -24,9 +24,7 @@ pub(crate) fn mark_trimmed(answer: &mut Map<String, Value>) -> bool {
 /// nothing is, or where it is marked already. A master's `master_job_cache` gets such ones.
 pub(crate) fn marked(answer: &Return) -> Option<Return> {
     let value = answer.value();
-    if memmem::find(value.as_bytes(), TRIMMED.as_bytes()).is_none() {
-        return None;
-    }
+    memmem::find(value.as_bytes(), TRIMMED.as_bytes())?;
     // Deep ones are read nowhere else either.
     if !serde_json::from_str(value).is_ok_and(|value: Value| is_trimmed(&value)) {
         return None;

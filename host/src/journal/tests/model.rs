@@ -103,7 +103,8 @@ async fn check(steps: Vec<Step>) {
                 history.flushed(model);
             }
             Step::Settle(lane, count, fate) => {
-                let model = settle(&opened, history.now(), lane, count, fate);
+                let again = &doubtful | &replayed;
+                let model = settle(&opened, history.now(), lane, count, fate, &again);
                 history.0.push(model);
             }
             Step::Replay(lane) => {
@@ -196,7 +197,15 @@ async fn oldest_dead(opened: &Opened, lane: usize) -> Vec<i64> {
     opened.journal.dead_ids(filter, 1).await.unwrap()
 }
 
-fn settle(opened: &Opened, model: &Model, lane: usize, count: u8, fate: Fate) -> Model {
+/// `again` are the held items that say `redelivered`.
+fn settle(
+    opened: &Opened,
+    model: &Model,
+    lane: usize,
+    count: u8,
+    fate: Fate,
+    again: &BTreeSet<(LaneId, Seq)>,
+) -> Model {
     let mut model = model.clone();
     let done: Vec<(Seq, u32)> =
         model.pending[lane].iter().take(count.into()).map(|(seq, number)| (*seq, *number)).collect();
@@ -229,8 +238,10 @@ fn settle(opened: &Opened, model: &Model, lane: usize, count: u8, fate: Fate) ->
     opened.journal.settle(opened.lanes[lane].id, settlement).unwrap();
     // All that the lane holds is tried again, before what was said of it is written.
     for tries in 2..2 + u32::from(count % 3) {
-        let held =
-            |seq: &Seq| Held { seq: *seq, tries, not_before: 5, reason: "r".into(), redelivered: false };
+        let held = |seq: &Seq| {
+            let redelivered = again.contains(&(opened.lanes[lane].id, *seq));
+            Held { seq: *seq, tries, not_before: 5, reason: "r".into(), redelivered }
+        };
         let held = model.held[lane].keys().map(held).collect();
         let settlement = Settlement { through, held, ..Settlement::default() };
         opened.journal.settle(opened.lanes[lane].id, settlement).unwrap();

@@ -48,6 +48,7 @@ struct Notes {
     dead: u64,
     held: BTreeMap<Seq, Held>,
     recent_dead: VecDeque<Seq>,
+    /// What it says, whether it made a dead letter, and when.
     last_error: Option<(String, bool, SystemTime, Instant)>,
     went_back: Option<WentBack>,
     /// The returner whose plugin that was.
@@ -204,8 +205,7 @@ impl Board {
         let excess = notes.recent_dead.len().saturating_sub(RECENT_DEAD);
         notes.recent_dead.drain(..excess);
         if let Some(dead) = dead.last() {
-            let message = format!("dead letter: {}: {}", dead.entry.item.title(), dead.reason);
-            notes.last_error = Some((message, true, SystemTime::now(), Instant::now()));
+            notes.error(format!("dead letter: {}: {}", dead.entry.item.title(), dead.reason), true);
         }
     }
 
@@ -295,8 +295,8 @@ impl Notes {
         }
     }
 
-    fn error(&mut self, message: String) {
-        self.last_error = Some((message, false, SystemTime::now(), Instant::now()));
+    fn error(&mut self, message: String, of_dead_letter: bool) {
+        self.last_error = Some((message, of_dead_letter, SystemTime::now(), Instant::now()));
     }
 }
 

@@ -7,7 +7,7 @@
 //!   rejected before that was clear, the dead letters are taken back.
 //! - Another plugin, or other settings, that come meanwhile change neither with whom it is
 //!   compared nor to whom its place goes back: that is the last one that has passed.
-//! - A standing is final. Its turn ends with a failure, whatever other workers store meanwhile;
+//! - Whether it has passed or failed is final. Its turn ends with a failure, whatever other workers store meanwhile;
 //!   and once it has passed, nothing ends its turn any more.
 
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl Record {
         if is_same && self.standing == Standing::Open { self.clone() } else { Self::default() }
     }
 
-    /// Adds to the counts, and comes to a standing where that is clear now.
+    /// Adds to the counts, and says whether it has passed or failed where that is clear now.
     fn add(&mut self, counts: Counts, bound: f64) {
         self.counts.stored += counts.stored;
         self.counts.rejected += counts.rejected;

@@ -21,8 +21,8 @@ pub(crate) fn check(directory: &Path) -> Result<Health, OpenError> {
     let path = directory.join(DATABASE);
     let files = |error| OpenError::Directory { path: directory.to_owned(), error };
     let mark = Mark::open(directory).map_err(files)?;
-    look_at_files(directory, &path, &mark)?;
     if !path.exists() {
+        look_at_files(directory, &path, &mark)?;
         return Err(OpenError::Nothing { directory: directory.to_owned() });
     }
     let (connection, health) = open_sound(directory, &path, &mark)?;

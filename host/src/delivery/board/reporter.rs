@@ -20,7 +20,7 @@ impl Reporter {
     /// A try failed; what is next comes after a wait.
     pub(in crate::delivery) fn failed(&self, message: &str, next: Next, wait: Duration) {
         let mut notes = self.board.notes.lock();
-        notes.error(message.to_owned());
+        notes.error(message.to_owned(), false);
         let now = Instant::now();
         let begun = Series { since: SystemTime::now(), begun: now, tries: 0, next, next_try: now };
         notes.out_since.get_or_insert(now);
@@ -74,7 +74,7 @@ impl Reporter {
     /// Items are to be tried again, each on its own: the newest reason, in full. It is kept in
     /// short with each of them.
     pub(in crate::delivery) fn put_off(&self, message: &str) {
-        self.board.notes.lock().error(format!("to be tried again on its own: {message}"));
+        self.board.notes.lock().error(format!("to be tried again on its own: {message}"), false);
     }
 
     /// As much of the reason of a dead letter as the lane may keep.

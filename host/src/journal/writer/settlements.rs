@@ -56,7 +56,7 @@ impl Settlements {
 
     pub(super) fn note(&mut self, lane: LaneId, mut settlement: Settlement) {
         if !settlement.held.is_empty() {
-            self.renew(lane, &mut settlement);
+            self.merge(lane, &mut settlement);
         }
         let number = self.numbers.entry(lane).or_default();
         *number += 1;
@@ -70,7 +70,7 @@ impl Settlements {
     /// settlement. Should the earlier one be written already, by a commit whose end is unclear, the
     /// item is held by that, as it was said then. Forgets those that say nothing any more; what the
     /// others count stays theirs.
-    fn renew(&mut self, lane: LaneId, newer: &mut Settlement) {
+    fn merge(&mut self, lane: LaneId, newer: &mut Settlement) {
         let mut again: HashMap<Seq, Held> = newer.held.iter().map(|held| (held.seq, held.clone())).collect();
         for earlier in self.waiting.iter_mut().filter(|waiting| waiting.lane == lane) {
             for held in &mut earlier.settlement.held {

@@ -115,8 +115,8 @@ impl Visit {
                 "`returner.url` in Salt's file names another program, or a proxy that answers itself",
             ),
             Err(NoAnswer::Refused(problem)) if problem.is_a_hosts(StatusCode::BAD_REQUEST) => {
-                let place = self.options.url.clone().unwrap_or_else(|| self.usual_place());
-                self.ok(format!("the host answers at `{}`, and takes what comes from here", shown(&place)));
+                let place = shown(&self.url());
+                self.ok(format!("the host answers at `{place}`, and takes what comes from here"));
                 return true;
             }
             Err(NoAnswer::Refused(problem))
@@ -187,7 +187,7 @@ impl Visit {
     /// As `_returner_host.py` finds and shows itself to the host.
     fn client(&self) -> Result<Client, Failure> {
         let options = &self.options;
-        let url = options.url.clone().unwrap_or_else(|| self.usual_place());
+        let url = self.url();
         if !["http://", "https://", "unix:"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(Failure::usage(format!(
                 "`returner.url` is `{url}`, no http://, https:// or unix: URL"
@@ -213,6 +213,10 @@ impl Visit {
             _ => None,
         };
         Client::at(base, socket, Shown { token, ca, identity })
+    }
+
+    fn url(&self) -> String {
+        self.options.url.clone().unwrap_or_else(|| self.usual_place())
     }
 
     fn usual_place(&self) -> String {

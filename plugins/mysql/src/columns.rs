@@ -73,6 +73,11 @@ impl Columns {
         self.shapes.borrow()[column as usize].is_some_and(|shape| shape.width == Width::Json)
     }
 
+    /// Whether the column compares its texts by each of their characters.
+    pub(crate) fn is_exact(&self, column: Column) -> bool {
+        self.shapes.borrow()[column as usize].is_none_or(|shape| shape.is_exact)
+    }
+
     /// The text as the column takes it.
     pub(crate) fn fit(&self, column: Column, text: String) -> Result<String, Failure> {
         let (table, name, _) = PLACES[column as usize];
@@ -103,14 +108,16 @@ impl Columns {
 
 fn read() -> Result<[Option<Shape>; PLACES.len()], Failure> {
     let statement = "SELECT `table_name`, `column_name`, `data_type`, COALESCE(`character_set_name`, ''), \
-                     CONCAT(COALESCE(`character_maximum_length`, '')) \
+                     COALESCE(`collation_name`, ''), CONCAT(COALESCE(`character_maximum_length`, '')) \
                      FROM `information_schema`.`columns` WHERE `table_schema` = DATABASE() \
                      AND `table_name` IN ('jids', 'salt_returns', 'salt_events')";
     let mut shapes = [None; PLACES.len()];
-    for [table, column, kind, charset, length] in sql::query(CONNECTION, statement, &[])?.into_texts() {
+    for [table, column, kind, charset, collation, length] in
+        sql::query(CONNECTION, statement, &[])?.into_texts()
+    {
         let place = PLACES.iter().position(|(t, c, _)| *t == table && *c == column);
         if let Some(place) = place {
-            shapes[place] = Some(shape(&kind, &charset, &length));
+            shapes[place] = Some(shape(&kind, &charset, &collation, &length));
         }
     }
     Ok(shapes)
@@ -118,7 +125,7 @@ fn read() -> Result<[Option<Shape>; PLACES.len()], Failure> {
 
 /// The shape of a column, from what `information_schema.columns` says of it. A
 /// column of another type takes what the server takes.
-fn shape(kind: &str, charset: &str, length: &str) -> Shape {
+fn shape(kind: &str, charset: &str, collation: &str, length: &str) -> Shape {
     let length = length.parse().unwrap_or(usize::MAX);
     let width = match kind {
         "json" => Width::Json,
@@ -130,7 +137,7 @@ fn shape(kind: &str, charset: &str, length: &str) -> Shape {
         "utf8" | "utf8mb3" => Charset::BasicPlane,
         _ => Charset::Ascii,
     };
-    Shape { width, charset }
+    Shape { width, charset, is_exact: collation.is_empty() || collation.ends_with("bin") }
 }
 
 #[cfg(test)]
@@ -146,11 +153,13 @@ mod tests {
 
     #[test]
     fn a_column_is_known_by_its_description() {
-        let old = shape("mediumtext", "utf8mb3", "16777215");
-        assert_eq!(old, Shape { width: Width::Bytes(16_777_215), charset: Charset::BasicPlane });
-        let fun = shape("varchar", "latin1", "50");
-        assert_eq!(fun, Shape { width: Width::Characters(50), charset: Charset::Ascii });
-        let json = shape("json", "", "");
-        assert_eq!(json, Shape { width: Width::Json, charset: Charset::Unicode });
+        let old = shape("mediumtext", "utf8mb3", "utf8mb3_general_ci", "16777215");
+        let expected =
+            Shape { width: Width::Bytes(16_777_215), charset: Charset::BasicPlane, is_exact: false };
+        assert_eq!(old, expected);
+        let fun = shape("varchar", "latin1", "latin1_bin", "50");
+        assert_eq!(fun, Shape { width: Width::Characters(50), charset: Charset::Ascii, is_exact: true });
+        let json = shape("json", "", "", "");
+        assert_eq!(json, Shape { width: Width::Json, charset: Charset::Unicode, is_exact: true });
     }
 }

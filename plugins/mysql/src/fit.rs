@@ -38,6 +38,9 @@ pub(crate) enum Width {
 pub(crate) struct Shape {
     pub(crate) width: Width,
     pub(crate) charset: Charset,
+    /// Whether it compares texts by each of their characters, and not by a collation that
+    /// leaves out case or accents.
+    pub(crate) is_exact: bool,
 }
 
 /// A text that does not fit.
@@ -131,8 +134,9 @@ impl Charset {
 mod tests {
     use super::*;
 
-    const OLD_TEXT: Shape = Shape { width: Width::Bytes(16_777_215), charset: Charset::BasicPlane };
-    const OLD_FUN: Shape = Shape { width: Width::Characters(50), charset: Charset::BasicPlane };
+    const OLD_TEXT: Shape =
+        Shape { width: Width::Bytes(16_777_215), charset: Charset::BasicPlane, is_exact: false };
+    const OLD_FUN: Shape = Shape { width: Width::Characters(50), ..OLD_TEXT };
 
     #[test]
     fn json_keeps_its_characters_in_any_charset() {
@@ -163,14 +167,14 @@ mod tests {
             assert_eq!(OLD_FUN.is_shared(&character.repeat(times)), shared, "{times} of {character}");
         }
         assert!(OLD_FUN.is_shared("a\u{1F600}") && OLD_FUN.is_shared("a?"));
-        let new = Shape { width: Width::Characters(255), charset: Charset::Unicode };
+        let new = Shape { width: Width::Characters(255), charset: Charset::Unicode, is_exact: true };
         assert!(!new.is_shared("a\u{1F600}?") && new.is_shared(&"a".repeat(255)));
-        assert!(Shape { width: Width::Bytes(3), charset: Charset::Unicode }.is_shared("a\u{E4}"));
+        assert!(Shape { width: Width::Bytes(3), ..new }.is_shared("a\u{E4}"));
     }
 
     #[test]
     fn a_value_has_its_bytes_counted() {
-        let small = Shape { width: Width::Bytes(3), charset: Charset::Unicode };
+        let small = Shape { width: Width::Bytes(3), charset: Charset::Unicode, is_exact: true };
         assert!(small.fit(Column::Return, "\"a\"".to_owned()).is_ok());
         assert!(small.fit(Column::Return, "\"\u{E4}\"".to_owned()).is_err());
     }

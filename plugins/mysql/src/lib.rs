@@ -77,6 +77,15 @@ impl Dialect for Columns {
         self.fit(column, text)
     }
 
+    fn exact(&self, column: Column) -> String {
+        let name = column.name();
+        if self.is_exact(column) {
+            format!("`{name}`")
+        } else {
+            format!("CAST(CONVERT(`{name}` USING utf8mb4) AS BINARY)")
+        }
+    }
+
     fn is_shared(&self, fun: &str) -> bool {
         self.is_shared(fun)
     }
@@ -147,7 +156,7 @@ impl JobCache for Mysql {
     }
 
     fn get_minions() -> Result<Vec<String>, Failure> {
-        job_cache::get_minions()
+        Columns::with(job_cache::get_minions)
     }
 
     fn clean(before: u64) -> Result<u64, Failure> {

@@ -16,8 +16,8 @@ const LOOK: usize = 64;
 /// # Errors
 /// The server's.
 pub fn get_load(jid: &str) -> Result<Option<String>, Failure> {
-    let rows = sql::query(CONNECTION, "SELECT `load` FROM `jids` WHERE `jid` = ?", &[jid.into()])?;
-    Ok(rows.into_texts().next().map(|[load]| with_minions(load)))
+    let rows = sql::query(CONNECTION, "SELECT `jid`, `load` FROM `jids` WHERE `jid` = ?", &[jid.into()])?;
+    Ok(rows.into_texts().find(|[found, _]| found == jid).map(|[_, load]| with_minions(load)))
 }
 
 /// The returns of a job. Salt's module writes a row for each retry of a minion: the
@@ -32,7 +32,8 @@ pub fn get_jid<D: Dialect>(dialect: &D, jid: &str) -> Result<Vec<MinionReturn>, 
         D::WRITTEN
     );
     let mut newest = BTreeMap::new();
-    for [minion, jid, fun, full] in sql::query(CONNECTION, &statement, &[jid.into()])?.into_texts() {
+    let rows = sql::query(CONNECTION, &statement, &[jid.into()])?;
+    for [minion, jid, fun, full] in rows.into_texts().filter(|[_, found, _, _]| found == jid) {
         // Two functions of one minion may be the same text in the column.
         let fun = if dialect.is_shared(&fun) { json::functions(&full).unwrap_or(fun) } else { fun };
         let resource = json::string_member(&full, "resource_id");
@@ -49,14 +50,16 @@ pub fn get_fun<D: Dialect>(dialect: &D, fun: &str) -> Result<Vec<MinionReturn>, 
     // The column may have the name's beginning only.
     let column = dialect.fit(Column::Fun, fun.to_owned())?;
     let is_shared = dialect.is_shared(fun);
+    let (exact_fun, exact_id) = (dialect.exact(Column::Fun), dialect.exact(Column::Id));
     let statement = format!(
         "SELECT `id`, `jid`, {} FROM `salt_returns` \
-         JOIN (SELECT `id`, MAX(`jid`) AS `jid` FROM `salt_returns` WHERE `fun` = ? GROUP BY `id`) AS `newest` \
-         USING (`id`, `jid`) WHERE `fun` = ? ORDER BY {}",
+         JOIN (SELECT MAX(`id`) AS `id`, MAX(`jid`) AS `jid` FROM `salt_returns` \
+         WHERE `fun` = ? AND {exact_fun} = ? GROUP BY {exact_id}) AS `newest` \
+         USING (`id`, `jid`) WHERE `fun` = ? AND {exact_fun} = ? ORDER BY `jid`, {}",
         dialect.full(),
         D::WRITTEN
     );
-    let params: [Value; 2] = [column.as_str().into(), column.as_str().into()];
+    let params: [Value; 4] = std::array::from_fn(|_| column.as_str().into());
     let mut newest = BTreeMap::new();
     // Those whose newest return with this text in its column is of another function.
     let mut others = BTreeSet::new();
@@ -82,16 +85,18 @@ fn look<D: Dialect>(
     column: &str,
     minions: &[String],
 ) -> Result<BTreeMap<String, MinionReturn>, Failure> {
-    let (ids, minions) = sql::placeholders(minions.iter().map(String::as_str));
+    let (ids, params) = sql::placeholders(minions.iter().map(String::as_str));
     let statement = format!(
-        "SELECT `id`, `jid`, {} FROM `salt_returns` WHERE `fun` = ? AND `id` IN ({ids}) ORDER BY `jid`, {}",
+        "SELECT `id`, `jid`, {} FROM `salt_returns` \
+         WHERE `fun` = ? AND {} = ? AND `id` IN ({ids}) ORDER BY `jid`, {}",
         dialect.full(),
+        dialect.exact(Column::Fun),
         D::WRITTEN
     );
-    let params: Vec<Value> = std::iter::once(column.into()).chain(minions).collect();
+    let params: Vec<Value> = [column.into(), column.into()].into_iter().chain(params).collect();
     let mut newest = BTreeMap::new();
     for [minion, jid, full] in sql::query(CONNECTION, &statement, &params)?.into_texts() {
-        if is_of(&full, fun, column) {
+        if is_of(&full, fun, column) && minions.contains(&minion) {
             newest.insert(minion.clone(), MinionReturn { minion, jid, full });
         }
     }
@@ -121,9 +126,9 @@ pub fn get_jids(limit: Option<u32>) -> Result<Vec<Job>, Failure> {
 ///
 /// # Errors
 /// The server's.
-pub fn get_minions() -> Result<Vec<String>, Failure> {
-    let statement = "SELECT DISTINCT `id` FROM `salt_returns` ORDER BY `id`";
-    Ok(sql::query(CONNECTION, statement, &[])?.into_texts().map(|[minion]| minion).collect())
+pub fn get_minions(dialect: &impl Dialect) -> Result<Vec<String>, Failure> {
+    let statement = format!("SELECT DISTINCT {} FROM `salt_returns` ORDER BY 1", dialect.exact(Column::Id));
+    Ok(sql::query(CONNECTION, &statement, &[])?.into_texts().map(|[minion]| minion).collect())
 }
 
 fn with_minions(load: String) -> String {

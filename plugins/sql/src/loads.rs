@@ -1,10 +1,14 @@
 //! Writes loads to `jids`: the first of a job wins. Minions that become known later
 //! are added to its `Minions`.
 //!
+//! The key of `jids` may leave out case, accents, or spaces at the end of a job's id, as that
+//! of Salt's manual does. A job whose id is taken by another one's is refused: what was said
+//! to be stored is there.
+//!
 //! Minions of a job whose load never came are kept in a row without a function (a
 //! *placeholder*), which gives way to the load if it does come.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use returner_sdk::sql::{self, Insert, Value};
 use returner_sdk::{Failure, JobLoad, JobMinions, Outcome, Refusal, json};
@@ -31,6 +35,7 @@ enum Known {
 pub fn store<D: Dialect>(dialect: &D, batch: Vec<JobLoad>) -> Outcome {
     let mut known = known(&batch)?;
     let mut insert = Insert::new(CONNECTION, INSERT).ending(D::KEEP_FIRST);
+    let mut inserted = Vec::new();
     let mut refusals = Vec::new();
     for (index, item) in batch.into_iter().enumerate() {
         let known = known.entry(item.jid.clone());
@@ -41,11 +46,15 @@ pub fn store<D: Dialect>(dialect: &D, batch: Vec<JobLoad>) -> Outcome {
             },
             std::collections::hash_map::Entry::Vacant(_) => None,
         };
+        let job = item.jid.clone();
         match fit(dialect, item, placeholder.as_deref()) {
             Ok([jid, load]) if placeholder.is_some() => {
                 sql::execute(CONNECTION, UPDATE, &[load, jid])?;
             }
-            Ok(row) => insert.row(row)?,
+            Ok(row) => {
+                insert.row(row)?;
+                inserted.push((index, job));
+            }
             Err(failure) => {
                 refusals.push(Refusal::new(index, failure));
                 continue;
@@ -54,7 +63,30 @@ pub fn store<D: Dialect>(dialect: &D, batch: Vec<JobLoad>) -> Outcome {
         known.insert_entry(Known::Load);
     }
     insert.finish()?;
+    refusals.extend(taken::<D>(&inserted)?);
     Ok(refusals)
+}
+
+/// Refuses those jobs that are not there under their own id after they were written.
+fn taken<D: Dialect>(inserted: &[(usize, String)]) -> Result<Vec<Refusal>, Failure> {
+    let mut refusals = Vec::new();
+    for jobs in inserted.chunks(LOOK) {
+        let (jids, params) = sql::placeholders(jobs.iter().map(|(_, jid)| jid.as_str()));
+        let statement = format!("SELECT `jid` FROM `jids` WHERE `jid` IN ({jids}){}", D::LOCK);
+        let there: HashSet<String> =
+            sql::query(CONNECTION, &statement, &params)?.into_texts().map(|[jid]| jid).collect();
+        let missing = jobs.iter().filter(|(_, jid)| !there.contains(jid));
+        refusals.extend(missing.map(|(index, jid)| Refusal::new(*index, is_taken(jid))));
+    }
+    Ok(refusals)
+}
+
+fn is_taken(jid: &str) -> Failure {
+    Failure::reject(format!(
+        "job `{jid}` has no row of its own in `jids`: the column `jid` takes the id of another job for the \
+         same, as a collation does that leaves out case or accents; `returner schema` prints a table that \
+         tells them apart"
+    ))
 }
 
 /// The row of a load: its job id and itself.
@@ -89,9 +121,15 @@ pub fn add_minions<D: Dialect>(dialect: &D, batch: Vec<JobMinions>) -> Outcome {
     let mut refusals = Vec::new();
     for (index, item) in batch.into_iter().enumerate() {
         let jid = item.jid.clone();
-        let statement = format!("SELECT `load` FROM `jids` WHERE `jid` = ?{}", D::LOCK);
+        let statement = format!("SELECT `jid`, `load` FROM `jids` WHERE `jid` = ?{}", D::LOCK);
         let found = sql::query(CONNECTION, &statement, &[jid.as_str().into()])?.into_texts().next();
-        let before = found.map(|[load]| load);
+        let before = match found {
+            Some([found, _]) if found != jid => {
+                refusals.push(Refusal::new(index, is_taken(&jid)));
+                continue;
+            }
+            found => found.map(|[_, load]| load),
+        };
         let after = match &before {
             Some(load) => json::with_minions(load.clone(), &item.minions),
             None => placeholder(&item),

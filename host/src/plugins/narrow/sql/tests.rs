@@ -53,6 +53,16 @@ fn what_is_granted_goes_through() {
     }
 }
 
+/// What the bundled returner asks where the columns leave out case.
+#[test]
+fn a_text_is_compared_by_its_bytes() {
+    let rules = audit(Dialect::Mysql);
+    let exact = "CAST(CONVERT(`a` USING utf8mb4) AS BINARY)";
+    let statement =
+        format!("SELECT DISTINCT {exact} FROM `audit` WHERE {exact} = ? GROUP BY {exact} ORDER BY 1");
+    assert_eq!(rules.allows(&statement), Ok(()));
+}
+
 #[test]
 fn every_other_table_and_verb_is_refused() {
     for dialect in BOTH {

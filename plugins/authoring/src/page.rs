@@ -173,6 +173,50 @@ mod tests {
         );
     }
 
+    /// Authors of plugins read nothing else: each interface, type, member and function of the
+    /// contract says what it is.
+    #[test]
+    fn everything_has_words() {
+        let (resolve, _) = contract::with("package salt:returner@0.1.0;").expect("the contract can be read");
+        let mut mute = Vec::new();
+        let mut look = |name: String, docs: &Docs| {
+            if docs.contents.is_none() {
+                mute.push(name);
+            }
+        };
+        for (_, world) in resolve.worlds.iter() {
+            look(world.name.clone(), &world.docs);
+        }
+        for (_, interface) in resolve.interfaces.iter() {
+            let of = interface.name.clone().unwrap_or_default();
+            look(of.clone(), &interface.docs);
+            interface
+                .functions
+                .values()
+                .for_each(|function| look(format!("{of}.{}", function.name), &function.docs));
+            for (name, id) in &interface.types {
+                let definition = &resolve.types[*id];
+                let member = |member: &str| format!("{of}.{name}.{member}");
+                match &definition.kind {
+                    // What it uses of another interface is told there.
+                    TypeDefKind::Type(Type::Id(_)) => continue,
+                    TypeDefKind::Record(record) => {
+                        record.fields.iter().for_each(|field| look(member(&field.name), &field.docs));
+                    }
+                    TypeDefKind::Variant(variant) => {
+                        variant.cases.iter().for_each(|case| look(member(&case.name), &case.docs));
+                    }
+                    TypeDefKind::Enum(all) => {
+                        all.cases.iter().for_each(|case| look(member(&case.name), &case.docs));
+                    }
+                    _ => {}
+                }
+                look(format!("{of}.{name}"), &definition.docs);
+            }
+        }
+        assert_eq!(mute, Vec::<String>::new(), "`///` is missing in `wit/*.wit`");
+    }
+
     #[test]
     fn everything_is_on_it() {
         let page = contract_page().expect("the contract can be read");

@@ -2,6 +2,9 @@
 //!
 //! Guests take borrowed records, so that handing over a batch copies each text once: into the
 //! guest's memory.
+//!
+//! `loads` has `add-minions` before `store`: wasmtime 48 generates for a function of that name a
+//! variable that hides the store from the functions after it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -12,8 +12,8 @@ use super::layer::{Chain, Layer};
 use super::salt_keys;
 use super::section::{Found, Section};
 use super::settings::{
-    Address, Bundled, ConnectionSettings, MongoSettings, MysqlSettings, RedisSettings, SqliteSettings,
-    TlsSettings,
+    Address, Bundled, ConnectionSettings, MongoSettings, MysqlSettings, MysqlTls, RedisSettings,
+    SqliteSettings, TlsSettings,
 };
 
 /// Keys that every returner has, whatever its plugin.
@@ -152,7 +152,11 @@ fn connection(bundled: Bundled, chain: &Chain<'_>) -> ConnectionSettings {
             user: chain.text("user").unwrap_or_default(),
             password: chain.secret("pass"),
             database: chain.text("db").unwrap_or_default(),
-            tls: tls(chain),
+            tls: match tls(chain) {
+                Some(wanted) => MysqlTls::Verified(wanted),
+                None if chain.flag("ssl") == Some(false) => MysqlTls::Disabled,
+                None => MysqlTls::Preferred,
+            },
         }),
         Bundled::Redis => ConnectionSettings::Redis(RedisSettings {
             address: address(chain, chain.first_of(&["unix_socket_path", "host"])),

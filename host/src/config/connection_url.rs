@@ -7,8 +7,8 @@ use url::Url;
 
 use super::secret::Secret;
 use super::settings::{
-    Address, ConnectionSettings, MongoSettings, MysqlSettings, PostgresSettings, PostgresTls, RedisSettings,
-    SqliteSettings, TlsSettings,
+    Address, ConnectionSettings, MongoSettings, MysqlSettings, MysqlTls, PostgresSettings, PostgresTls,
+    RedisSettings, SqliteSettings, TlsSettings,
 };
 
 const FORMS: &str = "`sqlite::memory:`, `sqlite:FILE`, `mysql://USER:PASSWORD@HOST/DATABASE`, \
@@ -43,7 +43,7 @@ impl ConnectionSettings {
                 user: user.unwrap_or_default(),
                 password,
                 database,
-                tls: None,
+                tls: MysqlTls::Preferred,
             })),
             "postgres" | "postgresql" if database.is_empty() => Err(wrong("there is no database in it")),
             "postgres" | "postgresql" => Ok(Self::Postgres(PostgresSettings {

@@ -56,8 +56,8 @@ pub(crate) use salt_keys::{is_salts, other_names};
 pub(crate) use salt_options::SaltOptions;
 pub(crate) use settings::{
     Address, Bundled, ConnectionSettings, DeliverySettings, HostSettings, Limits, MongoSettings,
-    MysqlSettings, PluginSource, PostgresSettings, PostgresTls, RedisSettings, ReturnerSettings, Settings,
-    SqliteSettings, TlsSettings,
+    MysqlSettings, MysqlTls, PluginSource, PostgresSettings, PostgresTls, RedisSettings, ReturnerSettings,
+    Settings, SqliteSettings, TlsSettings,
 };
 pub(crate) use variant::{Options, Variant, VariantError, is_variant};
 pub(crate) use watched::{Identity, Seen, Watched};

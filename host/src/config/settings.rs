@@ -239,7 +239,17 @@ pub(crate) struct MysqlSettings {
     pub(crate) user: String,
     pub(crate) password: Option<Secret>,
     pub(crate) database: String,
-    pub(crate) tls: Option<TlsSettings>,
+    pub(crate) tls: MysqlTls,
+}
+
+/// Whether a connection to MySQL is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum MysqlTls {
+    /// Nothing is said: as MySQL's own clients do it, if the server offers it, and without
+    /// looking at its certificate.
+    Preferred,
+    Disabled,
+    Verified(TlsSettings),
 }
 
 #[derive(Debug, Clone, PartialEq)]

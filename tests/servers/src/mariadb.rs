@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use url::Url;
 
+use crate::certificates::Issued;
 use crate::directory::{Directory, find};
 use crate::error::StartError;
 use crate::port::free_port;
@@ -37,6 +38,7 @@ pub struct Mariadb {
     /// Without a database.
     url: Url,
     directory: Option<Directory>,
+    tls: Option<Issued>,
 }
 
 impl Mariadb {
@@ -51,7 +53,7 @@ impl Mariadb {
         let server = SHARED.get_or_try_init(|| async {
             match std::env::var(VARIABLE) {
                 Ok(given) => Self::given(&given).await,
-                Err(_) => Self::try_start().await,
+                Err(_) => Self::try_start(None).await,
             }
         });
         server.await.unwrap_or_else(|error| panic!("{error}"))
@@ -63,26 +65,35 @@ impl Mariadb {
     ///
     /// If it does not start; the message says what to do.
     pub async fn start() -> Self {
-        Self::try_start().await.unwrap_or_else(|error| panic!("{error}"))
+        Self::try_start(None).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`Mariadb::start`], for a server that offers TLS.
+    ///
+    /// # Panics
+    ///
+    /// As [`Mariadb::start`].
+    pub async fn start_with_tls(issued: &Issued) -> Self {
+        Self::try_start(Some(issued.clone())).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     async fn given(given: &str) -> Result<Self, StartError> {
         let refuse = |reason: String| StartError::Given { variable: VARIABLE, reason };
         let mut url = Url::parse(given).map_err(|error| refuse(error.to_string()))?;
         url.set_path("");
-        let server = Self { process: None, url, directory: None };
+        let server = Self { process: None, url, directory: None, tls: None };
         let connected = MySqlConnection::connect(server.url.as_str()).await;
         connected.map_err(|error| refuse(error.to_string()))?;
         Ok(server)
     }
 
-    async fn try_start() -> Result<Self, StartError> {
+    async fn try_start(tls: Option<Issued>) -> Result<Self, StartError> {
         let directory = Directory::create("mariadb")?;
         install(&directory)?;
         let port = free_port();
         let url = Url::parse(&format!("mysql://{USER}:{PASSWORD}@127.0.0.1:{port}"));
         let url = url.expect("the parts of the URL are constants and a port");
-        let mut server = Self { process: None, url, directory: Some(directory) };
+        let mut server = Self { process: None, url, directory: Some(directory), tls };
         server.process = Some(server.run().await?);
         Ok(server)
     }
@@ -124,6 +135,10 @@ impl Server for Mariadb {
             "--socket=mariadb.sock".to_owned(),
             "--max-allowed-packet=64M".to_owned(),
         ];
+        if let Some(Issued { certificate, key, .. }) = &self.tls {
+            arguments.push(format!("--ssl-cert={}", certificate.display()));
+            arguments.push(format!("--ssl-key={}", key.display()));
+        }
         arguments.extend(as_root());
         let mut process = Process::spawn("mariadb", &find("mariadbd", INSTEAD)?, directory, arguments)?;
         let url = self.url.clone();

@@ -62,7 +62,8 @@ fn included_files_come_later_and_win() {
         (&mysql.address, mysql.user.as_str(), mysql.database.as_str()),
         (&tcp("main", 3306), "included", "default")
     );
-    assert_eq!(mysql.tls.as_ref().and_then(|tls| tls.ca.clone()), Some(directory.path("more/ca.pem")));
+    let MysqlTls::Verified(tls) = &mysql.tls else { panic!("`ssl_ca` asks for it: {:?}", mysql.tls) };
+    assert_eq!(tls.ca, Some(directory.path("more/ca.pem")));
     assert_eq!(settings.files.len(), 4);
     assert_eq!(warnings, ["more/x.yaml:2: `include: none.yaml` matches no file"]);
 

@@ -20,7 +20,7 @@ use super::mysql_error::{ends_transaction, error_of};
 use super::server::{Control, Driver, QueryError, Stop, connected};
 use super::statement::Effects;
 use super::{SqlError, SqlErrorKind, SqlRows, SqlValue, mysql_statement, mysql_value, size};
-use crate::config::{Address, MysqlSettings};
+use crate::config::{Address, MysqlSettings, MysqlTls};
 use crate::connections::answer::{AnswerBounds, AnswerSize};
 use crate::connections::pool::{FRESH, PING, Server};
 use crate::connections::{OpenError, TimeBounds, tls};
@@ -174,18 +174,18 @@ impl Driver for Mysql {
     }
 }
 
-/// Encryption as the settings want it; where they say nothing, as MySQL's own clients
-/// do it: if the server offers it, and without looking at its certificate.
+/// Encryption as the settings want it.
 fn with_tls(
     options: MySqlConnectOptions,
     name: &str,
     settings: &MysqlSettings,
 ) -> Result<MySqlConnectOptions, OpenError> {
-    let Some(wanted) = &settings.tls else {
-        return Ok(match &settings.address {
-            Address::Tcp { .. } => options.ssl_mode(MySqlSslMode::Preferred),
-            Address::Unix(_) => options.ssl_mode(MySqlSslMode::Disabled),
-        });
+    let wanted = match (&settings.tls, &settings.address) {
+        (MysqlTls::Verified(wanted), _) => wanted,
+        (MysqlTls::Preferred, Address::Tcp { .. }) => return Ok(options.ssl_mode(MySqlSslMode::Preferred)),
+        (MysqlTls::Preferred, Address::Unix(_)) | (MysqlTls::Disabled, _) => {
+            return Ok(options.ssl_mode(MySqlSslMode::Disabled));
+        }
     };
     let pem = tls::read(wanted).map_err(|error| OpenError::new(name, error))?;
     // The certificates that MySQL makes for itself name no host: a private authority

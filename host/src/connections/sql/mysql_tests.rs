@@ -1,8 +1,9 @@
 //! What `sql` promises where MySQL commits by itself.
 
-use returner_servers::{Cut, Mariadb, MysqlDatabase, Proxy};
+use returner_servers::{Authority, Cut, Mariadb, MysqlDatabase, Proxy};
 
 use super::*;
+use crate::config::TlsSettings;
 use crate::connections::Purpose;
 use crate::connections::sql::{Hazards, SqlPool, SqlTransaction};
 
@@ -25,7 +26,7 @@ fn settings(database: &MysqlDatabase) -> MysqlSettings {
         user: option("user"),
         password: Some(option("pass").as_str().into()),
         database: option("db"),
-        tls: None,
+        tls: MysqlTls::Preferred,
     }
 }
 
@@ -230,4 +231,29 @@ async fn a_transaction_whose_connection_broke_is_ended_at_the_server() {
     run(&mut transaction, &["INSERT INTO t VALUES (1)"]).await;
     transaction.commit().await.expect("it is committed");
     assert_eq!(database.count("t").await, 1);
+}
+
+/// Without a word in the settings it is encrypted where the server can, as with MySQL's own
+/// clients.
+#[tokio::test]
+async fn a_connection_is_encrypted_as_the_settings_say() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let server = Mariadb::start_with_tls(&authority.issue("server")).await;
+    let database = server.database().await;
+    let cipher = async |tls: MysqlTls| {
+        let settings = MysqlSettings { tls, ..settings(&database) };
+        let pool = SqlPool::mysql("mysql", &settings, TIMES).expect("good settings");
+        let mut transaction = pool.begin(Purpose::Read).await?;
+        let statement = "SHOW SESSION STATUS LIKE 'Ssl_cipher'".to_owned();
+        let found = transaction.query(statement, Vec::new(), BOUNDS).await?;
+        Ok::<_, SqlError>(found.rows[0][1].clone())
+    };
+    let vouched =
+        |by: &Authority| MysqlTls::Verified(TlsSettings { ca: Some(by.ca()), ..TlsSettings::default() });
+    let plain = SqlValue::Text(String::new());
+    assert_eq!(cipher(MysqlTls::Disabled).await, Ok(plain.clone()));
+    for tls in [MysqlTls::Preferred, vouched(&authority)] {
+        assert_ne!(cipher(tls).await.expect("the server has TLS"), plain);
+    }
+    cipher(vouched(&stranger)).await.expect_err("nobody vouches for it");
 }

@@ -87,6 +87,41 @@ async fn each_line_that_is_not_json_is_named() {
     fixture.unharmed().await;
 }
 
+/// Of an array, too, where its end can be told by its brackets.
+#[tokio::test]
+async fn each_item_of_an_array_that_is_not_json_is_named() {
+    let fixture = Fixture::new("").await;
+    let item = good().to_string();
+    let deep = item.replace("true", &("[".repeat(1000) + &"]".repeat(1000)));
+    let (nan, nobody) = (item.replace("true", "NaN"), item.replace("web1", ""));
+    let body = format!("[{item},\n{nan},\n{item},\n{deep},\n{nobody}]");
+    let named = [(1, "it is not JSON: "), (3, "at line 4"), (4, "empty")];
+    fixture.post(body.as_bytes()).await.refuses(&named);
+    assert_eq!(fixture.database.count("salt_returns").await, 1, "nothing of it is accepted");
+    let file = fixture.host.directory().join("array.json");
+    std::fs::write(&file, format!("\u{FEFF}{body}")).expect("a test's directory can be written to");
+    let sent = returner(fixture.host.directory(), &["send", "array.json", "--url", &fixture.host.url("")]);
+    // Two are the same one.
+    assert_eq!(sent.expect(4).stdout.trim(), "1 accepted, 1 duplicates, 3 refused");
+    for item in ["item 2", "item 4", "item 5"] {
+        assert!(sent.stderr.contains(&format!("error: {item}: ")), "{sent:?}");
+    }
+}
+
+/// A client that compresses is told so, and not that its bytes are no text.
+#[tokio::test]
+async fn an_encoded_body_is_refused_as_one() {
+    let fixture = Fixture::new("").await;
+    for (encoding, status) in [("gzip", 415), ("zstd, gzip", 415), ("identity", 202), ("Identity", 202)] {
+        let request =
+            reqwest::Client::new().post(fixture.host.url("/v1/returns")).header("Content-Encoding", encoding);
+        let answer = request.body(good().to_string()).send().await.expect("an answer");
+        assert_eq!(answer.status(), status, "{encoding}");
+        let text = answer.text().await.expect("a body");
+        assert_eq!(text.contains("send the JSON as it is"), status == 415, "{text}");
+    }
+}
+
 /// What a return asks for is told with its place, too.
 #[tokio::test]
 async fn what_a_return_may_not_ask_for_is_named_by_its_place() {

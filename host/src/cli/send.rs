@@ -11,7 +11,7 @@ mod own_jobs;
 mod part;
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -98,12 +98,12 @@ impl Send {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let client = Client::new(&self.host)?;
         let mut input = Input::open(&self.file).await?;
-        let mut sending = Sending::new(&self, &client);
+        let mut sending = Sending::new(&self, &client, input.size());
         let ended = sending.all(&mut input).await;
         let sent = sending.end();
         if self.host.json {
             output::json(&sent)?;
-        } else {
+        } else if ended.is_ok() || sent.has_something() {
             output::line(&format!(
                 "{} accepted, {} duplicates, {} refused",
                 sent.accepted,
@@ -120,6 +120,13 @@ impl Send {
                 Err(failure)
             }
         }
+    }
+}
+
+impl Sent {
+    /// Whether the host, or this command, has decided about any of it.
+    fn has_something(&self) -> bool {
+        self.accepted + self.duplicates + self.refused.len() > 0
     }
 }
 
@@ -145,9 +152,9 @@ struct Sending<'a> {
 }
 
 impl<'a> Sending<'a> {
-    fn new(command: &'a Send, client: &'a Client) -> Self {
+    fn new(command: &'a Send, client: &'a Client, size: Option<u64>) -> Self {
         let sent = Sent { unit: "line", ..Sent::default() };
-        let bar = progress(&command.file);
+        let bar = progress(size);
         let own_jobs = OwnJobs::default();
         Self { command, client, bar, sent, part: Part::new(), bytes: 0, most: BYTES, own_jobs }
     }
@@ -187,7 +194,6 @@ impl<'a> Sending<'a> {
 
     /// What the host calls line 1 of an item is this line.
     fn refuse(&mut self, line: usize, reason: &str, hint: Option<String>) {
-        self.bar.inc(1);
         let reason = reason.replace("at line 1, column", "at column");
         self.sent.refused.push(Refused { line, reason, hint });
     }
@@ -255,7 +261,8 @@ impl<'a> Sending<'a> {
     fn taken(&mut self, part: &Part, answer: &Answer) -> Result<(), Failure> {
         self.sent.accepted += answer.accepted;
         self.sent.duplicates += answer.duplicates;
-        self.bar.inc(part.len() as u64);
+        self.bar.inc(bytes(part) as u64);
+        self.bar.set_message(format!("{} accepted", self.sent.accepted));
         if answer.stored != Some(false) {
             return Ok(());
         }
@@ -363,12 +370,15 @@ impl Patience {
     }
 }
 
-fn progress(file: &Path) -> ProgressBar {
-    if !std::io::stderr().is_terminal() || file == Path::new("-") {
+/// For a file: what comes by a pipe has no end that is known.
+fn progress(size: Option<u64>) -> ProgressBar {
+    let Some(size) = size.filter(|_| std::io::stderr().is_terminal()) else {
         return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{spinner} {pos} sent, {per_sec}, {elapsed}");
-    ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+    };
+    let style = ProgressStyle::with_template(
+        "{wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {msg}, {eta} left",
+    );
+    ProgressBar::new(size).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Returners, after what is said of them.

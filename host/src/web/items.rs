@@ -8,7 +8,8 @@ use axum::Json;
 use axum::body::BodyDataStream;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, Path, Query, Request, State};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_ENCODING;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -181,6 +182,12 @@ impl FromRequest<Arc<App>> for Body {
 }
 
 async fn receive(request: Request, app: &App) -> Result<Body, Problem> {
+    if let Some(encoding) = encoding(request.headers()) {
+        app.metrics.intake.refused("encoded");
+        let detail = format!("the body is encoded (`Content-Encoding: {encoding}`)");
+        let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
+        return Err(problem.hint("send the JSON as it is, without that header"));
+    }
     let max = app.lanes.settings().host.max_body;
     let too_large = || {
         app.metrics.intake.refused("too-large");
@@ -214,6 +221,12 @@ async fn receive(request: Request, app: &App) -> Result<Body, Problem> {
     }
     arrival.iter().for_each(Arrival::arrived);
     Ok(Body { bytes: Bytes::from_owner(Received { bytes, _share: share }) })
+}
+
+/// What was done to a body that the host would have to undo (RFC 9110, 8.4).
+fn encoding(headers: &HeaderMap) -> Option<&str> {
+    let encoding = headers.get(CONTENT_ENCODING)?.to_str().unwrap_or("?").trim();
+    Some(encoding).filter(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity"))
 }
 
 /// The next piece of a body; a problem where another has its room now.

@@ -1,5 +1,6 @@
 //! What `returner send` reads: a file or stdin, by lines or as a whole.
 
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -12,7 +13,12 @@ pub(super) struct Input {
     reader: Box<dyn AsyncBufRead + Unpin + Send>,
     /// How many were read.
     lines: usize,
+    /// Its bytes, where that is known.
+    size: Option<u64>,
 }
+
+/// What editors of Windows put before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
 pub(super) struct Line {
     /// From 1.
@@ -23,7 +29,8 @@ pub(super) struct Line {
 
 impl Input {
     pub(super) async fn open(file: &Path) -> Result<Self, Failure> {
-        let reader: Box<dyn AsyncBufRead + Unpin + Send> = if file == Path::new("-") {
+        let mut size = None;
+        let mut reader: Box<dyn AsyncBufRead + Unpin + Send> = if file == Path::new("-") {
             Box::new(BufReader::new(tokio::io::stdin()))
         } else if file.is_dir() {
             return Err(Failure::failed(format!(
@@ -32,10 +39,20 @@ impl Input {
                 file.display()
             )));
         } else {
-            let opened = tokio::fs::File::open(file).await;
-            Box::new(BufReader::new(opened.map_err(|error| unreadable(file, &error))?))
+            let opened = tokio::fs::File::open(file).await.map_err(|error| unreadable(file, &error))?;
+            size = opened.metadata().await.ok().filter(Metadata::is_file).map(|metadata| metadata.len());
+            Box::new(BufReader::new(opened))
         };
-        Ok(Self { file: file.to_owned(), reader, lines: 0 })
+        let begin = reader.fill_buf().await.map_err(|error| unreadable(file, &error))?;
+        if begin.starts_with(BYTE_ORDER_MARK) {
+            reader.consume(BYTE_ORDER_MARK.len());
+        }
+        Ok(Self { file: file.to_owned(), reader, lines: 0, size })
+    }
+
+    /// How much it is, if it is a file.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.size
     }
 
     /// Whether it is a JSON array: by its first byte that is no white space, which stays

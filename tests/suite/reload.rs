@@ -6,6 +6,8 @@ mod under_load;
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -365,6 +367,70 @@ async fn it_listens_where_it_is_told_to_now() {
         Ok(status) => Err(status),
     })
     .await;
+}
+
+/// From this machine alone to all addresses and back, on the port that clients know: nobody is
+/// turned away in between, and no other process gets in.
+#[tokio::test]
+async fn the_same_port_can_be_had_at_other_addresses() {
+    let database = SqliteDatabase::new();
+    let open = "host.tokens.any: {sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08, role: read}\n";
+    let host = Host::start(&format!("{open}{}", database.config())).await;
+    let own = host.url("").replace("http://", "");
+    let (_, port) = own.rsplit_once(':').expect("a port");
+    let text = fs::read_to_string(host.directory().join("returner.yaml")).expect("a test's file");
+    let stop = Arc::new(AtomicBool::new(false));
+    let (client, url, ended) = (reqwest::Client::new(), host.url("/healthz"), Arc::clone(&stop));
+    let asking = tokio::spawn(async move {
+        let mut asked = 0;
+        while !ended.load(Ordering::Relaxed) {
+            // A connection of its own each time.
+            let request = client.get(&url).header("Connection", "close").send().await;
+            request.unwrap_or_else(|error| panic!("after {asked}: {error:?}"));
+            asked += 1;
+        }
+        asked
+    });
+    for address in ["0.0.0.0", "127.0.0.1", "[::]", "127.0.0.1"] {
+        let there = format!("{address}:{port}");
+        fs::write(host.directory().join("returner.yaml"), text.replace(&own, &there)).expect("a test's file");
+        returner(host.directory(), &["reload", "--config", "returner.yaml"]).expect(0);
+        let log = host.log();
+        let last = log.lines().rfind(|line| line.contains("listening on")).expect("it listens");
+        assert!(last.ends_with(&format!("http://{there}")), "{last}");
+        let other = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await;
+        assert!(other.is_err(), "the port is the host's");
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert!(asking.await.expect("nobody was turned away") > 0);
+}
+
+/// Commands find the host where it listens, and not where its file says that it should.
+#[tokio::test]
+async fn a_command_finds_the_host_that_runs() {
+    let database = SqliteDatabase::new();
+    let host = Host::start(&database.config()).await;
+    let file = host.directory().join("returner.yaml");
+    let text = fs::read_to_string(&file).expect("a test's file");
+    let own = host.url("").replace("http://", "");
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let taken = taken.local_addr().expect("it is bound");
+    fs::write(&file, text.replace(&own, &taken.to_string())).expect("a test's file");
+    let run = |arguments: &[&str]| {
+        returner(host.directory(), &[arguments, &["--config", "returner.yaml"]].concat())
+    };
+    let dry = run(&["reload", "--dry-run"]);
+    assert!(dry.expect(0).stdout.contains(&taken.to_string()), "{dry:?}");
+    let refused = run(&["reload"]);
+    assert!(refused.expect(4).stderr.contains("cannot listen on"), "{refused:?}");
+    run(&["status"]).expect(0);
+    // By its socket, once it has one: nobody has to show a token there.
+    fs::write(&file, format!("{text}host.socket: r.sock\n")).expect("a test's file");
+    run(&["reload"]).expect(0);
+    let noted = fs::read_to_string(host.directory().join("data/listening")).expect("the host's own");
+    assert!(noted.starts_with("unix:/") && noted.ends_with(&format!("/r.sock\nhttp://{own}\n")), "{noted}");
+    fs::write(&file, &text).expect("a test's file");
+    run(&["status"]).expect(0);
 }
 
 /// Whatever refuses a version says where, and what to do.

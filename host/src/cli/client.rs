@@ -21,6 +21,7 @@ use super::body::{self, Unread};
 use super::problem::Problem;
 use super::{ConfigArgs, Failure, HostArgs, Reach};
 use crate::config::Settings;
+use crate::daemon;
 use crate::web::PROBLEM;
 
 /// How long to wait for a connection.
@@ -259,6 +260,10 @@ fn place(config: &ConfigArgs, reach: &Reach) -> Result<(String, Option<PathBuf>)
         ))
     };
     let host = loaded.map_err(unread)?.settings.host;
+    // One that runs knows better than a file that was changed since.
+    if let Some(url) = daemon::noted(&host.data) {
+        return Ok(reached(&url));
+    }
     Ok(match (host.socket, host.listen) {
         (Some(socket), _) => (LOCAL.to_owned(), Some(socket.path)),
         (None, Some(address)) => {
@@ -267,6 +272,16 @@ fn place(config: &ConfigArgs, reach: &Reach) -> Result<(String, Option<PathBuf>)
         }
         (None, None) => (LOCAL.to_owned(), None),
     })
+}
+
+/// Where a host is found that says so itself.
+fn reached(url: &str) -> (String, Option<PathBuf>) {
+    let (base, socket) = named(url);
+    let address = base.split_once("://").and_then(|(scheme, address)| Some((scheme, address.parse().ok()?)));
+    match address {
+        Some((scheme, address)) if socket.is_none() => (format!("{scheme}://{}", reachable(address)), None),
+        _ => (base, socket),
+    }
 }
 
 /// What stands for the host in a URL, where it is behind a socket.

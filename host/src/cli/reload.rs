@@ -40,7 +40,11 @@ impl Reload {
             return output::json(&answer);
         }
         for Change { subject, change, widens } in &answer.changes {
-            let mark = if *widens { "  [widens what it can reach]" } else { "" };
+            let mark = match *widens {
+                true if subject.starts_with("`host.") => "  [opens it to more]",
+                true => "  [widens what it can reach]",
+                false => "",
+            };
             output::line(&format!("{subject}: {change}{mark}"))?;
         }
         for warning in &answer.warnings {

@@ -3,8 +3,10 @@
 //!
 //! Promises: names what changed and never a secret: of options, which a plugin's author may
 //! use for one, only the names. What a returner can reach afterwards and could not before
-//! is marked. Does not know plugins: a file with the same name and another content is told
+//! is marked, and so is what lets somebody ask this host who could not. Does not know plugins: a file with the same name and another content is told
 //! by whoever loads it.
+
+mod opening;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,7 +26,7 @@ pub(crate) struct Difference {
     /// What it is about: ``returner `audit` ``.
     pub(crate) subject: String,
     pub(crate) change: String,
-    /// A returner can reach what it could not before.
+    /// A returner can reach what it could not before, or somebody this host.
     pub(crate) widens: bool,
 }
 
@@ -54,8 +56,10 @@ impl Settings {
         ] {
             found.extend((old != new).then(|| Difference::new(format!("`{key}`"), from_to(&old, &new))));
         }
+        let opened = opening::opened(&self.host, &newer.host);
         for (key, old, new) in self.host.changed(&newer.host) {
-            found.push(Difference::new(format!("`host.{key}`"), from_to(&old, &new)));
+            let difference = Difference::new(format!("`host.{key}`"), from_to(&old, &new));
+            found.push(if opened.contains(&key) { difference.widening() } else { difference });
         }
         for (name, old, new) in pairs(&self.connections, &newer.connections) {
             if let (Some(old), Some(new)) = (old, new)

@@ -1,6 +1,7 @@
 //! The life of the host: read the settings, build, serve (and read the settings again when
 //! they change), drain.
 
+mod listening;
 mod private;
 mod reload;
 mod serving;
@@ -26,6 +27,7 @@ use crate::plugins::{LoadError, Runtime};
 use crate::telemetry::Metrics;
 use crate::web::{self, Access, App, Gate, Receiving, Reloads};
 
+pub(crate) use listening::noted;
 use private::{PrivateError, make_private};
 use reload::Reloader;
 use serving::{BindError, Serving};
@@ -89,7 +91,7 @@ pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
     let reloads = Arc::new(Reloads::new(reload::shown(&settings), orders));
     let host = Host::build(Arc::clone(&settings), Arc::clone(&reloads)).await?;
     let (router, gate) = (web::router(Arc::clone(&host.app)), Arc::clone(&host.app.gate));
-    let mut serving = Serving::new(router, gate, Arc::clone(&host.app.salt_events));
+    let mut serving = Serving::new(router, gate, Arc::clone(&host.app.salt_events), &settings.host.data);
     let refused = |error: BindError| DaemonError::Serve(at(error.place(&settings.places), &error));
     let bound = serving.bind(&settings.host).await.map_err(refused)?;
     serving.change(bound, &settings.host).await;

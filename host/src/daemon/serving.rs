@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use std::path::Path;
+
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::listening::Listening;
 use crate::config::{HostSettings, Place, Places, SocketSettings};
 use crate::intake::{Following, SaltEvents};
-use crate::web::{self, Access, Gate, Listener, ServeError, ServerTlsError, UnixSocket};
+use crate::web::{self, Access, Gate, Listener, Port, ServeError, ServerTlsError, UnixSocket};
 
 pub(super) struct Serving {
     router: Router,
@@ -23,6 +26,7 @@ pub(super) struct Serving {
     following: Option<Following>,
     /// How long what is under way may take to end, for listeners of any age.
     drain: watch::Sender<Duration>,
+    listening: Listening,
 }
 
 /// A listener at work.
@@ -30,6 +34,8 @@ struct Served<P> {
     /// As the configuration says it.
     place: P,
     address: String,
+    /// Its port, where it has one.
+    port: Option<Port>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -69,9 +75,10 @@ enum Change<P> {
 }
 
 impl Serving {
-    pub(super) fn new(router: Router, gate: Arc<Gate>, events: Arc<SaltEvents>) -> Self {
+    pub(super) fn new(router: Router, gate: Arc<Gate>, events: Arc<SaltEvents>, data: &Path) -> Self {
         let drain = watch::Sender::new(Duration::ZERO);
-        Self { router, gate, tcp: None, unix: None, events, following: None, drain }
+        let listening = Listening::new(data);
+        Self { router, gate, tcp: None, unix: None, events, following: None, drain, listening }
     }
 
     /// Binds what the settings say and is not served yet.
@@ -79,7 +86,10 @@ impl Serving {
         let access = Access::new(&settings.access)?;
         let tcp = match (settings.listen, &self.tcp) {
             (Some(place), Some(served)) if served.place == place => Change::Same,
-            (Some(place), _) => Change::New(place, Listener::tcp(place).await?),
+            (Some(place), served) => {
+                let own = served.as_ref().and_then(|served| served.port.as_ref());
+                Change::New(place, Listener::tcp(place, own).await?)
+            }
             (None, _) => Change::Gone,
         };
         let unix = match (&settings.socket, &self.unix) {
@@ -104,6 +114,7 @@ impl Serving {
         let new = Server { router: &self.router, gate: &self.gate, drain: &self.drain };
         self.tcp = tcp.map(|(place, listener)| new.begin(place, listener)).or_else(|| self.tcp.take());
         self.unix = unix.map(|(place, listener)| new.begin(place, listener)).or_else(|| self.unix.take());
+        self.listening.note(&self.addresses());
         self.follow(settings).await;
     }
 
@@ -174,9 +185,10 @@ fn leave<P>(served: &mut Option<Served<P>>, change: Change<P>) -> Option<(P, Lis
 impl Server<'_> {
     fn begin<P>(&self, place: P, listener: Listener) -> Served<P> {
         let (stop, address) = (CancellationToken::new(), listener.address(self.gate.has_tls()));
+        let port = listener.port();
         let (router, gate) = (self.router.clone(), Arc::clone(self.gate));
         let task = tokio::spawn(web::serve(listener, router, gate, stop.clone(), self.drain.subscribe()));
         tracing::info!("listening on {address}");
-        Served { place, address, stop, task }
+        Served { place, address, port, stop, task }
     }
 }

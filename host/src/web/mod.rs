@@ -25,6 +25,7 @@ mod stalled;
 mod tls;
 mod trial;
 mod unix;
+mod unread;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -46,7 +47,7 @@ pub(crate) use access::{Access, Gate};
 pub(crate) use configuration::{Order, Reloads, Reread};
 pub(crate) use problem::{PROBLEM, hinted};
 pub(crate) use receiving::Receiving;
-pub(crate) use serve::{Listener, ServeError, serve};
+pub(crate) use serve::{Listener, Port, ServeError, serve};
 pub(crate) use tls::ServerTlsError;
 pub(crate) use unix::UnixSocket;
 

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,8 +20,9 @@ use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::sockopt::set_socket_reuseport;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,6 +34,7 @@ use super::seats::{Held, Seats};
 use super::stalled::Stalling;
 use super::tls::Tls;
 use super::unix::UnixSocket;
+use super::unread::Unread;
 
 /// The time that a client has to send the head of a request.
 const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -47,6 +50,9 @@ const CONNECTIONS: usize = 1024;
 
 /// The time that a connection has to end which has to go: for an answer under way.
 const LEAVING: Duration = Duration::from_secs(10);
+
+/// How many connections wait to be accepted; tokio's own number.
+const BACKLOG: u32 = 1024;
 
 /// How long to wait after accepting failed, which it does when files run out.
 const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
@@ -78,9 +84,24 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    pub(crate) async fn tcp(address: SocketAddr) -> Result<Self, ServeError> {
-        let bound = TcpListener::bind(address).await;
+    /// Listens at an address; where that takes the port of the host's own listener, beside it.
+    pub(crate) async fn tcp(address: SocketAddr, own: Option<&Port>) -> Result<Self, ServeError> {
+        let bound = match (TcpListener::bind(address).await, own) {
+            (Err(error), Some(own)) if error.kind() == io::ErrorKind::AddrInUse => {
+                own.shared_with(address).unwrap_or(Err(error))
+            }
+            (bound, _) => bound,
+        };
         Ok(Self::Tcp(bound.map_err(|error| ServeError::Tcp { address, error })?))
+    }
+
+    /// For a later listener at the same port.
+    pub(crate) fn port(&self) -> Option<Port> {
+        let Listener::Tcp(listener) = self else { return None };
+        Some(Port {
+            handle: listener.as_fd().try_clone_to_owned().ok()?,
+            address: listener.local_addr().ok()?,
+        })
     }
 
     /// Where it listens, for people.
@@ -123,6 +144,37 @@ impl Listener {
                 }
             }
         }
+    }
+}
+
+/// The port of a listener at work, which another one of the host can have too: from `127.0.0.1` to
+/// `0.0.0.0` there is no moment at which nobody listens. It keeps the port, so it has to end with its
+/// listener.
+pub(crate) struct Port {
+    handle: OwnedFd,
+    address: SocketAddr,
+}
+
+impl Port {
+    /// A listener at another address with this port; none if it is another one. Linux lets two
+    /// sockets of one user have it if both say so while the second is bound (socket(7),
+    /// `SO_REUSEPORT`): no longer, so that no other process gets in.
+    fn shared_with(&self, address: SocketAddr) -> Option<io::Result<TcpListener>> {
+        if address.port() != self.address.port() {
+            return None;
+        }
+        let bind = || {
+            set_socket_reuseport(&self.handle, true)?;
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            socket.set_reuseaddr(true)?;
+            socket.set_reuseport(true)?;
+            socket.bind(address)?;
+            let listener = socket.listen(BACKLOG)?;
+            set_socket_reuseport(&listener, false)?;
+            Ok(listener)
+        };
+        let bound = bind();
+        Some(set_socket_reuseport(&self.handle, false).map_err(io::Error::from).and(bound))
     }
 }
 
@@ -275,7 +327,9 @@ impl Client {
         if let Some(origin) = self.held.from {
             request.extensions_mut().insert(origin);
         }
-        let answer = router.oneshot(request).await;
+        let (head, body) = request.into_parts();
+        let body = Unread::new(&head, body);
+        let answer = router.oneshot(Request::from_parts(head, body)).await;
         self.receives.store(false, Ordering::Relaxed);
         self.held.ends();
         answer
@@ -412,6 +466,31 @@ mod tests {
             stop.cancel();
             served.await.expect("it ends");
         }
+    }
+
+    /// Here nobody reads bodies; who sends one hears so all the same, and can go on.
+    #[tokio::test]
+    async fn who_is_refused_hears_so_after_all_was_sent() {
+        const LENGTH: usize = 8 << 20;
+        let (address, _, stop, served) = serving(8).await;
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        for _ in 0..3 {
+            let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {LENGTH}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.expect("a write");
+            stream.write_all(&vec![b' '; LENGTH]).await.expect("all of it is taken");
+            let mut answer = [0; 4096];
+            let read = stream.read(&mut answer).await.expect("an answer");
+            assert!(answer[..read].starts_with(b"HTTP/1.1 405 "), "{}", String::from_utf8_lossy(&answer));
+        }
+        // Who waits to be asked for it is not asked.
+        let head =
+            format!("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {LENGTH}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.expect("a write");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer, and the end");
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+        stop.cancel();
+        served.await.expect("it ends");
     }
 
     #[tokio::test]

@@ -142,3 +142,34 @@ fn a_certificate_that_is_renewed_is_a_change() {
     let found: Vec<String> = old.differences(&new).into_iter().map(|found| found.change).collect();
     assert_eq!(found, ["its TLS settings changed"]);
 }
+
+#[test]
+fn what_opens_the_host_is_marked() {
+    let token = |name: &str, role: &str| {
+        format!("host.tokens.{name}: {{sha256: {}, role: {role}}}\n", &name.repeat(64)[..64])
+    };
+    let (a, b, reads) = (token("a", "write"), token("b", "write"), token("a", "read"));
+    let widens = |old: &str, new: &str| -> Vec<(String, bool)> {
+        let found = settings(old).differences(&settings(new));
+        found.into_iter().map(|found| (found.subject, found.widens)).collect()
+    };
+    let socket = |more: &str| format!("host.socket: /run/r.sock\nhost.socket_mode: {more}\n");
+    let everywhere = format!("host.listen: 0.0.0.0:4510\n{a}");
+    for (old, new, key, is_wider) in [
+        (a.clone(), everywhere.clone(), "listen", true),
+        (everywhere.clone(), a.clone(), "listen", false),
+        (a.clone(), format!("{a}{b}"), "tokens", true),
+        (format!("{a}{b}"), a.clone(), "tokens", false),
+        (a.clone(), reads, "tokens", true),
+        (token("a", "admin"), a.clone(), "tokens", false),
+        (a.clone(), String::new(), "tokens", true),
+        (String::new(), a.clone(), "tokens", false),
+        (String::new(), socket("0600"), "socket", true),
+        (socket("0600"), socket("0660"), "socket_mode", true),
+        (socket("0666"), socket("0660"), "socket_mode", false),
+        (socket("0660"), socket("0660") + "host.socket_group: salt\n", "socket_group", true),
+    ] {
+        let found = widens(&old, &new);
+        assert!(found.contains(&(format!("`host.{key}`"), is_wider)), "{old}->\n{new}: {found:?}");
+    }
+}

@@ -77,6 +77,14 @@ impl Uses {
         known.extend(custom::names(root));
         let names = Names { root, known };
         let return_to = names.list("return", findings);
+        if let Some(found) = root.find("ext_job_cache", findings) {
+            let place = found.place.clone();
+            let finding = Finding::new(
+                &place,
+                "`ext_job_cache` is a key of Salt's master, and says nothing to this host",
+            );
+            findings.warning(finding.hint("name in `return` who is to store what comes"));
+        }
         if let Some((found, names)) = &return_to
             && names.is_empty()
         {
@@ -206,7 +214,9 @@ impl<'a> Names<'_, 'a> {
             return Ok(Owner::Salts);
         }
         let finding = Finding::new(place, format!("`{key}` names the returner `{name}`, and there is none"));
-        Err(if self.root.has(name) && !self.root.under(name).is_empty() {
+        Err(if salt_keys::NO_PROFILES.contains(&name) {
+            finding.hint(format!("`{name}` is a key of Salt's own: call the returner otherwise"))
+        } else if self.root.has(name) && !self.root.under(name).is_empty() {
             finding.hint(format!("`{name}.plugin: FILE` is missing"))
         } else {
             finding.hint(nearest(name, "", self.known.iter().map(String::as_str)))
@@ -230,16 +240,18 @@ fn bundled_ones(
     // A return with a profile names the returner itself, without the profile.
     bundled.extend(declared.profiles().map(|(bundled, _)| bundled));
     let (mut returners, mut connections) = (Returners::new(), Connections::new());
+    let keep = bundled::redis_ttl(root, findings);
     for bundled in bundled {
         let section = root.under(bundled.name());
         let (limits, delivery) = limits::read(&section, findings);
-        let ttl = (bundled == Bundled::Redis).then(|| bundled::redis_ttl(root, findings));
         let profiles = declared.profiles().filter(|(of, _)| *of == bundled).map(|(_, profile)| Some(profile));
         for profile in std::iter::once(None).chain(profiles) {
             let name =
                 profile.map_or_else(|| bundled.name().to_owned(), |profile| profile_name(profile, bundled));
             let (connection, mut options) = declared.resolve(bundled, profile, None);
-            options.extend(ttl.clone().map(|ttl| ("ttl".to_owned(), ttl)));
+            if bundled == Bundled::Redis {
+                options.insert("ttl".to_owned(), keep.clone());
+            }
             connections.insert(name.clone(), connection);
             let returner = ReturnerSettings {
                 plugin: PluginSource::Bundled(bundled),

@@ -63,7 +63,7 @@ fn generator(language: Language) -> Result<Box<dyn WorldGenerator>, Error> {
     match language {
         // No object file: `componentize` knows the world by the exports, and so the folder
         // has nothing that is no text.
-        Language::C => Ok(wit_bindgen_c::Opts {
+        Language::C | Language::Cpp => Ok(wit_bindgen_c::Opts {
             no_object_file: true,
             rename_world: Some("bindings".to_owned()),
             ..wit_bindgen_c::Opts::default()

@@ -11,13 +11,15 @@ pub enum Language {
     Javascript,
     /// Go's own compiler, not `TinyGo`.
     Go,
-    /// C, by clang; C++ in the same way.
+    /// C, by clang.
     C,
+    /// C++, with what C has.
+    Cpp,
 }
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Rust, Self::Python, Self::Javascript, Self::Go, Self::C];
+    pub const ALL: [Self; 6] = [Self::Rust, Self::Python, Self::Javascript, Self::Go, Self::C, Self::Cpp];
 
     /// What it is called on the command line.
     pub const fn name(self) -> &'static str {
@@ -27,6 +29,7 @@ impl Language {
             Self::Javascript => "javascript",
             Self::Go => "go",
             Self::C => "c",
+            Self::Cpp => "cpp",
         }
     }
 
@@ -43,6 +46,7 @@ impl Language {
             Self::Javascript => "JavaScript",
             Self::Go => "Go",
             Self::C => "C",
+            Self::Cpp => "C++",
         }
     }
 
@@ -54,6 +58,7 @@ impl Language {
             Self::Javascript => "returner.js",
             Self::Go => "returner.go",
             Self::C => "returner.c",
+            Self::Cpp => "returner.cpp",
         }
     }
 
@@ -65,6 +70,19 @@ impl Language {
             Self::Javascript => "js",
             Self::Go => "go",
             Self::C => "c",
+            Self::Cpp => "cpp",
+        }
+    }
+
+    /// The folders of the templates with its own files.
+    pub(crate) const fn folders(self) -> &'static [&'static str] {
+        match self {
+            Self::Cpp => &["c", "cpp"],
+            Self::Rust => &["rust"],
+            Self::Python => &["python"],
+            Self::Javascript => &["javascript"],
+            Self::Go => &["go"],
+            Self::C => &["c"],
         }
     }
 }

@@ -6,8 +6,59 @@ use crate::{Error, Kind};
 /// The host takes no longer ones.
 const MAX: usize = 64;
 
-/// What names a returner that is bundled, or keys of the host.
-const TAKEN: [&str; 6] = ["host", "mongo", "mysql", "redis", "returner", "sqlite3"];
+/// What names a returner that is bundled, keys of the host, or the SDK that a returner in Rust uses.
+const TAKEN: [&str; 16] = [
+    "default_include",
+    "event_return",
+    "ext_job_cache",
+    "host",
+    "id",
+    "include",
+    "keep_jobs",
+    "keep_jobs_seconds",
+    "master_job_cache",
+    "mongo",
+    "mysql",
+    "redis",
+    "return",
+    "returner",
+    "returner_sdk",
+    "sqlite3",
+];
+
+/// Keys of Salt's with keys of their own below them, which the host reads past.
+const SALTS: [&str; 30] = [
+    "beacons",
+    "cache",
+    "discovery",
+    "engines",
+    "ext_pillar",
+    "extmod_blacklist",
+    "extmod_whitelist",
+    "external_auth",
+    "features",
+    "file_roots",
+    "global_state_conditions",
+    "grains",
+    "jinja_env",
+    "jinja_sls_env",
+    "log_granular_levels",
+    "master_roots",
+    "master_tops",
+    "mine_functions",
+    "nodegroups",
+    "peer",
+    "peer_run",
+    "pillar",
+    "pillar_roots",
+    "providers",
+    "publisher_acl",
+    "publisher_acl_blacklist",
+    "reactor",
+    "schedule",
+    "ssh_list_nodegroups",
+    "vault",
+];
 
 /// A name that can stand in paths, keys of the configuration, tables and keys of stores.
 #[derive(Debug, Clone)]
@@ -16,17 +67,22 @@ pub(crate) struct Name(String);
 impl Name {
     pub(crate) fn new(name: &str, kind: Kind) -> Result<Self, Error> {
         let wrong = |why, hint| Err(Error::Name { name: name.to_owned(), why, hint });
-        let form = "small letters, digits and `-`, a letter first: `audit`, `failed-states`";
+        let form = "small letters, digits, `-` and `_`, a letter first: `audit`, `failed-states`";
         let mut chars = name.chars();
         let begins = chars.next().is_some_and(|first| first.is_ascii_lowercase());
-        if !begins || !chars.all(|char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-') {
+        let may_follow =
+            |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || "-_".contains(char);
+        if !begins || !chars.all(may_follow) {
             return wrong("it has other signs", form);
         }
         if name.len() > MAX {
             return wrong("it is longer than 64 signs", form);
         }
-        if TAKEN.contains(&name) {
+        if TAKEN.contains(&name.replace('-', "_").as_str()) {
             return wrong("it is the host's own", "add what it is for: `sql-audit`, `redis-counts`");
+        }
+        if SALTS.contains(&name.replace('-', "_").as_str()) {
+            return wrong("it is a key of Salt's own", "add what it is for: `cache-audit`");
         }
         if kind == Kind::Sql && reserved::is_reserved(&Self(name.to_owned()).snake()) {
             return wrong("its table would be a word of SQL's own", "add what it is for: `user-audit`");
@@ -35,7 +91,7 @@ impl Name {
     }
 
     /// As it is: `failed-states`.
-    pub(crate) fn kebab(&self) -> &str {
+    pub(crate) fn as_given(&self) -> &str {
         &self.0
     }
 
@@ -52,15 +108,31 @@ mod tests {
     #[test]
     fn a_name_has_its_spellings() {
         let name = Name::new("failed-states2", Kind::Sql).expect("a name");
-        assert_eq!(name.kebab(), "failed-states2");
+        assert_eq!(name.as_given(), "failed-states2");
         assert_eq!(name.snake(), "failed_states2");
+        let name = Name::new("failed_states", Kind::Sql).expect("a name");
+        assert_eq!((name.as_given(), name.snake().as_str()), ("failed_states", "failed_states"));
     }
 
     #[test]
     fn other_names_are_refused() {
         let long = "a".repeat(65);
-        for wrong in ["", "Audit", "1st", "-a", "a_b", "a.b", "a/b", "..", "ä", "a b", "host", "mysql", &long]
-        {
+        for wrong in [
+            "",
+            "Audit",
+            "1st",
+            "-a",
+            "_a",
+            "a.b",
+            "a/b",
+            "..",
+            "ä",
+            "a b",
+            "host",
+            "include",
+            "returner-sdk",
+            &long,
+        ] {
             let error = Name::new(wrong, Kind::Http).expect_err(wrong).to_string();
             assert!(error.contains(&format!("`{wrong}`")) && error.contains("hint: "), "{error}");
         }

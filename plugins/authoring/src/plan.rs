@@ -35,7 +35,7 @@ impl Plan {
         files.extend(contract::files().map(|(path, text)| (Path::new("wit").join(path), text.to_vec())));
         match language {
             Language::Rust => files.extend(templates::sdk()),
-            Language::C => files.extend(placed(bindings::of_contract(language)?, BINDINGS)),
+            Language::C | Language::Cpp => files.extend(placed(bindings::of_contract(language)?, BINDINGS)),
             Language::Go => {
                 files.extend(placed(bindings::of_contract(language)?, BINDINGS));
                 files.extend(placed(templates::go_package(), GO_PACKAGE));

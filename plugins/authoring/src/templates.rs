@@ -18,9 +18,10 @@ static GO_PACKAGE: Dir<'static> = include_dir!("$OUT_DIR/go");
 /// The files of every folder, those of the kind and those of the language.
 pub(crate) fn files(language: Language, kind: Kind) -> Vec<(PathBuf, Vec<u8>)> {
     let kind_files = format!("kinds/{}/files", kind.name());
-    let mut files = [below("all"), below(&kind_files), below(language.name())].concat();
-    let sources: Vec<String> =
-        Kind::ALL.map(|kind| format!("{}.{}", kind.name(), language.extension())).into();
+    let mut files = [below("all"), below(&kind_files)].concat();
+    files.extend(language.folders().iter().flat_map(|folder| below(folder)));
+    let of_kind = |kind: Kind| Language::ALL.map(|of| format!("{}.{}", kind.name(), of.extension()));
+    let sources: Vec<String> = Kind::ALL.into_iter().flat_map(of_kind).collect();
     let own = format!("{}.{}", kind.name(), language.extension());
     files.retain_mut(|(path, _)| {
         let name = path.to_str().unwrap_or_default();
@@ -64,7 +65,7 @@ pub(crate) struct Values(Vec<(String, String)>);
 impl Values {
     pub(crate) fn new(name: &Name, language: Language, kind: Kind, host: &str) -> Self {
         let own = [
-            ("name", name.kebab().to_owned()),
+            ("name", name.as_given().to_owned()),
             ("snake", name.snake()),
             ("host", host.to_owned()),
             ("source", language.source().to_owned()),

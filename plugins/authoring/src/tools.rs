@@ -63,8 +63,12 @@ fn needed(language: Language) -> Vec<MissingTool> {
                 "https://go.dev/dl, 1.21 or newer",
             )]
         }
-        Language::C => {
-            let debian = "apt-get install clang lld wasi-libc libclang-rt-dev-wasm32";
+        Language::C | Language::Cpp => {
+            let debian = if language == Language::C {
+                "apt-get install clang lld wasi-libc libclang-rt-dev-wasm32"
+            } else {
+                "apt-get install clang lld wasi-libc libclang-rt-dev-wasm32 libc++-dev-wasm32"
+            };
             let elsewhere = "https://github.com/WebAssembly/wasi-sdk, and `make CC=/opt/wasi-sdk/bin/clang`";
             vec![tool("clang", debian, elsewhere), tool("wasm-ld", debian, elsewhere)]
         }

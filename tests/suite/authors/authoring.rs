@@ -57,9 +57,9 @@ async fn in_production(directory: &Directory, name: &str) {
     let jid = new_jid();
     host.store("/v1/returns", &ret(&jid, "web1", "test.ping", json!(true))).await;
     let table = name.replace('-', "_");
-    let rows: Vec<(String, String, i64)> =
-        database.rows(&format!("SELECT jid, minion, success FROM {table}")).await;
-    assert_eq!(rows, [(jid, "web1".to_owned(), 1)]);
+    let rows: Vec<(String, String, String)> =
+        database.rows(&format!("SELECT jid, minion, severity FROM {table}")).await;
+    assert_eq!(rows, [(jid, "web1".to_owned(), "info".to_owned())]);
 }
 
 async fn of_language(language: &str) {
@@ -77,6 +77,12 @@ async fn of_language(language: &str) {
     passes(&first, "--connection db=sqlite::memory:");
     let run = make(&directory.path().join(&first), &["run"]);
     assert!(run.expect(0).stdout.contains("stored 3 of 3, in "), "{}", run.stdout);
+    let component = format!("{first}.wasm");
+    let folder = directory.path().join(&first);
+    let options = ["plugins", "run", &component, "--returns", "sample.ndjson", "--option", "severity=notice"];
+    let run = returner(&folder, &[&options[..], &["--connection", "db=sqlite::memory:"]].concat());
+    let out = &run.expect(0).stdout;
+    assert!(out.contains("stored 3 of 3, in ") && out.contains("notice"), "{out}");
     in_production(&directory, &first).await;
     let redis = Redis::shared().await.database().await;
     // The other one gives a boolean back as a number after the second time.
@@ -116,6 +122,11 @@ async fn a_returner_in_go() {
 #[tokio::test]
 async fn a_returner_in_c() {
     of_language("c").await;
+}
+
+#[tokio::test]
+async fn a_returner_in_cpp() {
+    of_language("cpp").await;
 }
 
 /// What is saved is built and run again; what does not build is said, and waited on.

@@ -29,7 +29,7 @@ fn the_tutorial_is_understood() {
         (mysql.user.as_str(), shown(&mysql.password), mysql.database.as_str()),
         ("root", Some("xxxxx"), "salt")
     );
-    assert!(mysql.tls.is_none());
+    assert_eq!(mysql.tls, MysqlTls::Preferred);
 
     let found = settings("return: redis\nredis.db: '0'\nredis.host: 'salt'\nredis.port: 6379\n");
     assert_eq!((&redis(&found).address, redis(&found).database), (&tcp("salt", 6379), 0));
@@ -48,8 +48,10 @@ fn salts_defaults_hold_for_what_is_empty() {
         settings("return: [mysql, mongo, redis]\nmysql.pass: ''\nredis.password: ''\nmysql.ssl_ca: None\n");
     assert_eq!(mysql(&found, "mysql").address, tcp("salt", 3306));
     assert_eq!(shown(&mysql(&found, "mysql").password), Some("salt"));
-    assert!(mysql(&found, "mysql").tls.is_none());
+    assert_eq!(mysql(&found, "mysql").tls, MysqlTls::Preferred);
     assert!(redis(&found).password.is_none());
+    let plain = settings("return: mysql\nmysql.ssl: false\n");
+    assert_eq!(mysql(&plain, "mysql").tls, MysqlTls::Disabled);
     assert_eq!(
         (mongo(&found).address.clone(), mongo(&found).database.as_str()),
         (tcp("localhost", 27017), "salt")
@@ -101,7 +103,7 @@ return: mysql,slack,redis_return
         (mysql(&settings, "mysql").address.clone(), settings.host.id.as_str()),
         (tcp("db", 3306), "77")
     );
-    assert!(mysql(&settings, "mysql").tls.is_none());
+    assert_eq!(mysql(&settings, "mysql").tls, MysqlTls::Preferred);
     assert_eq!(
         warnings,
         [
@@ -109,4 +111,16 @@ return: mysql,slack,redis_return
             "conf:22: `return: slack` is a returner of Salt's own; it is left to Salt\n  hint: a plugin can take its place: `slack.plugin: FILE`"
         ]
     );
+}
+
+/// `returner plugins new` begins none whose lines of configuration nobody would read.
+#[test]
+fn no_new_returner_has_the_name_of_a_key_of_salts() {
+    use returner_authoring::{Kind, Language, Plan};
+    for name in salt_keys::NO_PROFILES {
+        let refused = Plan::new(name, Language::Rust, Kind::Http, "returner").expect_err(name).to_string();
+        assert!(refused.contains("a key of Salt's own"), "{refused}");
+    }
+    let errors = errors("return: cache\ncache.plugin: cache.wasm\n");
+    assert!(errors.contains("call the returner otherwise"), "{errors}");
 }

@@ -72,5 +72,33 @@ static inline salt_string salt_whole(const salt_text *text) {
 
 #ifdef __cplusplus
 }
+
+#include <string>
+
+// The text of a string, as long as that stays as it is; nothing is copied.
+static inline salt_string salt_view(const std::string &text) {
+    return {(uint8_t *)text.data(), text.size()};
+}
+
+// A copy of what the host has handed over.
+static inline std::string salt_copy(salt_string text) {
+    return std::string((const char *)text.ptr, text.len);
+}
+
+// The same of what is the returner's to free, such as an option's value, and frees it.
+static inline std::string salt_take(salt_string text) {
+    std::string copy = salt_copy(text);
+    bindings_string_free(&text);
+    return copy;
+}
+
+// As a JSON string, with its quotes.
+static inline std::string salt_quoted(salt_string text) {
+    salt_text quoted = {};
+    salt_json(&quoted, text);
+    std::string copy = salt_copy(salt_whole(&quoted));
+    free(quoted.ptr);
+    return copy;
+}
 #endif
 #endif

@@ -4,7 +4,7 @@
 
 const char *const salt_name = "{{name}}";
 const char *const salt_version = "0.1.0";
-const char *const salt_options[] = {NULL};
+const char *const salt_options[] = {"severity", NULL};
 
 #define ROWS 500 // of one statement: databases limit its parameters
 #define COLUMNS 5
@@ -27,7 +27,7 @@ static bool execute(salt_string statement, value *values, size_t count, salt_fai
 
 bool setup(salt_failure *failure) {
     return execute(salt_literal("CREATE TABLE IF NOT EXISTS {{snake}} (item_key varchar(32) PRIMARY KEY, jid varchar(255), "
-                                "minion varchar(255), fun varchar(255), success integer)"),
+                                "minion varchar(255), fun varchar(255), severity varchar(32))"),
                    NULL, 0, failure);
 }
 
@@ -38,6 +38,8 @@ static value text(salt_string string) {
 
 static bool store_rows(const salt_item *items, size_t count, salt_failure *failure) {
     value *values = salt_room(count * COLUMNS, sizeof *values);
+    salt_string name = salt_literal("severity"), option = {0};
+    salt_string usual = salt_returner_config_get(&name, &option) ? option : salt_literal("info");
     salt_text statement = {0};
     size_t used = 0;
     bool done = true;
@@ -54,15 +56,16 @@ static bool store_rows(const salt_item *items, size_t count, salt_failure *failu
     }
     statement.len = used = 0;
     for (size_t i = 0; i < count; i++) {
-        salt_put(&statement, i == 0 ? "INSERT INTO {{snake}} (item_key, jid, minion, fun, success) VALUES " : ", ");
+        salt_put(&statement, i == 0 ? "INSERT INTO {{snake}} (item_key, jid, minion, fun, severity) VALUES " : ", ");
         salt_put(&statement, "(?, ?, ?, ?, ?)");
         values[used++] = text(items[i].key);
         values[used++] = text(items[i].jid);
         values[used++] = text(items[i].minion);
         values[used++] = text(items[i].fun);
-        values[used++] = (value){.tag = SALT_RETURNER_SQL_VALUE_INTEGER, .val = {.integer = items[i].success}};
+        values[used++] = text(items[i].success ? usual : salt_literal("error"));
     }
     done = done && execute(salt_whole(&statement), values, used, failure);
+    bindings_string_free(&option);
     free(statement.ptr);
     free(values);
     return done;

@@ -14,13 +14,13 @@ const (
 )
 
 func init() {
-	salt.Export(salt.Returner{Name: "{{name}}", Version: "0.1.0", Setup: setup, Store: store})
+	salt.Export(salt.Returner{Name: "{{name}}", Version: "0.1.0", Options: []string{"severity"}, Setup: setup, Store: store})
 }
 
 // Runs before anything is stored, and again after each reload and while storing fails.
 func setup() error {
 	_, err := salt.Execute(db, "CREATE TABLE IF NOT EXISTS {{snake}} (item_key varchar(32) PRIMARY KEY, "+
-		"jid varchar(255), minion varchar(255), fun varchar(255), success integer)", nil)
+		"jid varchar(255), minion varchar(255), fun varchar(255), severity varchar(32))", nil)
 	return err
 }
 
@@ -43,11 +43,9 @@ func storeRows(items []salt.Item) error {
 		if item.Redelivered {
 			again = append(again, salt.Text(item.Key))
 		}
-		success := salt.Integer(0)
-		if item.Success {
-			success = salt.Integer(1)
+		for _, text := range []string{item.Key, item.Jid, item.Minion, item.Fun, severity(item)} {
+			values = append(values, salt.Text(text))
 		}
-		values = append(values, salt.Text(item.Key), salt.Text(item.Jid), salt.Text(item.Minion), salt.Text(item.Fun), success)
 	}
 	if len(again) > 0 {
 		statement := "DELETE FROM {{snake}} WHERE item_key IN (" + list("?", len(again)) + ")"
@@ -55,9 +53,19 @@ func storeRows(items []salt.Item) error {
 			return err
 		}
 	}
-	statement := "INSERT INTO {{snake}} (item_key, jid, minion, fun, success) VALUES " + list("(?, ?, ?, ?, ?)", len(items))
+	statement := "INSERT INTO {{snake}} (item_key, jid, minion, fun, severity) VALUES " + list("(?, ?, ?, ?, ?)", len(items))
 	_, err := salt.Execute(db, statement, values)
 	return err
+}
+
+func severity(item salt.Item) string {
+	if !item.Success {
+		return "error"
+	}
+	if option, isSet := salt.Option("severity"); isSet {
+		return option
+	}
+	return "info"
 }
 
 func list(one string, count int) string {

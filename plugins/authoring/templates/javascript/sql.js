@@ -3,12 +3,14 @@
 /** @import { Failure, JobReturn, Refusal } from 'salt:returner/types@0.1.0' */
 /** @import { Value } from 'salt:returner/sql@0.1.0' */
 
+import { get } from 'salt:returner/config@0.1.0';
 import { execute } from 'salt:returner/sql@0.1.0';
 
 const ROWS = 500; // of one statement: databases limit its parameters
 
 export const about = {
-  describe: () => ({ name: '{{name}}', version: '0.1.0', options: [] }),
+  // The options that it knows; the host refuses a configuration with another one.
+  describe: () => ({ name: '{{name}}', version: '0.1.0', options: ['severity'] }),
 };
 
 export const lifecycle = {
@@ -16,7 +18,7 @@ export const lifecycle = {
   setup() {
     run(
       'CREATE TABLE IF NOT EXISTS {{snake}} (item_key varchar(32) PRIMARY KEY, jid varchar(255), ' +
-        'minion varchar(255), fun varchar(255), success integer)',
+        'minion varchar(255), fun varchar(255), severity varchar(32))',
       [],
     );
   },
@@ -34,17 +36,17 @@ export const returns = {
         run(`DELETE FROM {{snake}} WHERE item_key IN (${again.map(() => '?').join(', ')})`, again);
       }
       const rows = items.map(() => '(?, ?, ?, ?, ?)').join(', ');
-      run(`INSERT INTO {{snake}} (item_key, jid, minion, fun, success) VALUES ${rows}`, items.flatMap(row));
+      run(`INSERT INTO {{snake}} (item_key, jid, minion, fun, severity) VALUES ${rows}`, items.flatMap(row));
     }
     return []; // all of it is stored; { index, failure } for each item that is not
   },
 };
 
 /** @type {(item: JobReturn) => Value[]} */
-const row = ({ key, jid, minion, fun, success }) => [
-  ...[key, jid, minion, fun].map(text),
-  { tag: 'integer', val: success ? 1n : 0n },
-];
+const row = ({ key, jid, minion, fun, success }) => {
+  const severity = success ? (get('severity') ?? 'info') : 'error';
+  return [key, jid, minion, fun, severity].map(text);
+};
 
 /** @type {(val: string) => Value} */
 const text = (val) => ({ tag: 'text', val });

@@ -3,15 +3,16 @@
 from componentize_py_types import Err
 from wit_world import exports
 from wit_world.exports.about import Description
-from wit_world.imports import sql
+from wit_world.imports import config, sql
 from wit_world.imports.types import Failure_Reject, Failure_Retry, JobReturn, Refusal, Retry
 
 ROWS = 500  # of one statement: databases limit its parameters
 
 
 class About(exports.About):
+    # The options that it knows; the host refuses a configuration with another one.
     def describe(self) -> Description:
-        return Description(name="{{name}}", version="0.1.0", options=[])
+        return Description(name="{{name}}", version="0.1.0", options=["severity"])
 
 
 class Lifecycle(exports.Lifecycle):
@@ -19,7 +20,7 @@ class Lifecycle(exports.Lifecycle):
     def setup(self) -> None:
         execute(
             "CREATE TABLE IF NOT EXISTS {{snake}} (item_key varchar(32) PRIMARY KEY, jid varchar(255),"
-            " minion varchar(255), fun varchar(255), success integer)",
+            " minion varchar(255), fun varchar(255), severity varchar(32))",
             [],
         )
 
@@ -36,13 +37,13 @@ class Returns(exports.Returns):
             items = batch[start : start + ROWS]
             rows = ", ".join(["(?, ?, ?, ?, ?)"] * len(items))
             values = [value for item in items for value in row(item)]
-            execute(f"INSERT INTO {{snake}} (item_key, jid, minion, fun, success) VALUES {rows}", values)
+            execute(f"INSERT INTO {{snake}} (item_key, jid, minion, fun, severity) VALUES {rows}", values)
         return []  # all of it is stored; a Refusal for each item that is not
 
 
 def row(item: JobReturn) -> list[sql.Value]:
-    texts: list[sql.Value] = [sql.Value_Text(text) for text in (item.key, item.jid, item.minion, item.fun)]
-    return texts + [sql.Value_Integer(int(item.success))]
+    severity = (config.get("severity") or "info") if item.success else "error"
+    return [sql.Value_Text(text) for text in (item.key, item.jid, item.minion, item.fun, severity)]
 
 
 # `db` is what the configuration calls the database, in `{{name}}.connections`.

@@ -1,7 +1,6 @@
 //! {{name}}: a row for each return in the table `{{snake}}`.
 
-use returner_sdk::sql::{self, Value};
-use returner_sdk::{Failure, JobReturn, Outcome, Returner};
+use returner_sdk::{Failure, JobReturn, Outcome, Returner, config, sql};
 
 /// What the configuration calls the database, in `{{name}}.connections`.
 const DB: &str = "db";
@@ -11,10 +10,13 @@ struct Plugin;
 returner_sdk::export!(Plugin);
 
 impl Returner for Plugin {
+    // The options that it knows; the host refuses a configuration with another one.
+    const OPTIONS: &'static [&'static str] = &["severity"];
+
     // Runs before anything is stored, and again after each reload and while storing fails.
     fn setup() -> Result<(), Failure> {
         let statement = "CREATE TABLE IF NOT EXISTS {{snake}} (item_key varchar(32) PRIMARY KEY, jid varchar(255), \
-                         minion varchar(255), fun varchar(255), success integer)";
+                         minion varchar(255), fun varchar(255), severity varchar(32))";
         sql::execute(DB, statement, &[])?;
         Ok(())
     }
@@ -31,10 +33,17 @@ impl Returner for Plugin {
         }
         // Many rows in one statement, and few different statements.
         let mut insert =
-            sql::Insert::new(DB, "INSERT INTO {{snake}} (item_key, jid, minion, fun, success) VALUES");
+            sql::Insert::new(DB, "INSERT INTO {{snake}} (item_key, jid, minion, fun, severity) VALUES");
+        let usual = config::get("severity").unwrap_or_else(|| "info".to_owned());
         for item in batch {
-            let success = Value::Integer(item.success.into());
-            insert.row([item.key.into(), item.jid.into(), item.minion.into(), item.fun.into(), success])?;
+            let severity = if item.success { usual.as_str() } else { "error" };
+            insert.row([
+                item.key.into(),
+                item.jid.into(),
+                item.minion.into(),
+                item.fun.into(),
+                severity.into(),
+            ])?;
         }
         insert.finish()?;
         Ok(vec![])

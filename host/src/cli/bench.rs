@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Failure;
-use crate::config::{ConnectionSettings, DeliverySettings, Limits, PluginSource, ReturnerSettings, Settings};
+use crate::config::{
+    Bundled, ConnectionSettings, DeliverySettings, Limits, PluginSource, ReturnerSettings, Settings,
+};
 use crate::connections::{Connection, OpenError, TimeBounds};
 use crate::delivery;
 use crate::plugins::{Grants, Plugin};
@@ -59,8 +61,17 @@ impl BenchArgs {
     pub(super) fn granted(&self, plugin: &PluginSource) -> Result<Granted, Failure> {
         let mut granted = match self.file(plugin) {
             Some(file) => of_file(&file, plugin, &self.connections)?,
-            None => Granted { settings: nothing(plugin), connections: BTreeMap::new() },
+            None => Granted { settings: nothing(plugin), connections: in_memory(plugin)? },
         };
+        let declared = &granted.settings.connections;
+        let unknown = |(name, _): &&(String, String)| !declared.is_empty() && !declared.contains_key(name);
+        if let Some((name, _)) = self.connections.iter().find(unknown) {
+            let declared: Vec<String> = declared.keys().map(|name| format!("`{name}`")).collect();
+            return Err(Failure::usage(format!(
+                "`--connection {name}=...`: its configuration has no connection `{name}`\n  hint: it has {}",
+                declared.join(", ")
+            )));
+        }
         granted.settings.options.extend(self.options.iter().cloned());
         granted.connect(&self.connections)?;
         granted.settings.allow_http.extend(self.allow_http.iter().cloned());
@@ -133,6 +144,13 @@ pub(super) fn nothing(plugin: &PluginSource) -> ReturnerSettings {
         http_headers: BTreeMap::new(),
         allow_connect: Vec::new(),
     }
+}
+
+/// What needs no server, for the bundled returner that takes it.
+fn in_memory(plugin: &PluginSource) -> Result<BTreeMap<String, ConnectionSettings>, Failure> {
+    let PluginSource::Bundled(Bundled::Sqlite3) = plugin else { return Ok(BTreeMap::new()) };
+    let memory = ConnectionSettings::of_url("sqlite::memory:").map_err(Failure::usage)?;
+    Ok(BTreeMap::from([("db".to_owned(), memory)]))
 }
 
 /// What a file grants to the returner whose plugin this is.

@@ -125,7 +125,16 @@ impl Check {
         }
         let mut answered = Vec::new();
         for (name, connection) in servers {
-            let answer = connection.check().await.map_err(|error| error.to_string());
+            let answer = connection.check().await.map_err(|error| {
+                let text = error.to_string();
+                if text.contains("\n  hint: ") {
+                    return text;
+                }
+                format!(
+                    "{text}\n  hint: does the server run, and do the keys of `{name}` say where it is and who asks? \
+                     A running host keeps what it takes until then"
+                )
+            });
             answered.push(Answered::new(name, connection.kind(), answer));
         }
         if let Some(events) = &settings.host.salt_events {
@@ -137,12 +146,10 @@ impl Check {
             });
             answered.push(Answered::new("host.salt_events", "bus", answer));
         }
-        if !self.json {
+        let rows: Vec<_> = answered.iter().filter_map(Answered::row).collect();
+        if !self.json && !rows.is_empty() {
             output::line("")?;
-            output::table(
-                &["connection", "kind", "server"],
-                answered.iter().filter_map(Answered::row).collect(),
-            )?;
+            output::table(&["connection", "kind", "server"], rows)?;
         }
         report.findings.extend(answered.iter().filter_map(Answered::finding));
         let all_answered = answered.iter().all(|answer| answer.error.is_none());

@@ -1,7 +1,7 @@
 //! `returner plugins test`: the conformance kit on one plugin.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -24,6 +24,9 @@ pub(super) struct Test {
     /// What it sends by sockets of its own is real: allow that, to a receiver that is for tests
     #[arg(long)]
     real_sockets: bool,
+    /// What its requests by HTTP are answered, with status 200; without it, `{}`. They go nowhere
+    #[arg(long, value_name = "FILE")]
+    http_answer: Option<PathBuf>,
     /// Write the report as JUnit's XML, too
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -48,8 +51,9 @@ impl Test {
         if !json {
             output::line(&plugin.title())?;
         }
+        let http_answer = self.http_answer.as_deref().map_or_else(|| Ok(b"{}".to_vec()), read_answer)?;
         let (plugin, prepare, calls) = (Arc::new(plugin), self.prepare, self.calls);
-        let kit = Kit { plugin, settings, connections, prepare, calls };
+        let kit = Kit { plugin, settings, connections, prepare, calls, http_answer };
         let told = |checked: &Checked| {
             if !json {
                 let _ = print(checked);
@@ -65,6 +69,13 @@ impl Test {
             written
                 .map_err(|error| Failure::failed(format!("cannot write `{}`: {error}", path.display())))?;
         }
+        if report.saw_nothing() {
+            output::complain(
+                "warning: it asked the host for nothing while it stored, so no check could see what it keeps\n  hint: \
+                 one that loses everything would pass, too; grant what it needs: `--connection`, `--allow-http`, \
+                 `--option`",
+            );
+        }
         match report.failed() {
             0 => Ok(()),
             failed => {
@@ -73,6 +84,10 @@ impl Test {
             }
         }
     }
+}
+
+fn read_answer(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|error| Failure::usage(format!("cannot read `{}`: {error}", path.display())))
 }
 
 fn print(Checked { name, about, verdict, took }: &Checked) -> Result<(), Failure> {

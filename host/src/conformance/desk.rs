@@ -51,7 +51,7 @@ impl<'k> Desk<'k> {
     }
 
     pub(super) async fn before_setup(kit: &'k Kit) -> Result<Self, String> {
-        let script = Arc::new(Script::default());
+        let script = Arc::new(Script::new(&kit.http_answer));
         let stores = Stores::open(kit)?;
         stores.empty(&kit.prepare).await?;
         let grants = Grants::of(&kit.settings, stores.connections.clone());

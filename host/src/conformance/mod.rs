@@ -36,6 +36,8 @@ pub(crate) struct Kit {
     pub(crate) prepare: Vec<String>,
     /// How many calls the check of memory makes.
     pub(crate) calls: usize,
+    /// The body of what the stand-in answers to each request by HTTP.
+    pub(crate) http_answer: Vec<u8>,
 }
 
 impl Kit {

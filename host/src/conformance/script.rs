@@ -11,8 +11,12 @@ use crate::plugins::{Asked, Bench, Fault};
 /// The longest text of a call in a message, in bytes.
 const MOST: usize = 160;
 
-#[derive(Debug, Default)]
-pub(super) struct Script(Mutex<State>);
+#[derive(Debug)]
+pub(super) struct Script {
+    state: Mutex<State>,
+    /// What every request is answered.
+    answer: Vec<u8>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -38,9 +42,13 @@ pub(super) struct Failed {
 }
 
 impl Script {
+    pub(super) fn new(answer: &[u8]) -> Self {
+        Self { state: Mutex::default(), answer: answer.to_vec() }
+    }
+
     /// Counts anew; the call of this number fails.
     pub(super) fn begin(&self, fault: Option<(usize, Fault)>) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.calls.clear();
         state.failed = None;
         state.fault = fault;
@@ -48,22 +56,22 @@ impl Script {
 
     /// No further call fails.
     pub(super) fn disarm(&self) {
-        self.0.lock().fault = None;
+        self.state.lock().fault = None;
     }
 
     /// How many calls there were.
     pub(super) fn calls(&self) -> usize {
-        self.0.lock().calls.len()
+        self.state.lock().calls.len()
     }
 
     /// The call that failed, if it was made.
     pub(super) fn failed(&self) -> Option<Failed> {
-        self.0.lock().failed.clone()
+        self.state.lock().failed.clone()
     }
 
     /// Those of these words that went out, by each way that anything did.
     pub(super) fn told(&self, words: &BTreeSet<String>) -> BTreeMap<&'static str, Vec<String>> {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let of_way = |(way, bytes): (&&'static str, &Vec<u8>)| {
             let text = String::from_utf8_lossy(bytes);
             (*way, words.iter().filter(|word| text.contains(*word)).cloned().collect())
@@ -73,13 +81,13 @@ impl Script {
 
     /// Whether something went out that no store takes back.
     pub(super) fn has_told(&self) -> bool {
-        !self.0.lock().told.is_empty()
+        !self.state.lock().told.is_empty()
     }
 }
 
 impl Bench for Script {
     fn fault(&self, asked: &Asked) -> Option<Fault> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let number = state.calls.len();
         let mut call = asked.to_string();
         if call.len() > MOST {
@@ -104,12 +112,12 @@ impl Bench for Script {
         if !allowed {
             return None;
         }
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let told = state.told.entry("HTTP").or_default();
         told.extend_from_slice(format!("{} {}\n", request.method, request.url).as_bytes());
         told.extend_from_slice(&request.body);
         told.push(b'\n');
         let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        Some(HttpResponse { status: 200, headers, body: b"{}".to_vec() })
+        Some(HttpResponse { status: 200, headers, body: self.answer.clone() })
     }
 }

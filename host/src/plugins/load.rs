@@ -301,8 +301,10 @@ async fn describe(what: &str, plugin: Plugin) -> Result<Plugin, LoadError> {
         what: what.to_owned(),
         reason: "its instance is still in use".to_owned(),
     })?;
-    plugin.name = words::short(&about.name);
-    plugin.version = Some(words::short(&about.version));
+    // One that leaves a word out goes by what it has without it: its file, its digest.
+    let said = |text: &str| Some(words::short(text)).filter(|text| !text.trim().is_empty());
+    plugin.name = said(&about.name).unwrap_or(plugin.name);
+    plugin.version = said(&about.version);
     let options = about.options.iter().take(MOST_OPTIONS);
     plugin.options = Some(options.map(|option| words::short(option)).collect());
     Ok(plugin)

@@ -1,7 +1,7 @@
 //! Odd returns, as Salt does send them.
 
 use mongodb::bson::{Bson, doc};
-use returner_servers::{Host, load, new_jid, ret};
+use returner_servers::{Host, Mariadb, load, new_jid, ret};
 use serde_json::{Value, json};
 
 use crate::stores::{NAMES, Stores, TUTORIAL};
@@ -205,67 +205,101 @@ async fn functions_that_are_cut_to_the_same_text_are_told_apart() {
     assert_eq!(of_job, [&returns[2], &returns[5], &returns[6]].map(Clone::clone));
 }
 
-/// The columns of Salt's manual have a collation that leaves out case, accents, and spaces at the
-/// end, also in the key of `jids`.
+/// The columns of Salt's manual have a collation that leaves out case and accents, also in the key
+/// of `jids`; those of the host's own tables have not.
 #[tokio::test]
 async fn names_that_a_collation_takes_for_one_are_told_apart() {
-    let stores = Stores::new().await;
-    stores.mysql.execute(TUTORIAL).await;
-    let host = Host::start(&format!("return: mysql\n{}", stores.mysql.config())).await;
-    let (older, newer) = (new_jid(), new_jid());
-    let named = [format!("{newer}_Job"), format!("{newer}_job"), format!("{newer}_j\u{F6}b")];
-    let returns = [
-        ret(&newer, "web1", "test.ping", json!(1)),
-        ret(&older, "Web1", "test.ping", json!(2)),
-        ret(&older, "w\u{E9}b1", "test.ping", json!(3)),
-        ret(&newer, "Web1", "Test.ping", json!(4)),
-        ret(&newer, "web1", "Test.ping", json!(5)),
-        ret(&named[0], "web2", "test.arg", json!(6)),
-        ret(&named[1], "web2", "test.arg", json!(7)),
-        ret(&named[2], "web2", "test.arg", json!(8)),
-        ret(&named[1], "web2 ", "test.Arg", json!(9)),
-    ];
-    for item in &returns {
-        host.store("/v1/returns", item).await;
+    for (schema, minions) in [(TUTORIAL, 2), ("SELECT 1", 5)] {
+        let database = Mariadb::shared().await.database().await;
+        database.execute(schema).await;
+        let host = Host::start(&format!("return: mysql\n{}", database.config())).await;
+        let (older, newer) = (new_jid(), new_jid());
+        let named = [format!("{newer}_Job"), format!("{newer}_job"), format!("{newer}_j\u{F6}b")];
+        let returns = [
+            ret(&newer, "web1", "test.ping", json!(1)),
+            ret(&older, "Web1", "test.ping", json!(2)),
+            ret(&older, "w\u{E9}b1", "test.ping", json!(3)),
+            ret(&newer, "Web1", "Test.ping", json!(4)),
+            ret(&newer, "web1", "Test.ping", json!(5)),
+            ret(&named[0], "web2", "test.arg", json!(6)),
+            ret(&named[1], "web2", "test.arg", json!(7)),
+            ret(&named[2], "web2", "test.arg", json!(8)),
+            ret(&named[1], "WEB2", "test.Arg", json!(9)),
+        ];
+        for item in &returns {
+            host.store("/v1/returns", item).await;
+        }
+        for (fun, expected) in [
+            ("test.ping", vec![1, 0, 2]),
+            ("Test.ping", vec![3, 4]),
+            ("test.Arg", vec![8]),
+            ("TEST.ARG", vec![]),
+        ] {
+            let expected: Vec<Value> =
+                expected.into_iter().map(|place: usize| returns[place].clone()).collect();
+            assert_eq!(of_function(&host, "mysql", fun).await, expected, "{fun}");
+        }
+        for (place, jid) in named.iter().enumerate() {
+            let mut found = fulls(&host, "mysql", jid).await;
+            found.sort_by_key(|full| full["return"].as_i64());
+            let expected =
+                if place == 1 { vec![&returns[6], &returns[8]] } else { vec![&returns[5 + place]] };
+            assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{jid}");
+        }
+        // Here the index is asked, which has each once.
+        let found = host.get("/v1/minions?returner=mysql").await.expect(200).json();
+        assert_eq!(found["minions"].as_array().map(Vec::len), Some(minions), "{found}");
     }
-    for (fun, expected) in [("test.ping", vec![1, 0, 2]), ("Test.ping", vec![3, 4]), ("test.Arg", vec![8])] {
-        let expected: Vec<Value> = expected.into_iter().map(|place: usize| returns[place].clone()).collect();
-        assert_eq!(of_function(&host, "mysql", fun).await, expected, "{fun}");
-    }
-    for (place, jid) in named.iter().enumerate() {
-        let mut found = fulls(&host, "mysql", jid).await;
-        found.sort_by_key(|full| full["return"].as_i64());
-        let expected = if place == 1 { vec![&returns[6], &returns[8]] } else { vec![&returns[5 + place]] };
-        assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{jid}");
-    }
-    let minions = host.get("/v1/minions?returner=mysql").await.expect(200).json();
-    assert_eq!(minions["minions"], json!(["Web1", "web1", "web2", "web2 ", "w\u{E9}b1"]));
+}
+
+/// Many spellings of one minion's id are as many rows, and not as many by as many.
+#[tokio::test]
+async fn a_minion_of_many_spellings_makes_no_long_answer() {
+    let database = Mariadb::shared().await.database().await;
+    database.execute(TUTORIAL).await;
+    let host =
+        Host::start(&format!("return: mysql\nmysql.limits: {{rows: 1000}}\n{}", database.config())).await;
+    let jid = new_jid();
+    let spelled = |number: usize| -> String {
+        let letter = |(place, small): (usize, char)| {
+            if number >> place & 1 == 1 { small.to_ascii_uppercase() } else { small }
+        };
+        "abcdefghi".chars().enumerate().map(letter).collect()
+    };
+    let items: Vec<Value> =
+        (0..500).map(|number| ret(&jid, &spelled(number), "test.ping", json!(number))).collect();
+    host.store("/v1/returns", &json!(items)).await;
+    assert_eq!(of_function(&host, "mysql", "test.ping").await.len(), 500);
 }
 
 /// The first job's load stands in the only row that the key has for both: that of the second one
 /// is a dead letter, and never said to be stored.
 #[tokio::test]
 async fn a_load_whose_id_is_taken_by_another_jobs_is_a_dead_letter() {
-    let stores = Stores::new().await;
-    stores.mysql.execute(TUTORIAL).await;
-    let host = Host::start(&format!("return: mysql\n{}", stores.mysql.config())).await;
-    let jid = new_jid();
-    let ids = ["_Job", "_JOB", "_job "].map(|end| format!("{jid}{end}"));
-    host.store("/v1/loads", &load(&ids[0], "test.ping")).await;
-    // One in a batch with another one that is new, and that has it twice.
-    let more = json!([load(&ids[1], "test.ping"), load(&jid, "test.ping"), load(&ids[2], "test.ping")]);
-    host.post("/v1/loads", &more).await.expect(202);
-    host.post(&format!("/v1/jobs/{}/minions", ids[1]), &json!({"minions": ["web1"]})).await.expect(202);
-    host.wait_drained("mysql").await;
-    assert_eq!(host.returner("mysql").await["dead"], 3);
-    let dead = host.get("/v1/dead-letters").await;
-    assert!(dead.text.contains("takes the id of another job for the same"), "{}", dead.text);
-    let found: Vec<(String,)> = stores.mysql.rows("SELECT jid FROM jids ORDER BY jid").await;
-    assert_eq!(found, [(jid.clone(),), (ids[0].clone(),)]);
-    for (id, status) in [(&ids[0], 200), (&jid, 200), (&ids[1], 404)] {
-        let answer = host.get(&format!("/v1/jobs/{id}?returner=mysql")).await;
-        answer.expect(status);
-        assert_eq!(status == 200, answer.text.contains(&format!("\"jid\":\"{id}\"")), "{}", answer.text);
+    for (schema, other) in [(TUTORIAL, "_JOB"), ("SELECT 1", "_job ")] {
+        let database = Mariadb::shared().await.database().await;
+        database.execute(schema).await;
+        let host = Host::start(&format!("return: mysql\n{}", database.config())).await;
+        let jid = new_jid();
+        let ids = ["_job", other].map(|end| format!("{jid}{end}"));
+        host.store("/v1/loads", &load(&ids[0], "test.ping")).await;
+        // Twice in a batch with another one that is new.
+        let more = [load(&ids[1], "test.ping"), load(&jid, "test.ping"), load(&ids[1], "cmd.run")];
+        host.post("/v1/loads", &json!(more)).await.expect(202);
+        host.post(&format!("/v1/jobs/{}/minions", ids[1]), &json!({"minions": ["web1"]})).await.expect(202);
+        host.wait_drained("mysql").await;
+        let doing = host.returner("mysql").await;
+        assert_eq!((&doing["dead"], &doing["stored"]), (&json!(3), &json!(2)), "{doing}");
+        let dead = host.get("/v1/dead-letters").await;
+        assert!(dead.text.contains("takes the id of another job for the same"), "{}", dead.text);
+        let found: Vec<(String,)> = database.rows("SELECT jid FROM jids ORDER BY jid").await;
+        assert_eq!(found, [(jid.clone(),), (ids[0].clone(),)]);
+        for (id, status) in [(&ids[0], 200), (&jid, 200), (&ids[1], 404)] {
+            let answer = host.get(&format!("/v1/jobs/{id}?returner=mysql")).await;
+            answer.expect(status);
+            let has_it = answer.text.contains(&format!("\"jid\":\"{id}\""));
+            assert_eq!(status == 200, has_it, "{}", answer.text);
+        }
     }
 }
 

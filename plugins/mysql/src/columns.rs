@@ -73,7 +73,7 @@ impl Columns {
         self.shapes.borrow()[column as usize].is_some_and(|shape| shape.width == Width::Json)
     }
 
-    /// Whether the column compares its texts by each of their characters.
+    /// Whether the column compares its texts by each of their characters, but for spaces at the end.
     pub(crate) fn is_exact(&self, column: Column) -> bool {
         self.shapes.borrow()[column as usize].is_none_or(|shape| shape.is_exact)
     }

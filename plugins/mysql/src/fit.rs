@@ -39,7 +39,7 @@ pub(crate) struct Shape {
     pub(crate) width: Width,
     pub(crate) charset: Charset,
     /// Whether it compares texts by each of their characters, and not by a collation that
-    /// leaves out case or accents.
+    /// leaves out case or accents. Most collations leave out spaces at the end.
     pub(crate) is_exact: bool,
 }
 

@@ -77,12 +77,11 @@ impl Dialect for Columns {
         self.fit(column, text)
     }
 
-    fn exact(&self, column: Column) -> String {
-        let name = column.name();
+    fn exact(&self, column: Column, expression: &str) -> String {
         if self.is_exact(column) {
-            format!("`{name}`")
+            expression.to_owned()
         } else {
-            format!("CAST(CONVERT(`{name}` USING utf8mb4) AS BINARY)")
+            format!("CAST(CONVERT({expression} USING utf8mb4) AS BINARY)")
         }
     }
 
@@ -156,7 +155,7 @@ impl JobCache for Mysql {
     }
 
     fn get_minions() -> Result<Vec<String>, Failure> {
-        Columns::with(job_cache::get_minions)
+        job_cache::get_minions()
     }
 
     fn clean(before: u64) -> Result<u64, Failure> {

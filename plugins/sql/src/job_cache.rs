@@ -50,13 +50,20 @@ pub fn get_fun<D: Dialect>(dialect: &D, fun: &str) -> Result<Vec<MinionReturn>, 
     // The column may have the name's beginning only.
     let column = dialect.fit(Column::Fun, fun.to_owned())?;
     let is_shared = dialect.is_shared(fun);
-    let (exact_fun, exact_id) = (dialect.exact(Column::Fun), dialect.exact(Column::Id));
+    let fun_is = format!("`fun` = ? AND {} = ?", dialect.exact(Column::Fun, "`fun`"));
+    let exact = |id: &str| dialect.exact(Column::Id, id);
+    // Joined by both: by the column each spelling of a minion's id would find all of them, and
+    // without it no index is of use.
     let statement = format!(
-        "SELECT `id`, `jid`, {} FROM `salt_returns` \
-         JOIN (SELECT MAX(`id`) AS `id`, MAX(`jid`) AS `jid` FROM `salt_returns` \
-         WHERE `fun` = ? AND {exact_fun} = ? GROUP BY {exact_id}) AS `newest` \
-         USING (`id`, `jid`) WHERE `fun` = ? AND {exact_fun} = ? ORDER BY `jid`, {}",
+        "SELECT `salt_returns`.`id`, `salt_returns`.`jid`, {} FROM `salt_returns` \
+         JOIN (SELECT MAX(`id`) AS `minion`, MAX(`jid`) AS `job` FROM `salt_returns` \
+         WHERE {fun_is} GROUP BY {}) AS `newest` \
+         ON `salt_returns`.`id` = `minion` AND {} = {} AND `salt_returns`.`jid` = `job` \
+         WHERE {fun_is} ORDER BY `jid`, {}",
         dialect.full(),
+        exact("`id`"),
+        exact("`salt_returns`.`id`"),
+        exact("`minion`"),
         D::WRITTEN
     );
     let params: [Value; 4] = std::array::from_fn(|_| column.as_str().into());
@@ -90,7 +97,7 @@ fn look<D: Dialect>(
         "SELECT `id`, `jid`, {} FROM `salt_returns` \
          WHERE `fun` = ? AND {} = ? AND `id` IN ({ids}) ORDER BY `jid`, {}",
         dialect.full(),
-        dialect.exact(Column::Fun),
+        dialect.exact(Column::Fun, "`fun`"),
         D::WRITTEN
     );
     let params: Vec<Value> = [column.into(), column.into()].into_iter().chain(params).collect();
@@ -122,13 +129,14 @@ pub fn get_jids(limit: Option<u32>) -> Result<Vec<Job>, Failure> {
     Ok(jobs)
 }
 
-/// The minions that ever answered.
+/// The minions that ever answered. Of ids that the column takes for the same it has one: telling
+/// them apart would read each row, and this reads an index, of which each minion is one place.
 ///
 /// # Errors
 /// The server's.
-pub fn get_minions(dialect: &impl Dialect) -> Result<Vec<String>, Failure> {
-    let statement = format!("SELECT DISTINCT {} FROM `salt_returns` ORDER BY 1", dialect.exact(Column::Id));
-    Ok(sql::query(CONNECTION, &statement, &[])?.into_texts().map(|[minion]| minion).collect())
+pub fn get_minions() -> Result<Vec<String>, Failure> {
+    let statement = "SELECT DISTINCT `id` FROM `salt_returns` ORDER BY `id`";
+    Ok(sql::query(CONNECTION, statement, &[])?.into_texts().map(|[minion]| minion).collect())
 }
 
 fn with_minions(load: String) -> String {

@@ -42,24 +42,6 @@ pub enum Column {
     MasterId,
 }
 
-impl Column {
-    /// What it is called in its table.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LoadJid | Self::Jid => "jid",
-            Self::Load => "load",
-            Self::Fun => "fun",
-            Self::Return => "return",
-            Self::Id => "id",
-            Self::FullRet => "full_ret",
-            Self::Tag => "tag",
-            Self::Data => "data",
-            Self::MasterId => "master_id",
-        }
-    }
-}
-
 /// Where the databases differ.
 pub trait Dialect {
     /// Ends an INSERT that leaves the row alone whose key is there already.
@@ -105,10 +87,12 @@ pub trait Dialect {
         Ok(fitted.to_owned())
     }
 
-    /// The SQL expression of a column that is the same for two rows only if their texts are.
-    /// Comparing the columns themselves may leave out case, accents, or spaces at the end.
-    fn exact(&self, column: Column) -> String {
-        format!("`{}`", column.name())
+    /// The SQL expression of what stands in a column, which two rows have the same only if their
+    /// texts are, but for spaces at the end. Comparing the columns themselves may leave out case or
+    /// accents.
+    fn exact(&self, column: Column, expression: &str) -> String {
+        let _ = column;
+        expression.to_owned()
     }
 
     /// Whether `salt_returns.fun` may have other functions as the same text as this one:

@@ -8,7 +8,7 @@
 //! Minions of a job whose load never came are kept in a row without a function (a
 //! *placeholder*), which gives way to the load if it does come.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use returner_sdk::sql::{self, Insert, Value};
 use returner_sdk::{Failure, JobLoad, JobMinions, Outcome, Refusal, json};
@@ -35,9 +35,14 @@ enum Known {
 pub fn store<D: Dialect>(dialect: &D, batch: Vec<JobLoad>) -> Outcome {
     let mut known = known(&batch)?;
     let mut insert = Insert::new(CONNECTION, INSERT).ending(D::KEEP_FIRST);
-    let mut inserted = Vec::new();
+    // The places of each new job, of which all but the first are the same again.
+    let mut inserted: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     let mut refusals = Vec::new();
     for (index, item) in batch.into_iter().enumerate() {
+        if let Some(places) = inserted.get_mut(&item.jid) {
+            places.push(index);
+            continue;
+        }
         let known = known.entry(item.jid.clone());
         let placeholder = match &known {
             std::collections::hash_map::Entry::Occupied(entry) => match entry.get() {
@@ -53,7 +58,7 @@ pub fn store<D: Dialect>(dialect: &D, batch: Vec<JobLoad>) -> Outcome {
             }
             Ok(row) => {
                 insert.row(row)?;
-                inserted.push((index, job));
+                inserted.insert(job, vec![index]);
             }
             Err(failure) => {
                 refusals.push(Refusal::new(index, failure));
@@ -68,24 +73,32 @@ pub fn store<D: Dialect>(dialect: &D, batch: Vec<JobLoad>) -> Outcome {
 }
 
 /// Refuses those jobs that are not there under their own id after they were written.
-fn taken<D: Dialect>(inserted: &[(usize, String)]) -> Result<Vec<Refusal>, Failure> {
-    let mut refusals = Vec::new();
-    for jobs in inserted.chunks(LOOK) {
-        let (jids, params) = sql::placeholders(jobs.iter().map(|(_, jid)| jid.as_str()));
-        let statement = format!("SELECT `jid` FROM `jids` WHERE `jid` IN ({jids}){}", D::LOCK);
+fn taken<D: Dialect>(inserted: &BTreeMap<String, Vec<usize>>) -> Result<Vec<Refusal>, Failure> {
+    let jobs: Vec<&str> = inserted.keys().map(String::as_str).collect();
+    let missing = missing(&jobs, "")?;
+    // Those that another transaction wrote are seen by a lock only, which is for few rows.
+    let missing = if missing.is_empty() { missing } else { self::missing(&missing, D::LOCK)? };
+    let refused = missing.into_iter().flat_map(|jid| inserted[jid].iter().map(move |index| (*index, jid)));
+    Ok(refused.map(|(index, jid)| Refusal::new(index, is_taken(jid))).collect())
+}
+
+/// Which of these jobs have no row of their own.
+fn missing<'a>(jobs: &[&'a str], lock: &str) -> Result<Vec<&'a str>, Failure> {
+    let mut missing = Vec::new();
+    for jobs in jobs.chunks(LOOK) {
+        let (jids, params) = sql::placeholders(jobs.iter().copied());
+        let statement = format!("SELECT `jid` FROM `jids` WHERE `jid` IN ({jids}){lock}");
         let there: HashSet<String> =
             sql::query(CONNECTION, &statement, &params)?.into_texts().map(|[jid]| jid).collect();
-        let missing = jobs.iter().filter(|(_, jid)| !there.contains(jid));
-        refusals.extend(missing.map(|(index, jid)| Refusal::new(*index, is_taken(jid))));
+        missing.extend(jobs.iter().filter(|jid| !there.contains(**jid)));
     }
-    Ok(refusals)
+    Ok(missing)
 }
 
 fn is_taken(jid: &str) -> Failure {
     Failure::reject(format!(
         "job `{jid}` has no row of its own in `jids`: the column `jid` takes the id of another job for the \
-         same, as a collation does that leaves out case or accents; `returner schema` prints a table that \
-         tells them apart"
+         same, as a collation does that leaves out case, accents or spaces at the end"
     ))
 }
 

@@ -95,7 +95,7 @@ impl JobCache for Sqlite {
     }
 
     fn get_minions() -> Result<Vec<String>, Failure> {
-        job_cache::get_minions(&Table::Ours)
+        job_cache::get_minions()
     }
 
     fn clean(before: u64) -> Result<u64, Failure> {

@@ -1,6 +1,6 @@
 //! A body into the texts of its items.
 
-use jiter::Peek;
+use jiter::{Jiter, Peek};
 
 use super::{Malformed, Walk};
 
@@ -9,7 +9,7 @@ const MOST_MALFORMED: usize = 100;
 
 /// Cuts a body into its items: one value, an array of them, or one after the other, usually
 /// one a line. One that is malformed is told beside the good ones where it can be told from them: by
-/// its line, or in an array by its brackets. Where there are more than `most`, it gives one more than
+/// its line, or in an array if it is certain where it ends. Where there are more than `most`, it gives one more than
 /// that, and does not look at the rest: a place for each item of two bytes would be many times the
 /// body.
 ///
@@ -54,8 +54,8 @@ fn next_line(text: &str) -> usize {
     text[skipped..].find("\n{").map_or(text.len(), |newline| skipped + newline + 1)
 }
 
-/// Cuts an array. An item that is malformed is told beside the good ones, if its end can be told
-/// from its brackets.
+/// Cuts an array. An item that is malformed is told beside the good ones where its end is certain;
+/// where it is not, nobody can tell what else is an item.
 fn split_array(body: &str, most: usize) -> Result<Vec<Result<&str, Malformed>>, Malformed> {
     let mut items = Vec::new();
     let mut malformed = 0;
@@ -72,12 +72,12 @@ fn split_array(body: &str, most: usize) -> Result<Vec<Result<&str, Malformed>>, 
             Err(error) => {
                 malformed += 1;
                 let error = error.after(&body[..rest]);
-                match end_of_item(&body[rest..]).filter(|_| malformed <= MOST_MALFORMED) {
+                match certain_end(&body[rest..]).filter(|_| malformed <= MOST_MALFORMED) {
                     Some(length) => {
                         items.push(Err(error));
                         rest + length
                     }
-                    None => return Err(error),
+                    None => return Err(error.of_item(items.len())),
                 }
             }
         };
@@ -89,7 +89,7 @@ fn split_array(body: &str, most: usize) -> Result<Vec<Result<&str, Malformed>>, 
         match body.as_bytes().get(sign) {
             Some(b',') => {}
             Some(b']') => return finished(body, rest).map(|()| items),
-            _ => return Err(Malformed::at(body, sign, "expected `,` or `]`")),
+            _ => return Err(Malformed::at(body, sign, "expected `,` or `]`").of_item(items.len() - 1)),
         }
     }
 }
@@ -108,28 +108,52 @@ fn next_sign(body: &str, from: usize) -> usize {
     from + body.as_bytes()[from..].iter().take_while(|byte| is_space(byte)).count()
 }
 
-/// The length of an item of an array that is no JSON: up to the comma or bracket behind it that is
-/// in no brackets and no string of its own. None if there is no such sign, or nothing before it.
-fn end_of_item(text: &str) -> Option<usize> {
-    let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
-    for (place, byte) in text.bytes().enumerate() {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if is_text => is_escaped = true,
-            b'"' => is_text = !is_text,
-            _ if is_text => {}
-            b'[' | b'{' => depth += 1,
-            b',' | b']' if depth == 0 => return (next_sign(text, 0) < place).then_some(place),
-            b']' | b'}' => depth = depth.checked_sub(1)?,
-            _ => {}
+/// The length of an item that is JSON but for its depth, or for numbers that JSON has no words for
+/// (`NaN`, `Infinity`, which Python writes). Of anything else that is none, such as what lacks a
+/// quote or a bracket, it is not certain where it ends.
+fn certain_end(text: &str) -> Option<usize> {
+    let mut jiter = Jiter::new(text.as_bytes()).with_allow_inf_nan();
+    // Whether each of the arrays and objects around the next value is an array.
+    let mut around = Vec::new();
+    let mut next = jiter.peek().ok()?;
+    loop {
+        let within = match next {
+            Peek::Array => jiter.known_array().ok()?.map(|first| (true, first)),
+            Peek::Object if jiter.known_object().ok()?.is_some() => Some((false, jiter.peek().ok()?)),
+            Peek::Object => None,
+            scalar => {
+                jiter.known_skip(scalar).ok()?;
+                None
+            }
+        };
+        if let Some((is_array, first)) = within {
+            around.push(is_array);
+            next = first;
+            continue;
         }
+        next = loop {
+            let following = match around.last() {
+                None => return Some(jiter.current_index()),
+                Some(true) => jiter.array_step().ok()?,
+                Some(false) if jiter.next_key().ok()?.is_some() => Some(jiter.peek().ok()?),
+                Some(false) => None,
+            };
+            match following {
+                Some(following) => break following,
+                None => around.pop(),
+            };
+        };
     }
-    None
 }
 
 impl Malformed {
     fn at(body: &str, place: usize, reason: &str) -> Self {
         Self { reason: reason.to_owned(), line: 1, column: 1 }.after(&body[..place])
+    }
+
+    /// Says which item of an array it is in.
+    fn of_item(self, index: usize) -> Self {
+        Self { reason: format!("in the item of index {index}, {}", self.reason), ..self }
     }
 
     /// Moves the position past the text that stands before.
@@ -170,24 +194,45 @@ mod tests {
     #[test]
     fn a_malformed_item_of_an_array_has_its_place() {
         let deep = "[".repeat(1000) + &"]".repeat(1000);
-        for bad in [&deep, "NaN", r#"{"a":-NaN,"b":"],\\\"]"}"#, "[1,,]", r#"{"a" 1}"#, "trux"] {
-            for body in [format!("[1,{bad},2]"), format!("[1,\n {bad}\n ,2] ")] {
+        let deep_object = "{\"a\":[{}, ".repeat(500) + "1" + &"]}".repeat(500);
+        for bad in [&deep, &deep_object, "NaN", r#"{"a":-Infinity,"b":"],\\\"]"}"#, "[1,[],NaN,{}]"] {
+            for body in [format!("[1,{bad},{bad},2]"), format!("[1,\n {bad}\n ,{bad},2] ")] {
                 let items = split(&body, 10).unwrap();
-                assert!(matches!(&items[..], [Ok("1"), Err(_), Ok("2")]), "{body}: {items:?}");
+                assert!(matches!(&items[..], [Ok("1"), Err(_), Err(_), Ok("2")]), "{body}: {items:?}");
                 let line = items[1].as_ref().unwrap_err().line;
-                assert_eq!(line, body[..body.rfind(bad).unwrap()].lines().count().max(1), "{body}");
+                assert_eq!(line, if body.contains('\n') { 2 } else { 1 }, "{body}");
             }
         }
-        for body in ["[1,]", "[,1]", "[1 2]", "[1,{\"a\":}", "[\"a,1]", "[1}]", "[1]]", "[", "[ ", "[NaN}]"] {
+        assert!(split(&format!("[{}1]", "NaN,".repeat(MOST_MALFORMED)), 1000).is_ok());
+        assert!(split(&format!("[{}1]", "NaN,".repeat(MOST_MALFORMED + 1)), 1000).is_err());
+    }
+
+    /// What lacks a bracket or a quote takes its neighbours along: nothing of it is an item.
+    #[test]
+    fn an_array_of_which_an_end_is_not_certain_is_no_array() {
+        for (body, index) in [
+            ("[1,]", 1),
+            ("[,1]", 0),
+            ("[1 2]", 0),
+            ("[1,{\"a\":}", 1),
+            ("[\"a,1]", 0),
+            ("[1}]", 0),
+            ("[NaN}]", 0),
+            ("[1,[1,,],2]", 1),
+            ("[1,{\"a\" 1},2]", 1),
+            ("[tru,1]", 0),
+            ("[{\"a\":[1,2}, {\"b\":1}, {\"c\":]}, {\"d\":1}]", 0),
+            ("[{\"a\":\"x},\n{\"b\":1},\n{\"c\":1},\n{\"a\":\"x},\n{\"b\":1}]", 0),
+            ("[1,{\"a\":NaN,\"b\":tru},2]", 1),
+        ] {
+            let error = split(body, 10).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("in the item of index {index}, ")), "{body}: {error}");
+        }
+        for body in ["[1]]", "[", "[ "] {
             assert!(split(body, 10).is_err(), "{body}");
         }
-        assert_eq!(
-            split("[1,\n  2 3]", 10).unwrap_err(),
-            Malformed::at("[1,\n  2 3]", 8, "expected `,` or `]`")
-        );
-        assert_eq!(Malformed::at("[1,\n  2 3]", 8, "").to_string(), " at line 2, column 5");
-        assert!(split(&format!("[{}1]", "x,".repeat(MOST_MALFORMED)), 1000).is_ok());
-        assert!(split(&format!("[{}1]", "x,".repeat(MOST_MALFORMED + 1)), 1000).is_err());
+        let error = split("[1,\n  2 3]", 10).unwrap_err().to_string();
+        assert_eq!(error, "in the item of index 1, expected `,` or `]` at line 2, column 5");
     }
 
     #[test]

@@ -142,9 +142,9 @@ impl Client {
         self.answer(self.request(method, path, query).send().await).await.map_err(Failure::from)
     }
 
-    /// Who refuses a body for its length does so before all of it came, and closes the
-    /// connection: whether the answer is seen before the next write fails is chance. So it
-    /// is asked again; of a body that did not go out whole nothing was taken.
+    /// Who refuses a body for its length does so before all of it came. A host reads on for a while,
+    /// and a proxy may close the connection: whether the answer is seen before the next write fails
+    /// is chance. So it is asked again; of a body that did not go out whole nothing was taken.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,

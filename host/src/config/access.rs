@@ -48,6 +48,8 @@ pub(crate) struct ServerTlsSettings {
     pub(crate) client_role: Role,
     /// A digest of the files: a certificate that is renewed is another setting.
     pub(crate) contents: String,
+    /// The same of the authority of clients alone.
+    pub(crate) contents_of_ca: String,
 }
 
 /// What a client may do: to each request there is one that it needs.
@@ -171,8 +173,15 @@ fn tls(host: &Section<'_>, findings: &mut Findings) -> Option<ServerTlsSettings>
         findings.error(finding.hint("name the PEM files of the certificate and of its key"));
     }
     let client_role = tls.get("client_role", Role::read, findings).unwrap_or(Role::Write);
-    let contents = contents([&certificate, &key, &client_ca]);
-    Some(ServerTlsSettings { certificate: certificate?, key: key?, client_ca, client_role, contents })
+    let (all, of_ca) = (contents([&certificate, &key, &client_ca]), contents([&None, &None, &client_ca]));
+    Some(ServerTlsSettings {
+        certificate: certificate?,
+        key: key?,
+        client_ca,
+        client_role,
+        contents: all,
+        contents_of_ca: of_ca,
+    })
 }
 
 pub(super) fn socket(host: &Section<'_>, findings: &mut Findings) -> Option<SocketSettings> {

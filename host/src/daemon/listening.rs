@@ -2,12 +2,18 @@
 //! something else by now, which it does not take, or has not taken yet.
 //!
 //! `listening` in the data directory has a URL on each line, that of the Unix socket first, which
-//! asks for no token. It is written anew when the host listens elsewhere and removed when it ends; one
-//! that a killed host left behind says where it listened last.
+//! asks for no token. It is written anew when the host listens elsewhere and removed when it ends.
+//!
+//! Promise: it counts only while its host runs, which holds a lock on it: who is led to where a host
+//! was would show its token to whoever is there now.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 const FILE: &str = "listening";
@@ -16,11 +22,13 @@ const FILE: &str = "listening";
 #[derive(Debug)]
 pub(super) struct Listening {
     data: PathBuf,
+    /// The file that is there now, locked.
+    noted: Mutex<Option<File>>,
 }
 
 impl Listening {
     pub(super) fn new(data: &Path) -> Self {
-        Self { data: data.to_owned() }
+        Self { data: data.to_owned(), noted: Mutex::default() }
     }
 
     /// Says where the host listens now. Where that cannot be written, commands ask as the
@@ -34,6 +42,7 @@ impl Listening {
     fn write(&self, urls: &[String]) -> io::Result<()> {
         let (sockets, others): (Vec<_>, Vec<_>) = urls.iter().partition(|url| url.starts_with("unix:"));
         let mut file = NamedTempFile::new_in(&self.data)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         for url in sockets {
             // Commands may run in another directory.
             let path = std::path::absolute(url.trim_start_matches("unix:"))?;
@@ -42,7 +51,7 @@ impl Listening {
         for url in others {
             writeln!(file, "{url}")?;
         }
-        file.persist(self.data.join(FILE))?;
+        *self.noted.lock() = Some(file.persist(self.data.join(FILE))?);
         Ok(())
     }
 }
@@ -54,11 +63,21 @@ impl Drop for Listening {
     }
 }
 
-/// Where the host of a data directory listens, as it says itself; nothing if it does not, or only to
-/// others.
+/// Where the host of a data directory listens, as it says itself; nothing if none runs, or if it says
+/// so only to others.
 pub(crate) fn noted(data: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(data.join(FILE)).ok()?;
-    text.lines().next().map(str::to_owned)
+    // Another takes its place while it is looked at.
+    (0..3).find_map(|_| {
+        let mut file = File::open(data.join(FILE)).ok()?;
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::WOULDBLOCK) => {
+                let mut text = String::new();
+                file.read_to_string(&mut text).ok()?;
+                text.lines().next().map(str::to_owned)
+            }
+            Ok(()) | Err(_) => None,
+        }
+    })
 }
 
 #[cfg(test)]
@@ -74,7 +93,11 @@ mod tests {
         assert_eq!(noted(data.path()).as_deref(), Some("unix:/run/r.sock"));
         listening.note(&["http://127.0.0.1:4511".to_owned()]);
         assert_eq!(noted(data.path()).as_deref(), Some("http://127.0.0.1:4511"));
+        let left = std::fs::read_to_string(data.path().join(FILE)).expect("it is there");
         drop(listening);
         assert_eq!(std::fs::read_dir(data.path()).expect("a directory").count(), 0);
+        // As a host leaves it that was killed.
+        std::fs::write(data.path().join(FILE), left).expect("a directory");
+        assert_eq!(noted(data.path()), None);
     }
 }

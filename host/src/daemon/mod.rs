@@ -93,8 +93,8 @@ pub(crate) async fn run(config: Option<&Path>) -> Result<(), DaemonError> {
     let (router, gate) = (web::router(Arc::clone(&host.app)), Arc::clone(&host.app.gate));
     let mut serving = Serving::new(router, gate, Arc::clone(&host.app.salt_events), &settings.host.data);
     let refused = |error: BindError| DaemonError::Serve(at(error.place(&settings.places), &error));
-    let bound = serving.bind(&settings.host).await.map_err(refused)?;
-    serving.change(bound, &settings.host).await;
+    let bound = serving.bind(&settings.host).map_err(refused)?;
+    serving.change(bound, &settings.host).await.map_err(refused)?;
     // Whoever started it may not read what it says.
     let _ = std::io::stdout().write_all(host.greeting(&serving.addresses()).as_bytes());
     let stop = CancellationToken::new();

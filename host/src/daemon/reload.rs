@@ -112,7 +112,7 @@ impl Reloader {
         let prepared = self.lanes.prepare(Arc::clone(&settings), true).await.map_err(told)?;
         prepared.try_out(false).await.map_err(told)?;
         // Where it would listen, and with which certificates: bound, and left again.
-        let bound = self.serving.bind(&settings.host).await;
+        let bound = self.serving.bind(&settings.host);
         bound.map_err(|error| at(error.place(&settings.places), &error))?;
         Ok(Reread { differences: prepared.differences, warnings })
     }
@@ -193,7 +193,7 @@ impl Reloader {
                 prepared.try_out(true).await.map_err(told)?;
             }
             let refused = |error: BindError| at(error.place(&settings.places), &error);
-            let bound = self.serving.bind(&settings.host).await.map_err(refused)?;
+            let bound = self.serving.bind(&settings.host).map_err(refused)?;
             Ok::<_, String>((prepared, bound))
         };
         // Only until the change begins: that is short, and is not broken off.
@@ -208,7 +208,10 @@ impl Reloader {
         }
         let drain = settings.host.drain;
         lanes.change_over(prepared, drain).await.map_err(|error| format!("error: {error}"))?;
-        self.serving.change(bound, &self.lanes.settings().host).await;
+        // All else is so already, and was asked for.
+        if let Err(error) = self.serving.change(bound, &self.lanes.settings().host).await {
+            tracing::error!("{error}");
+        }
         Ok(differences)
     }
 

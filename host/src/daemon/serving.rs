@@ -2,20 +2,23 @@
 //! while it runs.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use std::path::Path;
-
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use super::listening::Listening;
 use crate::config::{HostSettings, Place, Places, SocketSettings};
 use crate::intake::{Following, SaltEvents};
-use crate::web::{self, Access, Gate, Listener, Port, ServeError, ServerTlsError, UnixSocket};
+use crate::web::{
+    self, Access, Ends, Gate, Listener, Port, Reserved, ServeError, ServerTlsError, UnixSocket,
+};
+
+/// How long to wait until a listener is closed, which takes no time.
+const CLOSING: Duration = Duration::from_secs(5);
 
 pub(super) struct Serving {
     router: Router,
@@ -33,10 +36,11 @@ pub(super) struct Serving {
 struct Served<P> {
     /// As the configuration says it.
     place: P,
+    /// Where it is as it begins, for people.
     address: String,
     /// Its port, where it has one.
     port: Option<Port>,
-    stop: CancellationToken,
+    ends: Ends,
     task: JoinHandle<()>,
 }
 
@@ -71,7 +75,7 @@ impl BindError {
 enum Change<P> {
     Same,
     Gone,
-    New(P, Listener),
+    New(P, Reserved),
 }
 
 impl Serving {
@@ -81,14 +85,14 @@ impl Serving {
         Self { router, gate, tcp: None, unix: None, events, following: None, drain, listening }
     }
 
-    /// Binds what the settings say and is not served yet.
-    pub(super) async fn bind(&self, settings: &HostSettings) -> Result<Bound, BindError> {
+    /// Takes what the settings say and is not served yet.
+    pub(super) fn bind(&self, settings: &HostSettings) -> Result<Bound, BindError> {
         let access = Access::new(&settings.access)?;
         let tcp = match (settings.listen, &self.tcp) {
             (Some(place), Some(served)) if served.place == place => Change::Same,
             (Some(place), served) => {
                 let own = served.as_ref().and_then(|served| served.port.as_ref());
-                Change::New(place, Listener::tcp(place, own).await?)
+                Change::New(place, Reserved::tcp(place, own)?)
             }
             (None, _) => Change::Gone,
         };
@@ -96,7 +100,7 @@ impl Serving {
             (Some(place), Some(served)) if served.place == *place => Change::Same,
             (Some(place), served) => {
                 let ours = served.as_ref().is_some_and(|served| served.place.path == place.path);
-                Change::New(place.clone(), Listener::Unix(UnixSocket::bind(place, ours)?))
+                Change::New(place.clone(), Reserved::Unix(UnixSocket::bind(place, ours)?))
             }
             (None, _) => Change::Gone,
         };
@@ -104,11 +108,24 @@ impl Serving {
     }
 
     /// Serves what was bound. Requests that are under way where it listened before may end.
-    pub(super) async fn change(&mut self, bound: Bound, settings: &HostSettings) {
+    ///
+    /// # Errors
+    /// What was free cannot be had any more: nobody is served there, and all else is as it should be.
+    pub(super) async fn change(&mut self, bound: Bound, settings: &HostSettings) -> Result<(), BindError> {
         let Bound { access, tcp, unix } = bound;
-        let (tcp, unix) = (leave(&mut self.tcp, tcp), leave(&mut self.unix, unix));
-        // After whoever came in where it listened before is cut off, and before anybody is served
-        // at the new places: nobody gets more by what is so somewhere else.
+        let (tcp, unix) = (leave(&mut self.tcp, tcp).await, leave(&mut self.unix, unix).await);
+        let mut lost = None;
+        let mut kept = |error| lost = lost.take().or(Some(error));
+        let tcp = tcp.unwrap_or_else(|error| {
+            kept(error);
+            None
+        });
+        let unix = unix.unwrap_or_else(|error| {
+            kept(error);
+            None
+        });
+        // After the last has come in where it listened before, and before anybody is served at the
+        // new places: nobody gets more by what is so somewhere else.
         self.gate.change(access);
         self.drain.send_replace(settings.drain);
         let new = Server { router: &self.router, gate: &self.gate, drain: &self.drain };
@@ -116,6 +133,7 @@ impl Serving {
         self.unix = unix.map(|(place, listener)| new.begin(place, listener)).or_else(|| self.unix.take());
         self.listening.note(&self.addresses());
         self.follow(settings).await;
+        lost.map_or(Ok(()), |error| Err(error.into()))
     }
 
     async fn follow(&mut self, settings: &HostSettings) {
@@ -133,7 +151,11 @@ impl Serving {
 
     /// Where it listens, for people.
     pub(super) fn addresses(&self) -> Vec<String> {
-        let tcp = self.tcp.as_ref().map(|served| served.address.clone());
+        // Whether there is TLS can change while it listens.
+        let has_tls = self.gate.has_tls();
+        let tcp = self.tcp.as_ref().map(|served| {
+            served.port.as_ref().map_or_else(|| served.address.clone(), |port| port.url(has_tls))
+        });
         tcp.into_iter().chain(self.unix.as_ref().map(|served| served.address.clone())).collect()
     }
 
@@ -152,8 +174,17 @@ impl Serving {
 
 impl<P> Served<P> {
     fn stop(self) -> JoinHandle<()> {
-        self.stop.cancel();
+        self.ends.stop.cancel();
         self.task
+    }
+
+    /// Lets nobody more in. Its task ends on its own, with what is under way.
+    async fn leave(self) {
+        let closed = self.ends.closed.clone();
+        drop(self.stop());
+        if tokio::time::timeout(CLOSING, closed.cancelled()).await.is_err() {
+            tracing::warn!("a listener is not closed yet");
+        }
     }
 }
 
@@ -164,31 +195,32 @@ struct Server<'s> {
     drain: &'s watch::Sender<Duration>,
 }
 
-/// Ends the listener that there is, unless it stays the same; gives the one to begin.
-fn leave<P>(served: &mut Option<Served<P>>, change: Change<P>) -> Option<(P, Listener)> {
-    let new = match change {
-        Change::Same => return None,
-        Change::Gone => None,
-        Change::New(place, listener) => {
-            // Before the old one leaves it, so that there is always one.
-            listener.publish();
-            Some((place, listener))
-        }
+/// Ends the listener that there is, unless it stays the same; gives the one to begin. Where both
+/// can listen, the new one does before the old one leaves, so that there is always one.
+async fn leave<P>(
+    served: &mut Option<Served<P>>,
+    change: Change<P>,
+) -> Result<Option<(P, Listener)>, ServeError> {
+    let (opened, left) = match change {
+        Change::Same => return Ok(None),
+        Change::Gone => (None, None),
+        Change::New(place, reserved) if reserved.is_shared() => (None, Some((place, reserved))),
+        Change::New(place, reserved) => (Some((place, reserved.open())), None),
     };
-    // Its task ends on its own.
     if let Some(old) = served.take() {
-        drop(old.stop());
+        old.leave().await;
     }
-    new
+    let opened = opened.or_else(|| left.map(|(place, reserved)| (place, reserved.open())));
+    opened.map(|(place, listener)| Ok((place, listener?))).transpose()
 }
 
 impl Server<'_> {
     fn begin<P>(&self, place: P, listener: Listener) -> Served<P> {
-        let (stop, address) = (CancellationToken::new(), listener.address(self.gate.has_tls()));
+        let (ends, address) = (Ends::default(), listener.address(self.gate.has_tls()));
         let port = listener.port();
         let (router, gate) = (self.router.clone(), Arc::clone(self.gate));
-        let task = tokio::spawn(web::serve(listener, router, gate, stop.clone(), self.drain.subscribe()));
+        let task = tokio::spawn(web::serve(listener, router, gate, ends.clone(), self.drain.subscribe()));
         tracing::info!("listening on {address}");
-        Served { place, address, port, stop, task }
+        Served { place, address, port, ends, task }
     }
 }

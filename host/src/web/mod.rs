@@ -13,6 +13,7 @@ mod items;
 mod jobs;
 mod journal;
 mod lanes;
+mod listener;
 mod metrics;
 mod moments;
 mod problem;
@@ -45,9 +46,10 @@ use problem::Problem;
 
 pub(crate) use access::{Access, Gate};
 pub(crate) use configuration::{Order, Reloads, Reread};
+pub(crate) use listener::{Listener, Port, Reserved, ServeError};
 pub(crate) use problem::{PROBLEM, hinted};
 pub(crate) use receiving::Receiving;
-pub(crate) use serve::{Listener, Port, ServeError, serve};
+pub(crate) use serve::{Ends, serve};
 pub(crate) use tls::ServerTlsError;
 pub(crate) use unix::UnixSocket;
 

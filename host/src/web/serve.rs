@@ -5,9 +5,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,25 +12,24 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustix::net::sockopt::set_socket_reuseport;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::access::{Access, Gate, Judges, Peer};
+use super::listener::{Accepted, Listener};
 use super::problem::Problem;
 use super::seats::{Held, Seats};
 use super::stalled::Stalling;
 use super::tls::Tls;
-use super::unix::UnixSocket;
 use super::unread::Unread;
 
 /// The time that a client has to send the head of a request.
@@ -51,138 +47,8 @@ const CONNECTIONS: usize = 1024;
 /// The time that a connection has to end which has to go: for an answer under way.
 const LEAVING: Duration = Duration::from_secs(10);
 
-/// How many connections wait to be accepted; tokio's own number.
-const BACKLOG: u32 = 1024;
-
-/// How long to wait after accepting failed, which it does when files run out.
-const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ServeError {
-    #[error(
-        "cannot listen on {address}: {error}\n  hint: is another host running? `host.listen` changes the address"
-    )]
-    Tcp { address: SocketAddr, error: io::Error },
-    #[error(
-        "cannot listen on `{}`: {error}\n  hint: its directory must be there, and this user be allowed to write to it",
-        path.display()
-    )]
-    Unix { path: PathBuf, error: io::Error },
-    #[error(
-        "`{}` is in use by another process\n  hint: is another host running? `host.socket` names another place",
-        path.display()
-    )]
-    InUse { path: PathBuf },
-    #[error("cannot give `{}` to {whom}: {error}\n  hint: {hint}", path.display())]
-    Owner { path: PathBuf, whom: String, error: io::Error, hint: &'static str },
-}
-
-/// A socket that listens already.
-pub(crate) enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixSocket),
-}
-
-impl Listener {
-    /// Listens at an address; where that takes the port of the host's own listener, beside it.
-    pub(crate) async fn tcp(address: SocketAddr, own: Option<&Port>) -> Result<Self, ServeError> {
-        let bound = match (TcpListener::bind(address).await, own) {
-            (Err(error), Some(own)) if error.kind() == io::ErrorKind::AddrInUse => {
-                own.shared_with(address).unwrap_or(Err(error))
-            }
-            (bound, _) => bound,
-        };
-        Ok(Self::Tcp(bound.map_err(|error| ServeError::Tcp { address, error })?))
-    }
-
-    /// For a later listener at the same port.
-    pub(crate) fn port(&self) -> Option<Port> {
-        let Listener::Tcp(listener) = self else { return None };
-        Some(Port {
-            handle: listener.as_fd().try_clone_to_owned().ok()?,
-            address: listener.local_addr().ok()?,
-        })
-    }
-
-    /// Where it listens, for people.
-    pub(crate) fn address(&self, has_tls: bool) -> String {
-        match self {
-            Listener::Tcp(listener) => match listener.local_addr() {
-                Ok(address) => format!("http{}://{address}", if has_tls { "s" } else { "" }),
-                Err(error) => format!("an address that is not known: {error}"),
-            },
-            Listener::Unix(socket) => format!("unix:{}", socket.path.display()),
-        }
-    }
-
-    /// Takes the place where clients look for it, from whoever has it.
-    pub(crate) fn publish(&self) {
-        if let Listener::Unix(socket) = self
-            && let Err(error) = socket.publish()
-        {
-            tracing::error!(%error, "`{}` cannot have its place", socket.path.display());
-        }
-    }
-
-    async fn accept(&self) -> (Accepted, Option<IpAddr>) {
-        loop {
-            let accepted = match self {
-                Listener::Tcp(listener) => listener.accept().await.map(|(stream, address)| {
-                    // An answer is small and must not wait for more.
-                    let _ = stream.set_nodelay(true);
-                    (Accepted::Tcp(stream), Some(address.ip()))
-                }),
-                Listener::Unix(socket) => {
-                    socket.listener.accept().await.map(|(stream, _)| (Accepted::Unix(stream), None))
-                }
-            };
-            match accepted {
-                Ok(stream) => return stream,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(AFTER_ACCEPT_ERROR).await;
-                }
-            }
-        }
-    }
-}
-
-/// The port of a listener at work, which another one of the host can have too: from `127.0.0.1` to
-/// `0.0.0.0` there is no moment at which nobody listens. It keeps the port, so it has to end with its
-/// listener.
-pub(crate) struct Port {
-    handle: OwnedFd,
-    address: SocketAddr,
-}
-
-impl Port {
-    /// A listener at another address with this port; none if it is another one. Linux lets two
-    /// sockets of one user have it if both say so while the second is bound (socket(7),
-    /// `SO_REUSEPORT`): no longer, so that no other process gets in.
-    fn shared_with(&self, address: SocketAddr) -> Option<io::Result<TcpListener>> {
-        if address.port() != self.address.port() {
-            return None;
-        }
-        let bind = || {
-            set_socket_reuseport(&self.handle, true)?;
-            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-            socket.set_reuseaddr(true)?;
-            socket.set_reuseport(true)?;
-            socket.bind(address)?;
-            let listener = socket.listen(BACKLOG)?;
-            set_socket_reuseport(&listener, false)?;
-            Ok(listener)
-        };
-        let bound = bind();
-        Some(set_socket_reuseport(&self.handle, false).map_err(io::Error::from).and(bound))
-    }
-}
-
-/// A connection of which nothing was read yet.
-enum Accepted {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
+/// How long a connection that came in as the host left may take to begin its request.
+const LATE: Duration = Duration::from_millis(500);
 
 impl Accepted {
     /// Agrees with the client on keys, where that is asked for.
@@ -202,17 +68,26 @@ impl Accepted {
     }
 }
 
-/// Serves until the token is cancelled, then lets requests under way end, for so long
+/// Serves until it is to stop, then lets requests under way end, for so long
 /// at most as is said by then.
 pub(crate) async fn serve(
     listener: Listener,
     router: Router,
     gate: Arc<Gate>,
-    stop: CancellationToken,
+    ends: Ends,
     drain: watch::Receiver<Duration>,
 ) {
     let seats = Seats::new(CONNECTIONS);
-    serve_at(&seats, listener, router, gate, stop, drain).await;
+    serve_at(&seats, listener, router, gate, ends, drain).await;
+}
+
+/// How a listener ends.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ends {
+    /// It is to let nobody more in.
+    pub(crate) stop: CancellationToken,
+    /// It is closed; requests may be under way.
+    pub(crate) closed: CancellationToken,
 }
 
 async fn serve_at(
@@ -220,7 +95,7 @@ async fn serve_at(
     listener: Listener,
     router: Router,
     gate: Arc<Gate>,
-    stop: CancellationToken,
+    Ends { stop, closed }: Ends,
     drain: watch::Receiver<Duration>,
 ) {
     let connections = TaskTracker::new();
@@ -245,7 +120,14 @@ async fn serve_at(
     if let Listener::Unix(socket) = &listener {
         socket.remove();
     }
-    drop(listener);
+    // Closed, the listener would reset them.
+    let waiting = listener.close();
+    closed.cancel();
+    for (accepted, address) in waiting {
+        let Some(held) = seats.take(Some(address)).now_or_never().flatten() else { continue };
+        let came_in = CameIn { access: gate.access(), stop: stop.clone() };
+        connections.spawn(connection(accepted, came_in, router.clone(), Arc::clone(&gate), held));
+    }
     connections.close();
     let drain = *drain.borrow();
     if tokio::time::timeout(drain, connections.wait()).await.is_err() {
@@ -289,6 +171,8 @@ struct Client {
     known: AtomicBool,
     /// A request has begun whose body is not there.
     receives: AtomicBool,
+    /// Cancelled when a request has come.
+    asked: CancellationToken,
 }
 
 /// Told by whoever reads the body of a request that it is there.
@@ -303,11 +187,23 @@ impl Arrival {
 }
 
 impl Client {
+    /// Nobody is to go on with the connection.
+    async fn ended(self: Arc<Self>) {
+        tokio::select! {
+            () = self.came_in.ended() => {}
+            () = self.held.leave.cancelled() => {}
+        }
+    }
+
     async fn answer(
         self: Arc<Self>,
         router: Router,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
     ) -> Result<Response, Infallible> {
+        self.asked.cancel();
+        let (head, body) = request.into_parts();
+        let body = Unread::new(&head, body, Arc::clone(&self).ended());
+        let mut request = Request::from_parts(head, body);
         let Some(judges) = self.came_in.judges(self.peer, &self.gate) else {
             let gone = "this connection began where the host listens no more, or asks otherwise who asks";
             return Ok(Problem::busy(gone).into_response());
@@ -327,9 +223,7 @@ impl Client {
         if let Some(origin) = self.held.from {
             request.extensions_mut().insert(origin);
         }
-        let (head, body) = request.into_parts();
-        let body = Unread::new(&head, body);
-        let answer = router.oneshot(Request::from_parts(head, body)).await;
+        let answer = router.oneshot(request).await;
         self.receives.store(false, Ordering::Relaxed);
         self.held.ends();
         answer
@@ -340,9 +234,11 @@ impl Client {
 async fn connection(accepted: Accepted, came_in: CameIn, router: Router, gate: Arc<Gate>, held: Held) {
     let leave = held.leave.clone();
     let begun = tokio::select! {
+        // What needs no keys has begun, also where it came in last.
+        biased;
+        begun = accepted.begin(came_in.access.tls()) => begun,
         () = came_in.ended() => return,
         () = leave.cancelled() => return,
-        begun = accepted.begin(came_in.access.tls()) => begun,
     };
     let (stream, peer) = match begun {
         Ok(begun) => begun,
@@ -355,6 +251,7 @@ async fn connection(accepted: Accepted, came_in: CameIn, router: Router, gate: A
         held,
         known: AtomicBool::new(false),
         receives: AtomicBool::new(false),
+        asked: CancellationToken::new(),
     });
     let answers = Arc::clone(&client);
     let service = service_fn(move |request| Arc::clone(&answers).answer(router.clone(), request));
@@ -374,6 +271,14 @@ async fn connection(accepted: Accepted, came_in: CameIn, router: Router, gate: A
     if leaves && !is_at_work {
         return;
     }
+    if !leaves {
+        // One that has asked nothing yet would be closed without a word.
+        tokio::select! {
+            _ = &mut connection => return,
+            () = client.asked.cancelled() => {}
+            () = tokio::time::sleep(LATE) => {}
+        }
+    }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         _ = connection => {}
@@ -387,10 +292,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use axum::Extension;
     use axum::http::HeaderMap;
     use sha2::{Digest, Sha256};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::task::JoinHandle;
 
     use super::*;
@@ -426,7 +334,8 @@ mod tests {
         let (stopped, served) = (stop.clone(), Arc::clone(&gate));
         let task = tokio::spawn(async move {
             let drain = watch::Sender::new(Duration::from_secs(5)).subscribe();
-            serve_at(&Seats::new(seats), Listener::Tcp(tcp), router, served, stopped, drain).await;
+            let ends = Ends { stop: stopped, closed: CancellationToken::new() };
+            serve_at(&Seats::new(seats), Listener::Tcp(tcp), router, served, ends, drain).await;
         });
         (address, gate, stop, task)
     }
@@ -442,6 +351,7 @@ mod tests {
             client_ca: None,
             client_role: Role::Write,
             contents: String::new(),
+            contents_of_ca: String::new(),
         };
         let moved = AccessSettings::default();
         let with_tls = AccessSettings { tokens: Vec::new(), tls: Some(tls) };
@@ -491,6 +401,35 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
         stop.cancel();
         served.await.expect("it ends");
+    }
+
+    /// Who sends a body without an end that nobody reads holds up no stop.
+    #[tokio::test]
+    async fn what_is_thrown_away_ends_with_the_listener() {
+        let (address, _, stop, served) = serving(8).await;
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.expect("a write");
+        let mut answer = [0; 4096];
+        let read = stream.read(&mut answer).await.expect("an answer");
+        assert!(answer[..read].starts_with(b"HTTP/1.1 405 "), "{}", String::from_utf8_lossy(&answer));
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(3), served).await.expect("it ends soon").expect("it ends");
+    }
+
+    /// Who waited to be let in when the listener was told to stop is answered.
+    #[tokio::test]
+    async fn who_was_there_before_the_end_is_answered() {
+        let (address, _, stop, served) = serving(8).await;
+        let streams = [(); 4].map(|()| std::net::TcpStream::connect(address).expect("a connection"));
+        stop.cancel();
+        for stream in streams {
+            stream.set_nonblocking(true).expect("a socket");
+            let mut stream = TcpStream::from_std(stream).expect("a socket");
+            assert!(ask(&mut stream, "").await.ends_with("here"));
+        }
+        served.await.expect("it ends");
+        TcpStream::connect(address).await.expect_err("nobody listens");
     }
 
     #[tokio::test]

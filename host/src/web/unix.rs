@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 
-use super::serve::ServeError;
+use super::listener::ServeError;
 use crate::config::SocketSettings;
 
 pub(crate) struct UnixSocket {

@@ -4,18 +4,25 @@
 //! still sending then sees a broken pipe, and not the answer: that the body is too long, the token
 //! wrong, the host busy. So what nobody reads any more is read for a while, and thrown away.
 //!
-//! Promise: that takes no memory but what hyper reads at once, and ends in [`LINGER`].
+//! Promises: that takes no memory but what hyper reads at once, and ends in [`LINGER`], after
+//! [`MOST`] bytes, and when the connection is to end.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::EXPECT;
 use hyper::http::request::Parts;
+use tokio::runtime::Handle;
 
 /// How long what is left is read.
 const LINGER: Duration = Duration::from_secs(10);
+
+/// How much of it: what a host takes in one request, if nothing else is said.
+const MOST: usize = 64 << 20;
 
 /// A body, of which nothing stays unread without need.
 pub(super) struct Unread {
@@ -23,12 +30,19 @@ pub(super) struct Unread {
     body: Option<Incoming>,
     /// The client waits to be asked for it (RFC 9110, 10.1.1), and has not been: it sends nothing.
     waits: bool,
+    /// The connection is to end.
+    ended: Option<BoxFuture<'static, ()>>,
 }
 
 impl Unread {
-    pub(super) fn new(head: &Parts, body: Incoming) -> Self {
+    pub(super) fn new(
+        head: &Parts,
+        body: Incoming,
+        ended: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
         let body = Some(body).filter(|body| !body.is_end_stream());
-        Self { body, waits: head.headers.contains_key(EXPECT) }
+        let ended = body.is_some().then(|| ended.boxed());
+        Self { body, waits: head.headers.contains_key(EXPECT), ended }
     }
 }
 
@@ -61,12 +75,25 @@ impl Body for Unread {
 impl Drop for Unread {
     fn drop(&mut self) {
         let left = self.body.take().filter(|body| !self.waits && !body.is_end_stream());
-        if let (Some(body), Ok(runtime)) = (left, tokio::runtime::Handle::try_current()) {
-            runtime.spawn(tokio::time::timeout(LINGER, throw_away(body)));
-        }
+        let (Some(body), Some(ended), Ok(runtime)) = (left, self.ended.take(), Handle::try_current()) else {
+            return;
+        };
+        runtime.spawn(async move {
+            tokio::select! {
+                () = throw_away(body) => {}
+                () = ended => {}
+                () = tokio::time::sleep(LINGER) => {}
+            }
+        });
     }
 }
 
 async fn throw_away(mut body: Incoming) {
-    while let Some(Ok(_)) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {}
+    let mut read = 0;
+    while read < MOST {
+        match std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
+            Some(Err(_)) | None => return,
+        }
+    }
 }

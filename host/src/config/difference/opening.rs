@@ -1,14 +1,15 @@
 //! Which keys of a newer version let somebody do what nobody could, or who could not, before.
 
+use std::net::SocketAddr;
+
 use crate::config::access::{AccessSettings, Role, SocketSettings};
 use crate::config::settings::HostSettings;
 
 /// Those of `host`'s keys that open it further. Where that cannot be told from the words, such as
 /// for another group, they do.
 pub(super) fn opened(old: &HostSettings, new: &HostSettings) -> Vec<&'static str> {
-    let is_local = |host: &HostSettings| host.listen.is_none_or(|address| address.ip().is_loopback());
     let mut keys = Vec::new();
-    keys.extend((is_local(old) && !is_local(new)).then_some("listen"));
+    keys.extend(is_reached_by_more(old.listen, new.listen).then_some("listen"));
     keys.extend(has_more_tokens(&old.access, &new.access).then_some("tokens"));
     keys.extend(takes_more_certificates(&old.access, &new.access).then_some("tls"));
     match (&old.socket, &new.socket) {
@@ -17,6 +18,14 @@ pub(super) fn opened(old: &HostSettings, new: &HostSettings) -> Vec<&'static str
         (_, None) => {}
     }
     keys
+}
+
+/// Unless it is where it was, nowhere, or a part of it, somebody may reach the host who could not.
+fn is_reached_by_more(old: Option<SocketAddr>, new: Option<SocketAddr>) -> bool {
+    let (Some(old), Some(new)) = (old, new) else { return new.is_some() };
+    let (old, new) = (old.ip(), new.ip());
+    let is_part = old.is_unspecified() && (old.is_ipv6() || new.is_ipv4());
+    !(old == new || is_part || old.is_loopback() && new.is_loopback())
 }
 
 /// A token is another one, or may do more. Without any, and without certificates, nobody has to show
@@ -32,7 +41,7 @@ fn has_more_tokens(old: &AccessSettings, new: &AccessSettings) -> bool {
 fn takes_more_certificates(old: &AccessSettings, new: &AccessSettings) -> bool {
     let by_certificate = |access: &AccessSettings| {
         let tls = access.tls.as_ref().filter(|tls| tls.client_ca.is_some());
-        tls.map(|tls| (tls.client_ca.clone(), tls.contents.clone(), tls.client_role))
+        tls.map(|tls| (tls.client_ca.clone(), tls.contents_of_ca.clone(), tls.client_role))
     };
     match (by_certificate(old), by_certificate(new)) {
         _ if old.asks_nobody() => false,
@@ -47,7 +56,7 @@ fn takes_more_certificates(old: &AccessSettings, new: &AccessSettings) -> bool {
 fn has_more_users(old: &SocketSettings, new: &SocketSettings) -> Vec<&'static str> {
     let mut keys = Vec::new();
     keys.extend((new.mode & !old.mode != 0).then_some("socket_mode"));
-    keys.extend((new.owner.is_some() && old.owner != new.owner).then_some("socket_owner"));
-    keys.extend((new.group.is_some() && old.group != new.group).then_some("socket_group"));
+    keys.extend((old.owner != new.owner).then_some("socket_owner"));
+    keys.extend((old.group != new.group).then_some("socket_group"));
     keys
 }

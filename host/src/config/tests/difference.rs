@@ -158,6 +158,11 @@ fn what_opens_the_host_is_marked() {
     for (old, new, key, is_wider) in [
         (a.clone(), everywhere.clone(), "listen", true),
         (everywhere.clone(), a.clone(), "listen", false),
+        ("host.listen: off\nhost.socket: /s\n".to_owned(), "host.socket: /s\n".to_owned(), "listen", true),
+        ("host.socket: /s\n".to_owned(), "host.listen: off\nhost.socket: /s\n".to_owned(), "listen", false),
+        (format!("host.listen: 192.0.2.2:4510\n{a}"), everywhere.clone(), "listen", true),
+        (everywhere.clone(), format!("host.listen: 192.0.2.2:4510\n{a}"), "listen", false),
+        (everywhere.clone(), format!("host.listen: '[::]:4510'\n{a}"), "listen", true),
         (a.clone(), format!("{a}{b}"), "tokens", true),
         (format!("{a}{b}"), a.clone(), "tokens", false),
         (a.clone(), reads, "tokens", true),
@@ -168,6 +173,7 @@ fn what_opens_the_host_is_marked() {
         (socket("0600"), socket("0660"), "socket_mode", true),
         (socket("0666"), socket("0660"), "socket_mode", false),
         (socket("0660"), socket("0660") + "host.socket_group: salt\n", "socket_group", true),
+        (socket("0660") + "host.socket_group: salt\n", socket("0660"), "socket_group", true),
     ] {
         let found = widens(&old, &new);
         assert!(found.contains(&(format!("`host.{key}`"), is_wider)), "{old}->\n{new}: {found:?}");

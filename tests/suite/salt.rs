@@ -11,6 +11,7 @@ mod job_cache;
 mod own;
 mod python;
 mod reach;
+mod recorded;
 mod values;
 
 use returner_servers::{

@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 const JID: &str = "20260214093012345678";
 
 /// The socket of a master that speaks when a test does.
-struct Bus {
+pub(super) struct Bus {
     path: PathBuf,
     listener: UnixListener,
 }
 
 impl Bus {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         // The path of a socket is short.
         let path = std::env::temp_dir().join(format!("{name}-{}.ipc", std::process::id()));
         let _ = std::fs::remove_file(&path);
@@ -25,13 +25,13 @@ impl Bus {
         Self { path, listener }
     }
 
-    fn config(&self) -> String {
+    pub(super) fn config(&self) -> String {
         format!("host.salt_events: {}\n", self.path.display())
     }
 
     /// The host's connection. A master gives up a reader that takes nothing for a minute; this
     /// one has five seconds.
-    async fn accept(&self) -> UnixStream {
+    pub(super) async fn accept(&self) -> UnixStream {
         self.listener.set_nonblocking(true).expect("a socket");
         let stream = until("the host to connect", async || self.listener.accept()).await.0;
         stream.set_nonblocking(false).expect("a socket");
@@ -70,32 +70,6 @@ async fn wait_for_a_gap_since(host: &Host, begin: u64) {
         if from.is_some_and(|from| from <= begin) { Ok(()) } else { Err(format!("{begin}: {standing}")) }
     })
     .await;
-}
-
-/// All of ten thousand minions answer at once, while the database hangs: the master is never
-/// held up, and all are stored.
-#[tokio::test]
-async fn ten_thousand_minions_answer_at_once() {
-    const MINIONS: usize = 10_000;
-    let mut mariadb = Mariadb::start().await;
-    let mysql = mariadb.database().await;
-    let bus = Bus::new("many");
-    let host = Host::start(&format!("return: mysql\n{}{}", bus.config(), mysql.config())).await;
-    mariadb.pause();
-    let mut stream = bus.accept().await;
-    for minion in 0..MINIONS {
-        let message = returned(&format!("minion-{minion:05}"), &json!({"number": minion}));
-        stream.write_all(&message).expect("the host reads");
-    }
-    until("all of it to be on disk", async || {
-        let metrics = host.get("/metrics").await.text;
-        let all = format!("returner_items_accepted_total{{kind=\"return\"}} {MINIONS}");
-        if metrics.lines().any(|line| line == all) { Ok(()) } else { Err(metrics) }
-    })
-    .await;
-    mariadb.resume();
-    host.wait_drained("mysql").await;
-    assert_eq!(mysql.count("salt_returns").await, MINIONS as i64);
 }
 
 /// The journal takes nothing more in, and the host is stopped: what it had received and could

@@ -4,11 +4,12 @@ Options: `server`, such as `127.0.0.1:25`, which `allow_connect` must have as `t
 commas between several. There is no TLS in a guest: use a relay on this machine.
 """
 
-import email.policy  # noqa: F401  what `EmailMessage` looks for when it is made
-import encodings.idna  # noqa: F401  and `socket` when it connects
+import encodings.idna  # noqa: F401  what `socket` looks for when it connects
 import hashlib
 import smtplib
-from email.message import EmailMessage
+from email.charset import QP, Charset
+from email.header import Header
+from email.mime.text import MIMEText
 
 from componentize_py_types import Err
 from wit_world import exports
@@ -19,6 +20,8 @@ from wit_world.imports.types import Failure, Failure_Reject, Failure_Retry, JobR
 OPTIONS = ["server", "from", "to"]
 SHOWN = 2000  # characters of what one minion answered
 SECONDS = 10
+TEXT = Charset("utf-8")
+TEXT.body_encoding = QP  # what can be read as it is stays so
 
 
 class About(exports.About):
@@ -56,14 +59,15 @@ class Returns(exports.Returns):
 
 
 def mail(server: smtplib.SMTP, items: list[JobReturn]) -> Failure | None:
-    message = EmailMessage()
+    # `EmailMessage` would take apart each header that it is given, which takes most of the time of a mail.
+    message = MIMEText("\n\n".join(told(item) for item in items), _charset=TEXT)
     message["From"] = config.get("from")
     message["To"] = config.get("to")
     minions = ", ".join(sorted({item.minion for item in items})[:5]) + (", …" if len(items) > 5 else "")
-    message["Subject"] = " ".join(f"Salt: {items[0].fun} failed on {minions}".split())[:200]
+    subject = " ".join(f"Salt: {items[0].fun} failed on {minions}".split())[:200]
+    message["Subject"] = subject if subject.isascii() else Header(subject, "utf-8")
     keys = hashlib.sha256("".join(item.key for item in items).encode()).hexdigest()[:32]
     message["Message-ID"] = f"<{keys}@salt.invalid>"
-    message.set_content("\n\n".join(told(item) for item in items))
     try:
         server.send_message(message)
     except smtplib.SMTPRecipientsRefused as error:

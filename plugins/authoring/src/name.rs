@@ -26,6 +26,9 @@ const TAKEN: [&str; 16] = [
     "sqlite3",
 ];
 
+/// What a configuration has for something else than a text.
+const WORDS: [&str; 9] = ["false", "n", "no", "null", "off", "on", "true", "y", "yes"];
+
 /// Keys of Salt's with keys of their own below them, which the host reads past.
 const SALTS: [&str; 30] = [
     "beacons",
@@ -77,6 +80,9 @@ impl Name {
         }
         if name.len() > MAX {
             return wrong("it is longer than 64 signs", form);
+        }
+        if WORDS.contains(&name) {
+            return wrong("it is a word of YAML's own", "add what it is for: `null-audit`");
         }
         if TAKEN.contains(&name.replace('-', "_").as_str()) {
             return wrong("it is the host's own", "add what it is for: `sql-audit`, `redis-counts`");
@@ -131,6 +137,8 @@ mod tests {
             "host",
             "include",
             "returner-sdk",
+            "cache",
+            "null",
             &long,
         ] {
             let error = Name::new(wrong, Kind::Http).expect_err(wrong).to_string();

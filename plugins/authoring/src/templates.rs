@@ -19,7 +19,11 @@ static GO_PACKAGE: Dir<'static> = include_dir!("$OUT_DIR/go");
 pub(crate) fn files(language: Language, kind: Kind) -> Vec<(PathBuf, Vec<u8>)> {
     let kind_files = format!("kinds/{}/files", kind.name());
     let mut files = [below("all"), below(&kind_files)].concat();
-    files.extend(language.folders().iter().flat_map(|folder| below(folder)));
+    for folder in language.folders() {
+        let own = below(folder);
+        files.retain(|(path, _)| own.iter().all(|(own, _)| own != path));
+        files.extend(own);
+    }
     let of_kind = |kind: Kind| Language::ALL.map(|of| format!("{}.{}", kind.name(), of.extension()));
     let sources: Vec<String> = Kind::ALL.into_iter().flat_map(of_kind).collect();
     let own = format!("{}.{}", kind.name(), language.extension());

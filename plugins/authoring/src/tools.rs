@@ -69,7 +69,12 @@ fn needed(language: Language) -> Vec<MissingTool> {
             } else {
                 "apt-get install clang lld wasi-libc libclang-rt-dev-wasm32 libc++-dev-wasm32"
             };
-            let elsewhere = "https://github.com/WebAssembly/wasi-sdk, and `make CC=/opt/wasi-sdk/bin/clang`";
+            let elsewhere = if language == Language::C {
+                "https://github.com/WebAssembly/wasi-sdk, and `make CC=/opt/wasi-sdk/bin/clang`"
+            } else {
+                "https://github.com/WebAssembly/wasi-sdk, and `make CC=/opt/wasi-sdk/bin/clang \
+                 CXX=/opt/wasi-sdk/bin/clang++`"
+            };
             vec![tool("clang", debian, elsewhere), tool("wasm-ld", debian, elsewhere)]
         }
     });

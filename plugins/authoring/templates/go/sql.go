@@ -27,15 +27,19 @@ func setup() error {
 // All statements of one call are one transaction: nil commits it, an error undoes it. Those of package salt say
 // whether the host is to try again later, or to set the returns aside as what will never be stored.
 func store(batch []salt.Item) ([]salt.Refusal, error) {
+	usual, isSet := salt.Option("severity")
+	if !isSet {
+		usual = "info"
+	}
 	for items := range slices.Chunk(batch, maxRows) {
-		if err := storeRows(items); err != nil {
+		if err := storeRows(items, usual); err != nil {
 			return nil, err
 		}
 	}
 	return nil, nil
 }
 
-func storeRows(items []salt.Item) error {
+func storeRows(items []salt.Item, usual string) error {
 	// Of these an earlier delivery may have been stored; Key is the same each time.
 	var again []salt.Value
 	var values []salt.Value
@@ -43,7 +47,11 @@ func storeRows(items []salt.Item) error {
 		if item.Redelivered {
 			again = append(again, salt.Text(item.Key))
 		}
-		for _, text := range []string{item.Key, item.Jid, item.Minion, item.Fun, severity(item)} {
+		severity := "error"
+		if item.Success {
+			severity = usual
+		}
+		for _, text := range []string{item.Key, item.Jid, item.Minion, item.Fun, severity} {
 			values = append(values, salt.Text(text))
 		}
 	}
@@ -56,16 +64,6 @@ func storeRows(items []salt.Item) error {
 	statement := "INSERT INTO {{snake}} (item_key, jid, minion, fun, severity) VALUES " + list("(?, ?, ?, ?, ?)", len(items))
 	_, err := salt.Execute(db, statement, values)
 	return err
-}
-
-func severity(item salt.Item) string {
-	if !item.Success {
-		return "error"
-	}
-	if option, isSet := salt.Option("severity"); isSet {
-		return option
-	}
-	return "info"
 }
 
 func list(one string, count int) string {

@@ -28,6 +28,7 @@ export const returns = {
   // All statements of one call are one transaction: a return commits it, what is thrown undoes it.
   /** @type {(batch: JobReturn[]) => Refusal[]} */
   store(batch) {
+    const usual = get('severity') ?? 'info';
     for (let start = 0; start < batch.length; start += ROWS) {
       const items = batch.slice(start, start + ROWS);
       // Of these an earlier delivery may have been stored; `key` is the same each time.
@@ -36,17 +37,15 @@ export const returns = {
         run(`DELETE FROM {{snake}} WHERE item_key IN (${again.map(() => '?').join(', ')})`, again);
       }
       const rows = items.map(() => '(?, ?, ?, ?, ?)').join(', ');
-      run(`INSERT INTO {{snake}} (item_key, jid, minion, fun, severity) VALUES ${rows}`, items.flatMap(row));
+      run(`INSERT INTO {{snake}} (item_key, jid, minion, fun, severity) VALUES ${rows}`, items.flatMap((item) => row(item, usual)));
     }
     return []; // all of it is stored; { index, failure } for each item that is not
   },
 };
 
-/** @type {(item: JobReturn) => Value[]} */
-const row = ({ key, jid, minion, fun, success }) => {
-  const severity = success ? (get('severity') ?? 'info') : 'error';
-  return [key, jid, minion, fun, severity].map(text);
-};
+/** @type {(item: JobReturn, usual: string) => Value[]} */
+const row = ({ key, jid, minion, fun, success }, usual) =>
+  [key, jid, minion, fun, success ? usual : 'error'].map(text);
 
 /** @type {(val: string) => Value} */
 const text = (val) => ({ tag: 'text', val });

@@ -33,16 +33,17 @@ class Returns(exports.Returns):
         for start in range(0, len(again), ROWS):
             keys = again[start : start + ROWS]
             execute(f"DELETE FROM {{snake}} WHERE item_key IN ({', '.join('?' * len(keys))})", keys)
+        usual = config.get("severity") or "info"
         for start in range(0, len(batch), ROWS):
             items = batch[start : start + ROWS]
             rows = ", ".join(["(?, ?, ?, ?, ?)"] * len(items))
-            values = [value for item in items for value in row(item)]
+            values = [value for item in items for value in row(item, usual)]
             execute(f"INSERT INTO {{snake}} (item_key, jid, minion, fun, severity) VALUES {rows}", values)
         return []  # all of it is stored; a Refusal for each item that is not
 
 
-def row(item: JobReturn) -> list[sql.Value]:
-    severity = (config.get("severity") or "info") if item.success else "error"
+def row(item: JobReturn, usual: str) -> list[sql.Value]:
+    severity = usual if item.success else "error"
     return [sql.Value_Text(text) for text in (item.key, item.jid, item.minion, item.fun, severity)]
 
 

@@ -157,7 +157,8 @@ impl Check {
         if all_answered {
             for returner in returners {
                 if let Err(error) = returner.set_up().await {
-                    let text = format!("setup of `{}`: {error}", returner.settings.name);
+                    let (name, plugin) = (&returner.settings.name, returner.plugin.title());
+                    let text = format!("setup of `{name}` ({plugin}): {error}{}", error.printed());
                     report.findings.push(Found::nowhere(&text, true));
                 }
             }

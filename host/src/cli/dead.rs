@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::client::Client;
 use super::{Failure, HostArgs, output};
@@ -101,7 +102,7 @@ struct Whole {
     #[serde(flatten)]
     entry: Entry,
     stderr: String,
-    item: Value,
+    item: Box<RawValue>,
 }
 
 impl Dead {

@@ -60,13 +60,14 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
 }
 
 /// JSON whose texts steer no terminal: the serialiser leaves those signs as they are that have
-/// more than seven bits.
+/// more than seven bits. Between its words a store may have left tabs and returns of the carriage.
 fn escaped(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
-        match c.is_control() && c != '\n' {
-            true => text += &format!("\\u{:04x}", u32::from(c)),
-            false => text.push(c),
+        match c {
+            '\t' | '\r' => text.push(' '),
+            c if c.is_control() && c != '\n' => text += &format!("\\u{:04x}", u32::from(c)),
+            c => text.push(c),
         }
     }
     text

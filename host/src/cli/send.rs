@@ -167,6 +167,7 @@ impl<'a> Sending<'a> {
                 Failure::refused(format!("`{}` is not JSON: {error}", self.command.file.display()))
             })?;
             for (index, item) in items.into_iter().enumerate() {
+                self.bar.inc(item.as_ref().map_or(0, |item| item.len() as u64));
                 match item {
                     Ok(item) => self.add(index + 1, item).await?,
                     Err(malformed) => self.refuse(index + 1, &not_json(&malformed), None),
@@ -174,6 +175,7 @@ impl<'a> Sending<'a> {
             }
         } else {
             while let Some(line) = input.line().await? {
+                self.bar.inc(line.bytes);
                 match line.text {
                     Ok(text) if text.trim().is_empty() => {}
                     Ok(text) => self.add(line.number, text.trim_end()).await?,
@@ -261,7 +263,6 @@ impl<'a> Sending<'a> {
     fn taken(&mut self, part: &Part, answer: &Answer) -> Result<(), Failure> {
         self.sent.accepted += answer.accepted;
         self.sent.duplicates += answer.duplicates;
-        self.bar.inc(bytes(part) as u64);
         self.bar.set_message(format!("{} accepted", self.sent.accepted));
         if answer.stored != Some(false) {
             return Ok(());

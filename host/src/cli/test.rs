@@ -24,7 +24,8 @@ pub(super) struct Test {
     /// What it sends by sockets of its own is real: allow that, to a receiver that is for tests
     #[arg(long)]
     real_sockets: bool,
-    /// What its requests by HTTP are answered, with status 200; without it, `{}`. They go nowhere
+    /// The JSON that its requests by HTTP are answered with, and status 200; without it, `{}`. They
+    /// go nowhere
     #[arg(long, value_name = "FILE")]
     http_answer: Option<PathBuf>,
     /// Write the report as JUnit's XML, too
@@ -69,9 +70,9 @@ impl Test {
             written
                 .map_err(|error| Failure::failed(format!("cannot write `{}`: {error}", path.display())))?;
         }
-        if report.saw_nothing() {
+        if !report.seen {
             output::complain(
-                "warning: it asked the host for nothing while it stored, so no check could see what it keeps\n  hint: \
+                "warning: no check could see anything of what it stores\n  hint: \
                  one that loses everything would pass, too; grant what it needs: `--connection`, `--allow-http`, \
                  `--option`",
             );

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::checks::Check;
 pub(crate) use self::report::{Checked, Report, Verdict};
 use self::stores::Stores;
 use crate::config::{ConnectionSettings, ReturnerSettings};
@@ -59,6 +60,11 @@ impl Kit {
         }
         // For the next time.
         stores.empty(&[]).await?;
-        Ok(Report { plugin: self.plugin.title(), checked, took: begun.elapsed() })
+        // That check looks for each item in what was stored and sent.
+        let is_blind = |checked: &Checked| {
+            checked.name == Check::Batches.name() && matches!(checked.verdict, Verdict::NotTried(_))
+        };
+        let seen = !checked.iter().any(is_blind);
+        Ok(Report { plugin: self.plugin.title(), seen, checked, took: begun.elapsed() })
     }
 }

@@ -34,10 +34,11 @@ pub(crate) enum BuildError {
     )]
     Connect { name: String, error: CheckError },
     #[error(
-        "setup of `{returner}`: {error}\n  hint: it must go through before the host changes over to it: mend the plugin, or \
-         what it asks of its server"
+        "setup of `{returner}` ({plugin}): {error}{}\n  hint: it must go through before the host changes over to it: mend the plugin, or \
+         what it asks of its server",
+        error.printed()
     )]
-    SetUp { returner: String, error: CallError },
+    SetUp { returner: String, plugin: String, error: CallError },
     #[error(transparent)]
     Journal(#[from] JournalError),
 }

@@ -146,7 +146,10 @@ impl Prepared<'_> {
                 Err(CallError::Failed(Failure::Retry { message, .. })) if known => {
                     tracing::warn!(returner = name, "its setup is tried again by its lane: {message}");
                 }
-                Err(error) => errors.push(BuildError::SetUp { returner: name.clone(), error }),
+                Err(error) => {
+                    let plugin = returner.plugin.title();
+                    errors.push(BuildError::SetUp { returner: name.clone(), plugin, error });
+                }
                 Ok(()) => {}
             }
         }

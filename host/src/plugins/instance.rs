@@ -79,6 +79,18 @@ pub(crate) enum CallError {
     Busy { instances: u64, waited: Duration },
 }
 
+impl CallError {
+    /// The last lines that the guest printed before it was stopped, for people, each on a line;
+    /// empty if it was not, or printed nothing.
+    pub(crate) fn printed(&self) -> String {
+        const LINES: usize = 8;
+        let CallError::Stopped(trap) = self else { return String::new() };
+        let lines: Vec<&str> = trap.stderr.lines().filter(|line| !line.trim().is_empty()).collect();
+        let last = &lines[lines.len().saturating_sub(LINES)..];
+        last.iter().map(|line| format!("\n  | {}", words::line(line))).collect()
+    }
+}
+
 /// A guest that was stopped, and what is known of why.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]

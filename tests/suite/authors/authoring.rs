@@ -147,7 +147,8 @@ async fn a_plugin_is_built_and_run_again_on_each_change() {
         })
         .await;
     };
-    ran("\n0.1.0\n", 1).await;
+    // It says no name of its own, and goes by that of its file.
+    ran("audit 0.1.0\n", 1).await;
     directory.write("source", &plugins[1]);
     ran("hostile 0.1.0\n", 2).await;
     directory.write("source", "nowhere.wasm");

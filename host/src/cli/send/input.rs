@@ -21,6 +21,8 @@ pub(super) struct Input {
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
 pub(super) struct Line {
+    /// With its end.
+    pub(super) bytes: u64,
     /// From 1.
     pub(super) number: usize,
     /// Or why nobody can read it: the lines after it are none the worse for that.
@@ -76,8 +78,9 @@ impl Input {
             return Ok(None);
         }
         self.lines += 1;
+        let length = bytes.len() as u64;
         let text = String::from_utf8(bytes).map_err(|error| not_utf8(error.utf8_error()));
-        Ok(Some(Line { number: self.lines, text }))
+        Ok(Some(Line { bytes: length, number: self.lines, text }))
     }
 
     /// All that is left.

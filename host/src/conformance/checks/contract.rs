@@ -12,17 +12,14 @@ pub(super) async fn describe(kit: &Kit) -> Result<Verdict, String> {
     if !kit.plugin.exports.contains(&Interface::About) {
         return Ok(Verdict::NotTried("it does not export `about`".to_owned()));
     }
+    let mut desk = Desk::before_setup(kit).await?;
+    let about = desk.instance().describe().await.map_err(|error| format!("`describe`: {}", told(&error)))?;
+    let is_empty = |text: &str| text.trim().is_empty();
     let mut wrong = Vec::new();
-    if kit.plugin.name.trim().is_empty() {
-        wrong.push("its `name` is empty".to_owned());
-    }
-    if kit.plugin.version.as_deref().is_none_or(|version| version.trim().is_empty()) {
-        wrong.push("its `version` is empty".to_owned());
-    }
-    let options = kit.plugin.options.iter().flatten();
-    wrong.extend(
-        options.filter(|option| option.trim().is_empty()).map(|_| "an option has no name".to_owned()),
-    );
+    wrong.extend(is_empty(&about.name).then(|| "its `name` is empty".to_owned()));
+    wrong.extend(is_empty(&about.version).then(|| "its `version` is empty".to_owned()));
+    let nameless = about.options.iter().filter(|option| is_empty(option));
+    wrong.extend(nameless.map(|_| "an option has no name".to_owned()));
     Ok(Verdict::of(wrong))
 }
 

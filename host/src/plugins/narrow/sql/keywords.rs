@@ -45,7 +45,10 @@ pub(super) fn check(dialect: Dialect, tokens: Vec<Token>, statement: &Statement)
     let written = again.to_string();
     if let Some((_, name)) = written.split_once(MARK) {
         let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(name.len());
-        let name = &name[..end];
+        let (name, rest) = name.split_at(end);
+        if rest.starts_with('(') {
+            return Err(functions::unknown(name));
+        }
         return Err(Refused(format!("the name `{name}`, which may be a keyword to the server: quote it")));
     }
     if again != *statement {

@@ -20,7 +20,7 @@ use crate::config::PluginSource;
 use crate::connections::{Connection, HttpRequest, HttpResponse, Purpose};
 use crate::items::{self, Item, Kind};
 use crate::journal::now;
-use crate::plugins::{Asked, Bench, CallError, Delivery, Fault, Grants, Instance, Interface, Plugin};
+use crate::plugins::{Asked, Bench, CallError, Delivery, Fault, Grants, Instance, Interface, Plugin, advice};
 
 /// The longest text of one call or answer that is printed, in bytes.
 const MOST: usize = 2000;
@@ -167,7 +167,10 @@ impl Run {
             output::line(&format!("it printed:\n{}", report.printed.trim_end()))?;
         }
         match report.failure {
-            Some(failure) => Err(Failure::failed(failure)),
+            Some(failure) => Err(Failure::failed(match advice(&report.printed) {
+                Some(advice) => format!("{failure}\n  hint: {advice}"),
+                None => failure,
+            })),
             None => Ok(()),
         }
     }

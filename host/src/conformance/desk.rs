@@ -8,7 +8,7 @@ use super::script::Script;
 use super::stores::{Content, Stores};
 use super::{Kit, items};
 use crate::items::{Failure, Item, Kind, Refusal};
-use crate::plugins::{Bench, CallError, Delivery, Fault, Grants, Instance, Interface};
+use crate::plugins::{Bench, CallError, Delivery, Fault, Grants, Instance, Interface, advice};
 
 /// The most lines that are shown of what a guest printed before it was stopped.
 const PRINTED: usize = 6;
@@ -210,7 +210,8 @@ pub(super) fn told(error: &CallError) -> String {
                 |line: &&str| !line.trim().is_empty() && !NOISE.iter().any(|noise| line.contains(noise));
             let printed: Vec<&str> = trap.stderr.lines().rev().filter(tells).take(PRINTED).collect();
             let printed: String = printed.iter().rev().map(|line| format!("\n    {line}")).collect();
-            format!("it was stopped: {}{printed}", trap.reason)
+            let advice = advice(&trap.stderr).map(|advice| format!("\n    hint: {advice}"));
+            format!("it was stopped: {}{printed}{}", trap.reason, advice.unwrap_or_default())
         }
         error => error.to_string(),
     }

@@ -9,6 +9,7 @@
 //!
 //! This module knows nothing of lanes, batches or retries.
 
+mod advice;
 mod asked;
 mod backtrace;
 mod calls;
@@ -29,6 +30,7 @@ mod stderr;
 mod trial;
 mod words;
 
+pub(crate) use advice::advice;
 pub(crate) use asked::{Asked, Bench, Fault};
 pub(crate) use calls::Delivery;
 pub(crate) use capabilities::LogBudget;

@@ -32,6 +32,9 @@ const STATEMENTS: usize = 100;
 /// length of it. The SDK's longest INSERT of fifteen columns fits.
 const KEPT: usize = 32 << 10;
 
+/// MySQL's code of a packet that is larger than it takes (`ER_NET_PACKET_TOO_LARGE`).
+const TOO_LARGE: &str = "1153";
+
 /// What a packet carries beside the text and the parameters, at most.
 const PACKET_OVERHEAD: usize = 64;
 
@@ -56,6 +59,24 @@ pub(crate) struct Session {
     version: String,
     /// The server's `max_allowed_packet`.
     max_packet: usize,
+}
+
+impl Session {
+    /// Too large a packet is refused here: the server would answer it by closing the connection,
+    /// perhaps before it says why. Where an operator has raised the bound since, a new connection
+    /// takes it.
+    async fn check_size(&mut self, statement: &str, params: &[SqlValue]) -> Result<(), SqlError> {
+        let size = statement.len().max(size_of_values(params)) + PACKET_OVERHEAD;
+        if size <= self.max_packet {
+            return Ok(());
+        }
+        let now = self.connection.fetch_one("SELECT @@GLOBAL.max_allowed_packet").await;
+        let now = now.and_then(|row| row.try_get_unchecked::<u64, _>(0)).unwrap_or_default();
+        let (is_raised, most) = (now >= size as u64, self.max_packet);
+        let message = format!("{size} bytes are more than the server takes (max_allowed_packet, {most})");
+        let error = SqlError::new(SqlErrorKind::Data, message, is_raised);
+        Err(SqlError { code: Some(TOO_LARGE.to_owned()), ..error })
+    }
 }
 
 impl Mysql {
@@ -134,7 +155,8 @@ impl Driver for Mysql {
         statement: String,
         params: Vec<SqlValue>,
     ) -> Result<u64, SqlError> {
-        let arguments = arguments(&statement, params, session.max_packet)?;
+        session.check_size(&statement, &params).await?;
+        let arguments = arguments(params)?;
         let is_kept = statement.len() <= KEPT;
         let statement = sqlx::query_with(AssertSqlSafe(statement), arguments).persistent(is_kept);
         let done = statement.execute(&mut session.connection).await;
@@ -147,7 +169,8 @@ impl Driver for Mysql {
         params: Vec<SqlValue>,
         bounds: AnswerBounds,
     ) -> Result<SqlRows, QueryError> {
-        let arguments = arguments(&statement, params, session.max_packet)?;
+        session.check_size(&statement, &params).await?;
+        let arguments = arguments(params)?;
         rows(&mut session.connection, statement, arguments, bounds).await
     }
 
@@ -170,7 +193,7 @@ impl Driver for Mysql {
 
     /// A packet was too large: an operator may have raised the bound, which a session reads once.
     fn is_outdated(error: &SqlError) -> bool {
-        error.code.as_deref() == Some("1153")
+        error.code.as_deref() == Some(TOO_LARGE)
     }
 }
 
@@ -269,19 +292,14 @@ fn names(columns: &[MySqlColumn]) -> Vec<String> {
     columns.iter().map(|column| column.name().to_owned()).collect()
 }
 
-/// The parameters as the driver wants them. Too large a packet is refused here: the
-/// server would answer it by closing the connection, perhaps before it says why.
-fn arguments(statement: &str, params: Vec<SqlValue>, max_packet: usize) -> Result<MySqlArguments, SqlError> {
-    let values = params.iter().map(|param| param.size() + PARAMETER_OVERHEAD).sum::<usize>();
-    let size = statement.len().max(values) + PACKET_OVERHEAD;
-    if size > max_packet {
-        let message =
-            format!("{size} bytes are more than the server takes (max_allowed_packet, {max_packet})");
-        let error = SqlError::new(SqlErrorKind::Data, message, false);
-        return Err(SqlError { code: Some("1153".to_owned()), ..error });
-    }
+fn size_of_values(params: &[SqlValue]) -> usize {
+    params.iter().map(|param| param.size() + PARAMETER_OVERHEAD).sum()
+}
+
+/// The parameters as the driver wants them.
+fn arguments(params: Vec<SqlValue>) -> Result<MySqlArguments, SqlError> {
     let mut arguments = MySqlArguments::default();
-    arguments.reserve(params.len(), values);
+    arguments.reserve(params.len(), size_of_values(&params));
     for param in params {
         let added = match param {
             SqlValue::Null => arguments.add(None::<String>),

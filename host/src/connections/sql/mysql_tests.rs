@@ -257,3 +257,30 @@ async fn a_connection_is_encrypted_as_the_settings_say() {
     }
     cipher(vouched(&stranger)).await.expect_err("nobody vouches for it");
 }
+
+/// The bound is a connection's own: what it refuses when the server's has been raised goes through
+/// on the next one.
+#[tokio::test]
+async fn a_packet_that_the_server_takes_by_now_is_tried_again() {
+    let server = Mariadb::start().await;
+    let database = server.database().await;
+    database.execute("CREATE TABLE t (a LONGTEXT)").await;
+    database.execute("SET GLOBAL max_allowed_packet = 1048576").await;
+    let pool = open(&database);
+    let big = vec![SqlValue::Text("x".repeat(2 << 20))];
+    let insert = async |pool: &SqlPool| {
+        let mut transaction = pool.begin(Purpose::Write).await?;
+        transaction.execute("INSERT INTO t VALUES (?)".to_owned(), big.clone()).await?;
+        transaction.commit().await.map_err(|_| SqlError::new(SqlErrorKind::Other, "not committed", false))
+    };
+    let refused = insert(&pool).await.expect_err("it is too large");
+    assert!(!refused.retryable && refused.message.contains("max_allowed_packet, 1048576"), "{refused:?}");
+    // A connection that has read the bound.
+    let mut transaction = pool.begin(Purpose::Read).await.expect("a transaction");
+    run(&mut transaction, &["SELECT 1"]).await;
+    transaction.rollback().await;
+    database.execute("SET GLOBAL max_allowed_packet = 67108864").await;
+    let first = insert(&pool).await;
+    assert!(first.as_ref().is_err_and(|error| error.retryable), "{first:?}");
+    insert(&pool).await.expect("a new connection takes it");
+}

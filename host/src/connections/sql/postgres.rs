@@ -77,6 +77,8 @@ pub(crate) struct Session {
     /// The server's process.
     process: i32,
     statements: HashMap<String, Statement>,
+    /// The statement under way was prepared for it, and not before.
+    fresh: bool,
     /// There is a savepoint in this transaction.
     saved: bool,
 }
@@ -122,7 +124,16 @@ impl Postgres {
         let row = client.query_one("SELECT version(), pg_backend_pid()", &[]).await?;
         let (version, process) = (row.try_get(0)?, row.try_get(1)?);
         let cleaning = Arc::clone(&self.cleaning);
-        Ok(Session { client, wire, version, cleaning, process, statements: HashMap::new(), saved: false })
+        Ok(Session {
+            client,
+            wire,
+            version,
+            cleaning,
+            process,
+            statements: HashMap::new(),
+            fresh: true,
+            saved: false,
+        })
     }
 }
 
@@ -173,8 +184,10 @@ impl Session {
         if statement::copies(text) {
             return Err(wrong("COPY is not for plugins; INSERT takes many rows at once".to_owned()));
         }
-        let statement = match self.statements.get(text) {
-            Some(known) => known.clone(),
+        let known = self.statements.get(text).cloned();
+        self.fresh = known.is_none();
+        let statement = match known {
+            Some(known) => known,
             None => {
                 let prepared = self.client.prepare(&numbered(text)).await;
                 let prepared = prepared.map_err(|error| error_of(&error))?;
@@ -201,10 +214,13 @@ impl Session {
         }
     }
 
-    /// The error of a statement; one that was prepared may be about tables that changed since.
+    /// The error of a statement; one that was prepared before may be about tables that changed since:
+    /// what does not fit to a column as it was (SQLSTATE's class 22) is tried as it is.
     fn failed(&mut self, text: &str, error: &tokio_postgres::Error) -> SqlError {
         self.statements.remove(text);
-        error_of(error)
+        let error = error_of(error);
+        let is_of_data = error.code.as_deref().is_some_and(|code| code.starts_with("22"));
+        SqlError { retryable: error.retryable || (is_of_data && !self.fresh), ..error }
     }
 
     async fn execute(&mut self, statement: &str, params: Vec<SqlValue>) -> Result<u64, SqlError> {

@@ -534,3 +534,28 @@ async fn a_transaction_whose_connection_broke_is_ended_at_the_server() {
     transaction.commit().await.expect("a commit");
     assert_eq!(database.count("t").await, 1);
 }
+
+/// A statement that was prepared knows the column as it was: an operator widens it, and what fits now
+/// is no item's fault.
+#[tokio::test]
+async fn a_column_that_was_widened_is_seen() {
+    let (database, pool) = shared().await;
+    database.execute("CREATE TABLE t (a smallint)").await;
+    let insert = async |value: i64| {
+        let mut transaction = begin(&pool).await;
+        let done =
+            transaction.execute("INSERT INTO t VALUES (?)".to_owned(), vec![SqlValue::Integer(value)]).await;
+        done.map(drop)?;
+        transaction.commit().await.map_err(|_| SqlError::new(SqlErrorKind::Other, "not committed", false))
+    };
+    insert(1).await.expect("it fits");
+    let too_large = insert(70_000).await.expect_err("it does not");
+    assert!(too_large.retryable, "a prepared one says so: {too_large:?}");
+    let too_large = insert(70_000).await.expect_err("it does not");
+    assert!(!too_large.retryable, "{too_large:?}");
+    insert(2).await.expect("it fits");
+    database.execute("ALTER TABLE t ALTER a TYPE bigint").await;
+    let before = insert(70_000).await;
+    assert!(before.as_ref().is_ok() || before.as_ref().is_err_and(|error| error.retryable), "{before:?}");
+    insert(70_001).await.expect("it fits now");
+}

@@ -19,6 +19,7 @@ use super::{OpenError, open, schema, wal};
 
 mod content;
 mod keys;
+mod leaves;
 
 use content::Found;
 
@@ -111,7 +112,7 @@ fn from_copy(directory: &Path, work: &Path, copy: &Path, source: Source) -> Resu
     let end = Mark::open(directory).map_err(files)?.get();
     let found = Found::read(&damaged, end).map_err(unreadable)?;
     let new = work.join(NEW);
-    let written = found.write(&damaged, &new);
+    let written = found.write(&damaged, copy, &new);
     let written = written.map_err(|error| RescueError::New { path: directory.to_owned(), error })?;
     let kept = swap(directory, work, &new)?;
     missing.extend(written.missing);

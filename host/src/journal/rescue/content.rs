@@ -8,11 +8,13 @@
 //! - Whatever is not in the new journal is named.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 
-use rusqlite::{Connection, Row, params, params_from_iter};
+use rusqlite::{Connection, params, params_from_iter};
 
 use super::keys::Keys;
+use super::leaves;
 use crate::journal::schema::{self, TABLES};
 use crate::journal::sum::Sum;
 use crate::journal::{OpenError, Seq, book};
@@ -55,6 +57,24 @@ impl Lane {
     fn has_lost(&self) -> bool {
         self.pending.is_none_or(|pending| pending > self.saved)
     }
+}
+
+/// An item as it stands in its row.
+pub(super) struct Item {
+    pub(super) seq: Seq,
+    pub(super) kind: i64,
+    pub(super) accepted: u64,
+    pub(super) target: i64,
+    pub(super) body: String,
+}
+
+/// Why rescuing ends.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Database(#[from] rusqlite::Error),
+    #[error(transparent)]
+    File(#[from] io::Error),
 }
 
 pub(super) struct Written {
@@ -104,7 +124,13 @@ impl Found {
         Ok(Self { lanes, targets, first, last, acknowledged: end.unwrap_or(0) })
     }
 
-    pub(super) fn write(mut self, damaged: &Connection, path: &Path) -> rusqlite::Result<Written> {
+    /// `copy` is the file of the damaged one.
+    pub(super) fn write(
+        mut self,
+        damaged: &Connection,
+        copy: &Path,
+        path: &Path,
+    ) -> rusqlite::Result<Written> {
         let new = schema::open(path).map_err(|error| match error {
             OpenError::Database { error, .. } => error,
             other => rusqlite::Error::ToSqlConversionFailure(other.into()),
@@ -121,12 +147,14 @@ impl Found {
         let known = self.targets.iter().find(|(_, members)| **members == everyone).map(|(id, _)| *id);
         let unknown = known.unwrap_or_else(|| self.targets.keys().max().map_or(1, |most| most + 1));
         let mut items = 0;
-        let mut newest = None;
+        let mut newest: Option<Seq> = None;
         let mut saved = BTreeSet::new();
         let held_places: BTreeSet<i64> = held.iter().map(|row| integer(&row[1])).collect();
-        read_range(damaged, self.first, self.last, &mut |row| {
-            let (seq, target): (Seq, i64) = (row.get(0)?, row.get(3)?);
-            newest = Some(seq);
+        let mut take = |Item { seq, kind, accepted, target, body }: Item| -> rusqlite::Result<()> {
+            if saved.contains(&seq.cast_signed()) {
+                return Ok(());
+            }
+            newest = newest.max(Some(seq));
             let target = if self.targets.contains_key(&target) { target } else { unknown };
             let members = self.targets.get(&target).unwrap_or(&everyone);
             let mut wanted = held_places.contains(&seq.cast_signed());
@@ -137,7 +165,6 @@ impl Found {
                 }
             }
             if wanted {
-                let (kind, accepted, body): (i64, u64, String) = (row.get(1)?, row.get(2)?, row.get(4)?);
                 let sum = book::item_sum(seq, kind, accepted, target, &body);
                 transaction.execute(
                     "INSERT INTO items VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -147,7 +174,19 @@ impl Found {
                 items += 1;
             }
             Ok(())
-        })?;
+        };
+        if !read_range(damaged, self.first, self.last, &mut take)? {
+            // What leads to some of them is damaged. Leaves are looked for in the file, so all of it
+            // has to be there.
+            let _ = schema::fold(damaged);
+            leaves::scan(copy, &mut |item| take(item).map_err(Ended::from)).or_else(|ended| match ended {
+                Ended::Database(error) => Err(error),
+                Ended::File(error) => {
+                    missing.push(format!("the items could not be looked for page by page: {error}"));
+                    Ok(())
+                }
+            })?;
+        }
         let aside = held.iter().chain(&dead).map(|row| integer(&row[1]).cast_unsigned());
         let cursors = self.lanes.values().map(|lane| lane.cursor);
         let reached = cursors.chain(newest).chain(aside).max().unwrap_or(0);
@@ -254,14 +293,15 @@ fn rows_of(damaged: &Connection, table: &str, missing: &mut Vec<String>) -> Vec<
 }
 
 /// Hands over the items of a range that are whole, in order. Where reading fails, the
-/// range is halved until what cannot be read is alone.
+/// range is halved until what cannot be read is alone. Gives whether all of it could be read.
 fn read_range(
     damaged: &Connection,
     first: Seq,
     last: Seq,
-    take: &mut impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
-) -> rusqlite::Result<()> {
+    take: &mut impl FnMut(Item) -> rusqlite::Result<()>,
+) -> rusqlite::Result<bool> {
     let mut ranges = vec![(first, last)];
+    let mut all = true;
     while let Some((first, last)) = ranges.pop() {
         let mut next = first;
         let failed = {
@@ -274,7 +314,11 @@ fn read_range(
                     Ok(Some(row)) => {
                         next = row.get::<_, Seq>(0)?.max(next) + 1;
                         if Sum::fits(row, 5).unwrap_or(false) {
-                            take(row)?;
+                            let [kind, target] = [row.get(1)?, row.get(3)?];
+                            let (seq, accepted, body) = (row.get(0)?, row.get(2)?, row.get(4)?);
+                            take(Item { seq, kind, accepted, target, body })?;
+                        } else {
+                            all = false;
                         }
                     }
                     Ok(None) => break false,
@@ -282,11 +326,12 @@ fn read_range(
                 }
             }
         };
+        all &= !failed;
         if failed && next < last {
             let middle = next + (last - next) / 2;
             ranges.push((middle + 1, last));
             ranges.push((next, middle));
         }
     }
-    Ok(())
+    Ok(all)
 }

@@ -118,6 +118,33 @@ async fn what_an_index_has_is_looked_at() {
     assert!(reported >= 2, "of the table and of its index: {reported}");
 }
 
+/// The page from which all others of the table are reached.
+#[tokio::test]
+async fn items_are_saved_though_nothing_leads_to_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open(directory.path()).await;
+    let numbers: Vec<u32> = (0..3000).collect();
+    for some in numbers.chunks(500) {
+        opened.append(some, &[0, 1], true).await;
+    }
+    // Of these one lane has had enough, and the other one has not.
+    let settlement = Settlement { through: 100, settled: 100, ..Settlement::default() };
+    opened.journal.settle(opened.lanes[0].id, settlement).unwrap();
+    let expected = contents(&opened.journal).await.unwrap();
+    opened.journal.close(true).await;
+    drop(opened);
+    let path = directory.path().join("journal.db");
+    let query = "SELECT rootpage FROM sqlite_schema WHERE name = 'items'";
+    let root: u64 =
+        rusqlite::Connection::open(&path).unwrap().query_row(query, [], |row| row.get(0)).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xA5; 4096], (root - 1) * 4096).unwrap();
+    let rescued = rescue(directory.path()).unwrap();
+    assert_eq!((rescued.items, &rescued.missing), (3000, &Vec::new()));
+    let opened = open(directory.path()).await;
+    assert_eq!(contents(&opened.journal).await.unwrap(), expected);
+}
+
 /// Damages each region of a file in turn; gives how many were reported.
 async fn damage_each(original: &Path, file: &str, expected: &Contents) -> usize {
     let size = fs::metadata(original.join(file)).unwrap().len() as usize;

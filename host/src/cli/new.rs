@@ -11,6 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use returner_authoring::{Kind, Language};
 
 use super::{Failure, output};
+use crate::config;
 use crate::plugins::read_file;
 
 #[derive(Debug, Args)]
@@ -63,6 +64,12 @@ fn kind() -> impl TypedValueParser<Value = Kind> {
 impl New {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let Self { name, lang, kind } = self;
+        if config::is_section(name) {
+            return Err(Failure::usage(format!(
+                "`{name}` cannot be a returner's name: it is a key of Salt's own, and a configuration would read it as \
+                 that\n  hint: add what it is for: `{name}-audit`"
+            )));
+        }
         let written = returner_authoring::create(Path::new(name), name, *lang, *kind, &host());
         let written = written.map_err(|error| Failure::usage(error.to_string()))?;
         let files = output::counted(written.len() as u64, "file", "files");

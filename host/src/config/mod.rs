@@ -52,7 +52,7 @@ pub(crate) use narrowing::{ANY, Actions, Narrowing, SQLITES_OWN, VERBS, is_shado
 pub(crate) use origins::{Headers, OWN_HEADERS};
 pub(crate) use places::Places;
 pub(crate) use salt_events::{SaltEventsSettings, Tags};
-pub(crate) use salt_keys::{is_salts, other_names};
+pub(crate) use salt_keys::{is_salts, is_section, other_names};
 pub(crate) use salt_options::SaltOptions;
 pub(crate) use settings::{
     Address, Bundled, ConnectionSettings, DeliverySettings, HostSettings, Limits, MongoSettings,

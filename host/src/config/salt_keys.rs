@@ -221,6 +221,11 @@ pub(crate) fn is_salts(returner: &str) -> bool {
     OTHER_RETURNERS.contains(&returner)
 }
 
+/// Whether no returner can have this name, because its keys would be Salt's.
+pub(crate) fn is_section(name: &str) -> bool {
+    NO_PROFILES.contains(&name)
+}
+
 /// Salt's keys below which any name can stand: `cache.redis.host` is Salt's Redis
 /// cache, `mine_functions: {mysql.status: []}` a function. No profiles.
 pub(super) const NO_PROFILES: &[&str] = &[

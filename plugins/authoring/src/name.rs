@@ -29,40 +29,6 @@ const TAKEN: [&str; 16] = [
 /// What a configuration has for something else than a text.
 const WORDS: [&str; 9] = ["false", "n", "no", "null", "off", "on", "true", "y", "yes"];
 
-/// Keys of Salt's with keys of their own below them, which the host reads past.
-const SALTS: [&str; 30] = [
-    "beacons",
-    "cache",
-    "discovery",
-    "engines",
-    "ext_pillar",
-    "extmod_blacklist",
-    "extmod_whitelist",
-    "external_auth",
-    "features",
-    "file_roots",
-    "global_state_conditions",
-    "grains",
-    "jinja_env",
-    "jinja_sls_env",
-    "log_granular_levels",
-    "master_roots",
-    "master_tops",
-    "mine_functions",
-    "nodegroups",
-    "peer",
-    "peer_run",
-    "pillar",
-    "pillar_roots",
-    "providers",
-    "publisher_acl",
-    "publisher_acl_blacklist",
-    "reactor",
-    "schedule",
-    "ssh_list_nodegroups",
-    "vault",
-];
-
 /// A name that can stand in paths, keys of the configuration, tables and keys of stores.
 #[derive(Debug, Clone)]
 pub(crate) struct Name(String);
@@ -86,9 +52,6 @@ impl Name {
         }
         if TAKEN.contains(&name.replace('-', "_").as_str()) {
             return wrong("it is the host's own", "add what it is for: `sql-audit`, `redis-counts`");
-        }
-        if SALTS.contains(&name.replace('-', "_").as_str()) {
-            return wrong("it is a key of Salt's own", "add what it is for: `cache-audit`");
         }
         if kind == Kind::Sql && reserved::is_reserved(&Self(name.to_owned()).snake()) {
             return wrong("its table would be a word of SQL's own", "add what it is for: `user-audit`");
@@ -137,7 +100,6 @@ mod tests {
             "host",
             "include",
             "returner-sdk",
-            "cache",
             "null",
             &long,
         ] {

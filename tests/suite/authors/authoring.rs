@@ -163,8 +163,12 @@ fn a_name_that_is_none_changes_nothing() {
     let new = |name: &str, more: &[&str]| {
         returner(directory.path(), &[&["plugins", "new", name, "--lang", "python"], more].concat())
     };
-    for (name, words) in [("Audit", "`Audit` cannot be"), ("mysql", "the host's own"), ("a/b", "other signs")]
-    {
+    for (name, words) in [
+        ("Audit", "`Audit` cannot be"),
+        ("mysql", "the host's own"),
+        ("a/b", "other signs"),
+        ("cache", "a key of Salt's own"),
+    ] {
         let run = new(name, &[]);
         assert!(run.expect(2).stderr.contains(words), "{}", run.stderr);
     }

@@ -1,7 +1,7 @@
 //! Odd returns, as Salt does send them.
 
 use mongodb::bson::{Bson, doc};
-use returner_servers::{Host, Mariadb, load, new_jid, ret};
+use returner_servers::{Host, Mariadb, Server, load, new_jid, ret, returner};
 use serde_json::{Value, json};
 
 use crate::stores::{NAMES, Stores, TUTORIAL};
@@ -301,6 +301,61 @@ async fn a_load_whose_id_is_taken_by_another_jobs_is_a_dead_letter() {
             assert_eq!(status == 200, has_it, "{}", answer.text);
         }
     }
+}
+
+/// The tables of Salt's manual have MySQL's `utf8` of three bytes, and job ids and minions that are no
+/// more than that: another one is set aside alone, also where it is asked for, and comes again.
+#[tokio::test]
+async fn a_name_that_a_column_cannot_have_stops_nobody_else() {
+    let mut mariadb = Mariadb::start().await;
+    let database = mariadb.database().await;
+    database.execute(TUTORIAL).await;
+    let mut host = Host::start(&format!("return: mysql\n{}", database.config())).await;
+    let odd = format!("{}\u{1F600}", new_jid());
+    host.post("/v1/loads", &load(&odd, "test.ping")).await.expect(202);
+    host.post(&format!("/v1/jobs/{odd}/minions"), &json!({"minions": ["web1"]})).await.expect(202);
+    host.store("/v1/returns", &ret(&new_jid(), "web1", "test.ping", json!(1))).await;
+    host.get(&format!("/v1/jobs/{odd}")).await.expect(404);
+    assert!(fulls(&host, "mysql", &odd).await.is_empty());
+    assert_eq!(host.returner("mysql").await["dead"], 2);
+    // Nobody knows what became of these.
+    mariadb.pause();
+    let items = [
+        ret(&odd, "web1", "test.ping", json!(2)),
+        ret(&new_jid(), "web\u{1F600}", "test.ping", json!(3)),
+        ret(&new_jid(), "web1", "test.ping", json!(4)),
+    ];
+    host.post("/v1/returns", &json!(items)).await.expect(202);
+    host.kill();
+    mariadb.resume();
+    host.restart().await;
+    host.store("/v1/returns", &ret(&new_jid(), "web1", "test.ping", json!(5))).await;
+    host.wait_drained("mysql").await;
+    assert_eq!(host.returner("mysql").await["dead"], 4);
+    assert_eq!(database.count("salt_returns").await, 3);
+    drop(host);
+    drop(database);
+    drop(mariadb);
+}
+
+/// What comes after it in the file has done nothing wrong.
+#[tokio::test]
+async fn what_a_returner_rejects_holds_up_nothing_that_is_sent_behind_it() {
+    let database = Mariadb::shared().await.database().await;
+    database.execute(TUTORIAL).await;
+    let host = Host::start(&format!("return: mysql\n{}", database.config())).await;
+    let odd = ret(&format!("{}\u{1F600}", new_jid()), "web1", "test.ping", json!(0));
+    let good = (0..1500).map(|number| ret(&new_jid(), "web1", "test.ping", json!(number)));
+    let lines: Vec<String> = std::iter::once(odd).chain(good).map(|item| item.to_string()).collect();
+    std::fs::write(host.directory().join("lines.ndjson"), lines.join("\n")).expect("a test's directory");
+    let send = ["send", "--wait", "lines.ndjson", "--config", "returner.yaml"];
+    let sent = returner(host.directory(), &send);
+    assert_eq!(sent.expect(1).stdout.trim(), "1501 accepted, 0 duplicates, 0 refused");
+    assert!(sent.stderr.contains("not all is stored: rejected by `mysql`"), "{}", sent.stderr);
+    assert_eq!(database.count("salt_returns").await, 1500);
+    let again = returner(host.directory(), &[&send[..], &["--json"]].concat());
+    let told: Value = serde_json::from_str(&again.stdout).expect("JSON");
+    assert_eq!((&told["accepted"], &told["duplicates"]), (&json!(0), &json!(1501)), "{told}");
 }
 
 /// `ret:<jid>` has one return a minion, as Salt's own hash: the one that came last.

@@ -10,6 +10,7 @@ mod input;
 mod own_jobs;
 mod part;
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -72,6 +73,11 @@ struct Sent {
     accepted: usize,
     duplicates: usize,
     refused: Vec<Refused>,
+    /// With `--wait`, the returners that are to store some of it yet, and those that rejected some.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    waiting: BTreeSet<String>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    rejected: BTreeSet<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -87,7 +93,6 @@ struct Refused {
 struct Answer {
     accepted: usize,
     duplicates: usize,
-    stored: Option<bool>,
     #[serde(default)]
     waiting: Vec<String>,
     #[serde(default)]
@@ -113,8 +118,13 @@ impl Send {
         }
         let refused: Vec<String> = sent.refused.iter().map(|refused| refused.named(sent.unit)).collect();
         match ended {
-            Ok(()) if refused.is_empty() => Ok(()),
-            Ok(()) => Err(Failure::refused(refused.join("\n"))),
+            Ok(()) if refused.is_empty() => sent.stored(),
+            Ok(()) => {
+                if let Err(unstored) = sent.stored() {
+                    output::complain(&unstored.to_string());
+                }
+                Err(Failure::refused(refused.join("\n")))
+            }
             Err(failure) => {
                 refused.iter().for_each(|refused| output::complain(refused));
                 Err(failure)
@@ -127,6 +137,19 @@ impl Sent {
     /// Whether the host, or this command, has decided about any of it.
     fn has_something(&self) -> bool {
         self.accepted + self.duplicates + self.refused.len() > 0
+    }
+
+    /// An error where `--wait` did not see all of it stored.
+    fn stored(&self) -> Result<(), Failure> {
+        if self.waiting.is_empty() && self.rejected.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::failed(format!(
+            "all of it is accepted, and not all is stored:{}{}\n  hint: `returner status` says who is behind, \
+             `returner dead list` what was rejected",
+            named(" waits for", &self.waiting),
+            named(" rejected by", &self.rejected),
+        )))
     }
 }
 
@@ -226,7 +249,7 @@ impl<'a> Sending<'a> {
             }
             match self.post(&part).await {
                 Ok(answer) => {
-                    self.taken(&part, &answer)?;
+                    self.taken(answer);
                     patience = Patience::default();
                 }
                 Err(NoAnswer::Refused(problem)) if !problem.may_pass() => {
@@ -253,28 +276,21 @@ impl<'a> Sending<'a> {
             What::Loads => "/v1/loads",
             What::Events => "/v1/events",
         };
-        if *wait {
+        // Who is not done in time is not waited for again: it is all on disk.
+        if *wait && self.sent.waiting.is_empty() {
             query.push(("wait", "stored"));
         }
         let body = part.iter().map(|(_, item)| item.as_str()).collect::<Vec<_>>().join("\n");
         self.client.post(path, &query, body.into_bytes()).await
     }
 
-    fn taken(&mut self, part: &Part, answer: &Answer) -> Result<(), Failure> {
+    /// What is not stored is said at the end: what comes after it has done nothing wrong.
+    fn taken(&mut self, answer: Answer) {
         self.sent.accepted += answer.accepted;
         self.sent.duplicates += answer.duplicates;
+        self.sent.waiting.extend(answer.waiting);
+        self.sent.rejected.extend(answer.rejected);
         self.bar.set_message(format!("{} accepted", self.sent.accepted));
-        if answer.stored != Some(false) {
-            return Ok(());
-        }
-        Err(Failure::failed(format!(
-            "accepted up to {} {}, and not all of it is stored:{}{}\n  hint: `returner status` says who is behind, \
-             `returner dead list` what was rejected",
-            self.sent.unit,
-            part.last().map_or(0, |(line, _)| *line),
-            named(" waits for", &answer.waiting),
-            named(" rejected by", &answer.rejected),
-        )))
     }
 
     /// What is left to send of a part that was refused, the next one last; an error where
@@ -383,7 +399,7 @@ fn progress(size: Option<u64>) -> ProgressBar {
 }
 
 /// Returners, after what is said of them.
-fn named(what: &str, returners: &[String]) -> String {
+fn named(what: &str, returners: &BTreeSet<String>) -> String {
     if returners.is_empty() {
         return String::new();
     }

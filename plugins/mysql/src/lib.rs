@@ -139,7 +139,7 @@ impl Events for Mysql {
 
 impl JobCache for Mysql {
     fn get_load(jid: String) -> Result<Option<String>, Failure> {
-        job_cache::get_load(&jid)
+        Columns::with(|columns| job_cache::get_load(columns, &jid))
     }
 
     fn get_jid(jid: String) -> Result<Vec<MinionReturn>, Failure> {

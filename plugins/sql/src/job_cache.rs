@@ -15,7 +15,11 @@ const LOOK: usize = 64;
 ///
 /// # Errors
 /// The server's.
-pub fn get_load(jid: &str) -> Result<Option<String>, Failure> {
+pub fn get_load(dialect: &impl Dialect, jid: &str) -> Result<Option<String>, Failure> {
+    // What the column cannot have is not there, and to ask for it is an error.
+    if dialect.fit(Column::LoadJid, jid.to_owned()).is_err() {
+        return Ok(None);
+    }
     let rows = sql::query(CONNECTION, "SELECT `jid`, `load` FROM `jids` WHERE `jid` = ?", &[jid.into()])?;
     Ok(rows.into_texts().find(|[found, _]| found == jid).map(|[_, load]| with_minions(load)))
 }
@@ -26,6 +30,9 @@ pub fn get_load(jid: &str) -> Result<Option<String>, Failure> {
 /// # Errors
 /// The server's.
 pub fn get_jid<D: Dialect>(dialect: &D, jid: &str) -> Result<Vec<MinionReturn>, Failure> {
+    if dialect.fit(Column::Jid, jid.to_owned()).is_err() {
+        return Ok(Vec::new());
+    }
     let statement = format!(
         "SELECT `id`, `jid`, `fun`, {} FROM `salt_returns` WHERE `jid` = ? ORDER BY {}",
         dialect.full(),

@@ -33,7 +33,7 @@ enum Known {
 /// # Errors
 /// The server's: nothing is written.
 pub fn store<D: Dialect>(dialect: &D, batch: Vec<JobLoad>) -> Outcome {
-    let mut known = known(&batch)?;
+    let mut known = known(dialect, &batch)?;
     let mut insert = Insert::new(CONNECTION, INSERT).ending(D::KEEP_FIRST);
     // The places of each new job, of which all but the first are the same again.
     let mut inserted: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -110,10 +110,14 @@ fn fit(dialect: &impl Dialect, item: JobLoad, placeholder: Option<&str>) -> Resu
     Ok([dialect.fit(Column::LoadJid, item.jid)?.into(), dialect.fit(Column::Load, load)?.into()])
 }
 
-fn known(batch: &[JobLoad]) -> Result<HashMap<String, Known>, Failure> {
+fn known(dialect: &impl Dialect, batch: &[JobLoad]) -> Result<HashMap<String, Known>, Failure> {
     let mut found = HashMap::new();
-    for items in batch.chunks(LOOK) {
-        let (jids, params) = sql::placeholders(items.iter().map(|item| item.jid.as_str()));
+    let jids: Vec<&str> = batch.iter().map(|item| item.jid.as_str()).collect();
+    // What the column cannot have is not there, and to ask for it is an error.
+    let jids: Vec<&str> =
+        jids.into_iter().filter(|jid| dialect.fit(Column::LoadJid, (*jid).to_owned()).is_ok()).collect();
+    for jids in jids.chunks(LOOK) {
+        let (jids, params) = sql::placeholders(jids.iter().copied());
         let statement = format!(
             "SELECT `jid`, CASE WHEN `load` LIKE '{{\"Minions\":%' THEN `load` ELSE '' END \
              FROM `jids` WHERE `jid` IN ({jids})"
@@ -133,7 +137,13 @@ fn known(batch: &[JobLoad]) -> Result<HashMap<String, Known>, Failure> {
 pub fn add_minions<D: Dialect>(dialect: &D, batch: Vec<JobMinions>) -> Outcome {
     let mut refusals = Vec::new();
     for (index, item) in batch.into_iter().enumerate() {
-        let jid = item.jid.clone();
+        let jid = match dialect.fit(Column::LoadJid, item.jid.clone()) {
+            Ok(jid) => jid,
+            Err(failure) => {
+                refusals.push(Refusal::new(index, failure));
+                continue;
+            }
+        };
         let statement = format!("SELECT `jid`, `load` FROM `jids` WHERE `jid` = ?{}", D::LOCK);
         let found = sql::query(CONNECTION, &statement, &[jid.as_str().into()])?.into_texts().next();
         let before = match found {
@@ -150,13 +160,11 @@ pub fn add_minions<D: Dialect>(dialect: &D, batch: Vec<JobMinions>) -> Outcome {
         if before.as_ref() == Some(&after) {
             continue;
         }
-        let fitting =
-            dialect.fit(Column::LoadJid, jid).and_then(|jid| Ok((jid, dialect.fit(Column::Load, after)?)));
-        match fitting {
-            Ok((jid, load)) if before.is_some() => {
+        match dialect.fit(Column::Load, after) {
+            Ok(load) if before.is_some() => {
                 sql::execute(CONNECTION, UPDATE, &[load.into(), jid.into()])?;
             }
-            Ok((jid, load)) => {
+            Ok(load) => {
                 let mut insert = Insert::new(CONNECTION, INSERT).ending(D::KEEP_FIRST);
                 insert.row([jid.into(), load.into()])?;
                 insert.finish()?;

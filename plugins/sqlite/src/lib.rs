@@ -79,7 +79,7 @@ impl Events for Sqlite {
 
 impl JobCache for Sqlite {
     fn get_load(jid: String) -> Result<Option<String>, Failure> {
-        job_cache::get_load(&jid)
+        job_cache::get_load(&Table::Ours, &jid)
     }
 
     fn get_jid(jid: String) -> Result<Vec<MinionReturn>, Failure> {

@@ -102,6 +102,10 @@ fn classify(number: u16, state: &str) -> (SqlErrorKind, bool) {
         | 1162
         | 1264
         | 1265
+        // A text with what the column's characters lack, compared with it.
+        | 1267
+        | 1270
+        | 1271
         | 1292
         | 1300
         | 1301
@@ -110,7 +114,8 @@ fn classify(number: u16, state: &str) -> (SqlErrorKind, bool) {
         | 1411
         | 1525
         | 1690
-        | 3140..=3159 => (Data, false),
+        | 3140..=3159
+        | 3988 => (Data, false),
         // No such database, table, column or routine, a column without a default: what
         // `setup` or an operator can mend.
         1049 | 1051 | 1054 | 1109 | 1146 | 1176 | 1305 | 1364 | 1932 => (Statement, true),

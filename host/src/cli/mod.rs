@@ -128,8 +128,8 @@ struct HostArgs {
 /// Where a running host is, and what to show it.
 #[derive(Debug, Args)]
 struct Reach {
-    /// The host's URL (`http://`, `https://` or `unix:PATH`); without it what the
-    /// configuration says it listens on
+    /// The host's URL (`http://`, `https://` or `unix:PATH`); without it where the host of the
+    /// configuration's `host.data` listens, or what the configuration says
     #[arg(long, value_name = "URL", env = "RETURNER_URL")]
     url: Option<String>,
     /// A file with the token to show, where `$RETURNER_TOKEN` does not have it

@@ -125,16 +125,7 @@ impl Check {
         }
         let mut answered = Vec::new();
         for (name, connection) in servers {
-            let answer = connection.check().await.map_err(|error| {
-                let text = error.to_string();
-                if text.contains("\n  hint: ") {
-                    return text;
-                }
-                format!(
-                    "{text}\n  hint: does the server run, and do the keys of `{name}` say where it is and who asks? \
-                     A running host keeps what it takes until then"
-                )
-            });
+            let answer = connection.check().await.map_err(|error| error.to_string());
             answered.push(Answered::new(name, connection.kind(), answer));
         }
         if let Some(events) = &settings.host.salt_events {
@@ -265,7 +256,13 @@ impl Answered {
             Ok(version) => (Some(version), (None, None)),
             Err(text) => {
                 let (error, hint) = hinted(&text);
-                (None, (Some(error), hint))
+                let usual = || {
+                    format!(
+                        "does the server run, and do the keys of `{name}` say where it is and who asks? A running \
+                         host keeps what it takes until then"
+                    )
+                };
+                (None, (Some(error), Some(hint.unwrap_or_else(usual))))
             }
         };
         Self { connection: name.to_owned(), kind, server, error, hint }

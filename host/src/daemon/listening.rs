@@ -11,7 +11,6 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
@@ -23,23 +22,23 @@ const FILE: &str = "listening";
 pub(super) struct Listening {
     data: PathBuf,
     /// The file that is there now, locked.
-    noted: Mutex<Option<File>>,
+    noted: Option<File>,
 }
 
 impl Listening {
     pub(super) fn new(data: &Path) -> Self {
-        Self { data: data.to_owned(), noted: Mutex::default() }
+        Self { data: data.to_owned(), noted: None }
     }
 
     /// Says where the host listens now. Where that cannot be written, commands ask as the
     /// configuration says.
-    pub(super) fn note(&self, urls: &[String]) {
+    pub(super) fn note(&mut self, urls: &[String]) {
         if let Err(error) = self.write(urls) {
             tracing::warn!(%error, "`{}` cannot be written", self.data.join(FILE).display());
         }
     }
 
-    fn write(&self, urls: &[String]) -> io::Result<()> {
+    fn write(&mut self, urls: &[String]) -> io::Result<()> {
         let (sockets, others): (Vec<_>, Vec<_>) = urls.iter().partition(|url| url.starts_with("unix:"));
         let mut file = NamedTempFile::new_in(&self.data)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
@@ -51,7 +50,7 @@ impl Listening {
         for url in others {
             writeln!(file, "{url}")?;
         }
-        *self.noted.lock() = Some(file.persist(self.data.join(FILE))?);
+        self.noted = Some(file.persist(self.data.join(FILE))?);
         Ok(())
     }
 }
@@ -88,7 +87,7 @@ mod tests {
     fn the_socket_comes_first_and_an_end_leaves_nothing() {
         let data = tempfile::tempdir().expect("a directory");
         assert_eq!(noted(data.path()), None);
-        let listening = Listening::new(data.path());
+        let mut listening = Listening::new(data.path());
         listening.note(&["http://127.0.0.1:4510".to_owned(), "unix:/run/r.sock".to_owned()]);
         assert_eq!(noted(data.path()).as_deref(), Some("unix:/run/r.sock"));
         listening.note(&["http://127.0.0.1:4511".to_owned()]);

@@ -131,7 +131,8 @@ impl Serving {
         let new = Server { router: &self.router, gate: &self.gate, drain: &self.drain };
         self.tcp = tcp.map(|(place, listener)| new.begin(place, listener)).or_else(|| self.tcp.take());
         self.unix = unix.map(|(place, listener)| new.begin(place, listener)).or_else(|| self.unix.take());
-        self.listening.note(&self.addresses());
+        let addresses = self.addresses();
+        self.listening.note(&addresses);
         self.follow(settings).await;
         lost.map_or(Ok(()), |error| Err(error.into()))
     }

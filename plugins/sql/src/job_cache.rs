@@ -16,8 +16,7 @@ const LOOK: usize = 64;
 /// # Errors
 /// The server's.
 pub fn get_load(dialect: &impl Dialect, jid: &str) -> Result<Option<String>, Failure> {
-    // What the column cannot have is not there, and to ask for it is an error.
-    if dialect.fit(Column::LoadJid, jid.to_owned()).is_err() {
+    if !dialect.can_have(Column::LoadJid, jid)? {
         return Ok(None);
     }
     let rows = sql::query(CONNECTION, "SELECT `jid`, `load` FROM `jids` WHERE `jid` = ?", &[jid.into()])?;
@@ -30,7 +29,7 @@ pub fn get_load(dialect: &impl Dialect, jid: &str) -> Result<Option<String>, Fai
 /// # Errors
 /// The server's.
 pub fn get_jid<D: Dialect>(dialect: &D, jid: &str) -> Result<Vec<MinionReturn>, Failure> {
-    if dialect.fit(Column::Jid, jid.to_owned()).is_err() {
+    if !dialect.can_have(Column::Jid, jid)? {
         return Ok(Vec::new());
     }
     let statement = format!(

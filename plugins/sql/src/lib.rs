@@ -73,6 +73,19 @@ pub trait Dialect {
         Ok(text)
     }
 
+    /// Whether the column can have this text. One that it cannot have is not there, and some servers
+    /// take it for an error to ask for it.
+    ///
+    /// # Errors
+    /// The column cannot be told: its table is not there.
+    fn can_have(&self, column: Column, text: &str) -> Result<bool, Failure> {
+        match self.fit(column, text.to_owned()) {
+            Ok(_) => Ok(true),
+            Err(Failure::Reject(_)) => Ok(false),
+            Err(failure @ Failure::Retry(_)) => Err(failure),
+        }
+    }
+
     /// The SQL expression of the data in a row of `salt_events`, as a text.
     fn data(&self) -> &'static str {
         "`data`"

@@ -112,10 +112,12 @@ fn fit(dialect: &impl Dialect, item: JobLoad, placeholder: Option<&str>) -> Resu
 
 fn known(dialect: &impl Dialect, batch: &[JobLoad]) -> Result<HashMap<String, Known>, Failure> {
     let mut found = HashMap::new();
-    let jids: Vec<&str> = batch.iter().map(|item| item.jid.as_str()).collect();
-    // What the column cannot have is not there, and to ask for it is an error.
-    let jids: Vec<&str> =
-        jids.into_iter().filter(|jid| dialect.fit(Column::LoadJid, (*jid).to_owned()).is_ok()).collect();
+    let mut jids = Vec::with_capacity(batch.len());
+    for item in batch {
+        if dialect.can_have(Column::LoadJid, &item.jid)? {
+            jids.push(item.jid.as_str());
+        }
+    }
     for jids in jids.chunks(LOOK) {
         let (jids, params) = sql::placeholders(jids.iter().copied());
         let statement = format!(

@@ -39,13 +39,12 @@ pub fn store<const COLUMNS: usize>(
 /// The places of those returns that an earlier delivery wrote. Salt's table has no
 /// unique key, so this is looked up before a repeated delivery is written.
 fn written(dialect: &impl Dialect, batch: &[JobReturn]) -> Result<HashSet<usize>, Failure> {
-    // What a column cannot have is not there, and to ask for it is an error.
-    let fits = |item: &JobReturn| {
-        let fits = |column, text: &str| dialect.fit(column, text.to_owned()).is_ok();
-        fits(Column::Jid, &item.jid) && fits(Column::Id, &item.minion)
-    };
-    let repeated: Vec<usize> =
-        (0..batch.len()).filter(|&index| batch[index].redelivered && fits(&batch[index])).collect();
+    let mut repeated = Vec::new();
+    for (index, item) in batch.iter().enumerate().filter(|(_, item)| item.redelivered) {
+        if dialect.can_have(Column::Jid, &item.jid)? && dialect.can_have(Column::Id, &item.minion)? {
+            repeated.push(index);
+        }
+    }
     let mut found = HashSet::new();
     // Of what is the same to the last sign, each row is one: two of a minion's resources can
     // return the same.

@@ -64,11 +64,12 @@ pub(crate) struct Session {
 impl Session {
     /// Too large a packet is refused here: the server would answer it by closing the connection,
     /// perhaps before it says why. Where an operator has raised the bound since, a new connection
-    /// takes it.
-    async fn check_size(&mut self, statement: &str, params: &[SqlValue]) -> Result<(), SqlError> {
-        let size = statement.len().max(size_of_values(params)) + PACKET_OVERHEAD;
+    /// takes it. Gives the bytes of the parameters.
+    async fn check_size(&mut self, statement: &str, params: &[SqlValue]) -> Result<usize, SqlError> {
+        let values = params.iter().map(|param| param.size() + PARAMETER_OVERHEAD).sum();
+        let size = statement.len().max(values) + PACKET_OVERHEAD;
         if size <= self.max_packet {
-            return Ok(());
+            return Ok(values);
         }
         let now = self.connection.fetch_one("SELECT @@GLOBAL.max_allowed_packet").await;
         let now = now.and_then(|row| row.try_get_unchecked::<u64, _>(0)).unwrap_or_default();
@@ -155,8 +156,8 @@ impl Driver for Mysql {
         statement: String,
         params: Vec<SqlValue>,
     ) -> Result<u64, SqlError> {
-        session.check_size(&statement, &params).await?;
-        let arguments = arguments(params)?;
+        let size = session.check_size(&statement, &params).await?;
+        let arguments = arguments(params, size)?;
         let is_kept = statement.len() <= KEPT;
         let statement = sqlx::query_with(AssertSqlSafe(statement), arguments).persistent(is_kept);
         let done = statement.execute(&mut session.connection).await;
@@ -169,8 +170,8 @@ impl Driver for Mysql {
         params: Vec<SqlValue>,
         bounds: AnswerBounds,
     ) -> Result<SqlRows, QueryError> {
-        session.check_size(&statement, &params).await?;
-        let arguments = arguments(params)?;
+        let size = session.check_size(&statement, &params).await?;
+        let arguments = arguments(params, size)?;
         rows(&mut session.connection, statement, arguments, bounds).await
     }
 
@@ -292,14 +293,10 @@ fn names(columns: &[MySqlColumn]) -> Vec<String> {
     columns.iter().map(|column| column.name().to_owned()).collect()
 }
 
-fn size_of_values(params: &[SqlValue]) -> usize {
-    params.iter().map(|param| param.size() + PARAMETER_OVERHEAD).sum()
-}
-
-/// The parameters as the driver wants them.
-fn arguments(params: Vec<SqlValue>) -> Result<MySqlArguments, SqlError> {
+/// The parameters as the driver wants them, with room for so many bytes.
+fn arguments(params: Vec<SqlValue>, size: usize) -> Result<MySqlArguments, SqlError> {
     let mut arguments = MySqlArguments::default();
-    arguments.reserve(params.len(), size_of_values(&params));
+    arguments.reserve(params.len(), size);
     for param in params {
         let added = match param {
             SqlValue::Null => arguments.add(None::<String>),
